@@ -1,0 +1,133 @@
+"""What fitting discovered, in a form that goes to JSON and back: encoded columns, tables, towers, models.
+
+``preprocessing`` writes column specs, ``models`` reads them; the two do not know each other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from twotower.config import Config
+
+__all__ = ["ColumnSpec", "FloatsColumn", "InputSpec", "ModelSpec", "RowsColumn", "TableSpec", "TowerSpec"]
+
+
+class RowsColumn(Config):
+    """An encoded column of integer rows into a vocabulary, to be looked up in an embedding table.
+
+    Attributes:
+        name: Name of the column.
+        vocabulary_size: Rows are in ``[0, vocabulary_size)``; row 0 is out of vocabulary.
+        ragged: Whether a row of the table holds any number of them (words, genres, a history) or exactly one.
+    """
+
+    kind: Literal["rows"] = "rows"
+    name: str
+    vocabulary_size: int = Field(ge=1)
+    ragged: bool = False
+
+
+class FloatsColumn(Config):
+    """An encoded column of ``width`` floats per row, that goes into the tower as it is."""
+
+    kind: Literal["floats"] = "floats"
+    name: str
+    width: int = Field(ge=1)
+
+
+ColumnSpec: TypeAlias = Annotated[RowsColumn | FloatsColumn, Field(discriminator="kind")]
+
+
+class TableSpec(Config):
+    """An embedding table.
+
+    Attributes:
+        name: Name of the table.
+        vocabulary_size: Number of rows.
+        embedding_dim: Width of a row.
+        init_scale: Rows start uniform in plus and minus this (Keras: 0.05).
+        update: ``dense`` gradients, or ``rows``: only the rows that a batch touched have a gradient (sparse),
+            which the row-wise optimiser applies in place.
+    """
+
+    name: str
+    vocabulary_size: int = Field(ge=1)
+    embedding_dim: int = Field(ge=1)
+    init_scale: float = Field(default=0.05, gt=0)
+    update: Literal["dense", "rows"] = "dense"
+
+
+class InputSpec(Config):
+    """One input of a tower: a column, looked up in a table (or taken as it is), pooled if ragged.
+
+    Attributes:
+        column: Name of the encoded column.
+        width: Numbers that this input adds to the concatenation.
+        table: Name of the embedding table; None for columns of floats.
+        pooling: For ragged columns: mean, sum, or sum / sqrt(length) (``sqrt_n``). An empty row pools to zeros.
+        id_dropout: In training, the probability that a row is replaced by the out-of-vocabulary row 0,
+            which is how that row is trained. For ragged columns, each value for itself.
+        value_dropout: For ragged columns, in training: the probability that a value is left out of the pooling
+            (the pooled vector of a sum is scaled to keep its expectation).
+    """
+
+    column: str
+    width: int = Field(ge=1)
+    table: str | None = None
+    pooling: Literal["mean", "sum", "sqrt_n"] | None = None
+    id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    value_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TowerSpec(Config):
+    """A tower: its inputs side by side, then dense layers.
+
+    Attributes:
+        inputs: In the order of the concatenation.
+        layer_sizes: Output widths of the dense layers; activation after all but the last. Empty: the concatenation itself.
+        activation: Of the hidden layers.
+        init: Of the dense layers: ``glorot_uniform`` (Keras' default, zero bias) or ``he_uniform``.
+        input_dropout: On the concatenation.
+        hidden_dropout: After every hidden activation.
+        layer_norm: Layer normalisation before every hidden activation.
+        l2_normalise: Scale the output to length 1, so that the dot product is the cosine.
+        skip: Name of an input that is added to the output, after the last layer (its width must be the output's).
+    """
+
+    inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    layer_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    init: Literal["glorot_uniform", "he_uniform"] = "glorot_uniform"
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
+    layer_norm: bool = False
+    l2_normalise: bool = False
+    skip: tuple[str, ...] = ()
+
+    @property
+    def input_width(self) -> int:
+        """Width of the concatenation."""
+        return sum(entry.width for entry in self.inputs)
+
+    @property
+    def output_width(self) -> int:
+        """Width of the vectors that the tower gives."""
+        return self.layer_sizes[-1] if self.layer_sizes else self.input_width
+
+
+class ModelSpec(Config):
+    """All that is needed to build a two-tower model, but its weights.
+
+    Attributes:
+        tables: Every embedding table, shared ones once.
+        query: The query tower.
+        candidate: The candidate tower.
+        share_layers: Both towers use the same dense layers (their input widths must agree).
+    """
+
+    tables: tuple[TableSpec, ...] = ()
+    query: TowerSpec
+    candidate: TowerSpec
+    share_layers: bool = False
