@@ -45,7 +45,7 @@ class Ragged(NamedTuple):
         starts = self.offsets[rows]
         return gather_slices(self.values, starts, self.offsets[rows + 1] - starts)
 
-    def to(self, device: torch.device | str) -> Ragged:  # type: ignore[override]
+    def to(self, device: torch.device | str) -> Ragged:
         return Ragged(self.values.to(device), self.offsets.to(device))
 
 

@@ -95,4 +95,4 @@ class Vocabulary:
     @classmethod
     def from_counts(cls, ids: Sequence[Id], counts: Sequence[int] | NDArray[np.int64], *, min_count: int = 1) -> Vocabulary:
         """The ids seen at least ``min_count`` times, sorted, so that the rows do not depend on the order of the table."""
-        return cls(sorted(value for value, count in zip(ids, counts, strict=True) if count >= min_count))  # type: ignore[type-var]
+        return cls(sorted(value for value, count in zip(ids, counts, strict=True) if count >= min_count))
