@@ -1,0 +1,120 @@
+"""Batches by index: which rows, which candidates, which column is whose positive.
+
+The order of an epoch is a function of one seed and the epoch's number, so that training resumes at any batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.examples import Examples
+from twotower.types import Features
+
+__all__ = ["Batch", "Batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's worth of queries and the candidates that they compete over.
+
+    Attributes:
+        rows: int64 ``[B]``, rows of the examples.
+        queries: Query features.
+        candidate_rows: int64 ``[C]``, distinct catalogue rows; None when all of the catalogue competes.
+        positives: int64 ``[B]``, the column of each query's own item.
+        counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative); None: once each.
+        weights: float32 ``[B]``; None: all alike.
+        masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
+    """
+
+    rows: Tensor
+    queries: Features
+    candidate_rows: Tensor | None
+    positives: Tensor
+    counts: Tensor | None = None
+    weights: Tensor | None = None
+    masked: tuple[Tensor, Tensor] | None = None
+
+
+class Batches:
+    """Batches of examples, reshuffled every epoch.
+
+    Args:
+        examples: All of whose items are in the catalogue.
+        batch_size: Rows per batch; the last one of an epoch may be smaller.
+        catalogue_size: N.
+        seed: Of the permutations and of the extra negatives.
+        candidates: ``in_batch``: the batch's own items; ``catalogue``: all N.
+        extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch (in-batch only).
+        mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        batch_size: int,
+        catalogue_size: int,
+        seed: int,
+        candidates: Literal["in_batch", "catalogue"],
+        extra_negatives: int = 0,
+        mask_known_positives: bool = False,
+    ) -> None:
+        if len(examples) == 0 or int(examples.item_rows.min()) < 0:
+            raise ValueError("batches need at least one example, and every item in the catalogue")
+        if extra_negatives and candidates == "catalogue":
+            raise ValueError("extra negatives have no meaning when all of the catalogue competes")
+        self.examples = examples
+        self.batch_size = batch_size
+        self.catalogue_size = catalogue_size
+        self.seed = seed
+        self.candidates = candidates
+        self.extra_negatives = extra_negatives
+        self.mask_known_positives = mask_known_positives
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.examples) // self.batch_size)
+
+    def order(self, epoch: int) -> Tensor:
+        """The permutation of an epoch, int64 ``[n]``: a function of the seed and the epoch alone."""
+        if self._order is None or self._order[0] != epoch:
+            permutation = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+            self._order = (epoch, torch.from_numpy(permutation))
+        return self._order[1]
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """The ``index``-th batch of an epoch."""
+        rows = self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        queries = self.examples.queries(rows, training=True)
+        weights = None if self.examples.weights is None else self.examples.weights[rows]
+        items = self.examples.item_rows[rows]
+        if self.candidates == "catalogue":
+            masked = self._known_positives(rows, None) if self.mask_known_positives else None
+            return Batch(rows, queries, None, items, weights=weights, masked=masked)
+        if self.extra_negatives:
+            generator = np.random.default_rng([self.seed, epoch, index + 1])
+            extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
+            items = torch.cat([items, torch.from_numpy(extra)])
+        candidate_rows, columns, counts = torch.unique(items, return_inverse=True, return_counts=True)
+        masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
+        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts.float(), weights, masked)
+
+    def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        examples = self.examples
+        users = examples.user_rows[rows]
+        known = examples.histories.seen(users, examples.histories.ends_of(users))
+        queries = torch.repeat_interleave(torch.arange(len(rows)), known.lengths)
+        items = known.values.long()
+        own = items == examples.item_rows[rows][queries]
+        if candidate_rows is None:
+            return queries[~own], items[~own]
+        columns = torch.searchsorted(candidate_rows, items).clamp_(max=len(candidate_rows) - 1)
+        competing = (candidate_rows[columns] == items) & ~own
+        return queries[competing], columns[competing]

@@ -1,0 +1,101 @@
+"""Interactions as integers and floats: what training and evaluation read instead of a table."""
+
+from __future__ import annotations
+
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from twotower.data.histories import Histories, keep_values
+from twotower.types import Column, Features, Ragged, take_column
+
+__all__ = ["Examples", "HistoryInput"]
+
+
+@dataclass(frozen=True)
+class HistoryInput:
+    """A query feature that is sliced from the histories.
+
+    Attributes:
+        name: Name of the encoded column.
+        lookup: int32 ``[N]``: the vocabulary row of every catalogue row.
+        max_length: At most the latest so many items; None for all.
+        mode: ``before``: what the user did before the row. ``others``: all of the user's rows in the histories, which for
+            random splits are the other train rows.
+        own_item: ``exclude``: in training, the row's own item is left out wherever it occurs, so that the target is never
+            its own feature. ``allow``: only the row itself is left out (re-watching is a signal).
+    """
+
+    name: str
+    lookup: Tensor
+    max_length: int | None = None
+    mode: Literal["before", "others"] = "before"
+    own_item: Literal["exclude", "allow"] = "exclude"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Encoded interactions, with what their users did around them.
+
+    Attributes:
+        user_rows: int64 ``[n]``, rows of ``users``.
+        item_rows: int64 ``[n]``, catalogue rows; -1 for an item that the catalogue lacks (evaluation only).
+        users: Features of every user, once.
+        context: Features of every interaction, ``[n]`` rows.
+        histories: Of all users.
+        before: int64 ``[n]``: positions in the histories; what the row's user did before it lies in front of it.
+        seen_before: Whether the seen set of a row is what came before it; otherwise all of its user's history.
+        history_inputs: Query features sliced from the histories.
+        weights: float32 ``[n]``, how much each row counts in the loss; None: all alike.
+    """
+
+    user_rows: Tensor
+    item_rows: Tensor
+    users: Features
+    context: Features
+    histories: Histories
+    before: Tensor
+    seen_before: bool
+    history_inputs: tuple[HistoryInput, ...] = ()
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.user_rows.shape[0])
+
+    def queries(self, rows: Tensor, *, training: bool) -> dict[str, Column]:
+        """The query features of some rows.
+
+        Args:
+            rows: int64 ``[B]``, rows of these examples.
+            training: The rows are themselves part of the histories, so that their own item is left out of them.
+        """
+        users = self.user_rows[rows]
+        columns = {name: take_column(column, users) for name, column in self.users.items()}
+        columns |= {name: take_column(column, rows) for name, column in self.context.items()}
+        for entry in self.history_inputs:
+            items = self._history(entry, rows, users, training=training)
+            columns[entry.name] = Ragged(entry.lookup[items.values], items.offsets)
+        return columns
+
+    def _history(self, entry: HistoryInput, rows: Tensor, users: Tensor, *, training: bool) -> Ragged:
+        ends = self.before[rows] if entry.mode == "before" else self.histories.ends_of(users)
+        items = self.histories.slices(users, ends, max_length=entry.max_length)
+        if not training:
+            return items
+        if entry.own_item == "exclude":
+            own = torch.repeat_interleave(self.item_rows[rows], items.lengths)
+            return keep_values(items, items.values != own)
+        if entry.mode == "before":
+            return items
+        # in mode "others" the row itself is in the slice; its position says where
+        first = ends - items.lengths
+        positions = torch.arange(len(items.values)) + torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
+        return keep_values(items, positions != torch.repeat_interleave(self.before[rows], items.lengths))
+
+    def seen(self, rows: Tensor) -> Ragged:
+        """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""
+        users = self.user_rows[rows]
+        return self.histories.seen(users, self.before[rows] if self.seen_before else self.histories.ends_of(users))
