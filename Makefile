@@ -1,0 +1,71 @@
+# twotower: everything that can be done from a fresh checkout. `make help` lists it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    ?= runs/movielens
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP   := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# the flags of pip, such as another index for a build of torch without CUDA, come from pip's own settings (PIP_INDEX_URL)
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+# benchmarks/ and acceptance/ may hold modules that the programs share; a program has a main guard
+BENCHMARKS  = $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)
+ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help install data lint test test-all demo bench accept clean python
+
+help: ## this list
+	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "twotower needs Python 3.11 or newer; there is no '$(PYTHON)' here. Say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "twotower needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=python3.11 ..." >&2; exit 1; }
+
+$(STAMP): pyproject.toml constraints.txt | python
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing $(TORCH)"
+	@$(PIP) install '$(TORCH)'
+	@echo "installing twotower and what it is developed with"
+	@$(PIP) install -c constraints.txt -e '.[dev,pandas]'
+	@touch $@
+
+install: $(STAMP) ## a virtual environment with twotower and what it is developed with
+
+data: install ## MovieLens 100K and 1M into the cache, once
+	@$(BIN)/python -m twotower.datasets
+
+lint: install ## ruff, mypy --strict and the layers contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: install data lint ## every check that takes minutes at most
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: install data lint ## every check
+	@$(BIN)/python -m pytest
+
+demo: install ## train on MovieLens, then recommend for a user
+	@$(BIN)/twotower train recipes/movielens.toml --run-dir $(RUN)
+	@$(BIN)/twotower recommend $(RUN) --user 196
+	@echo "The bundle is in $(RUN)/bundle"
+
+bench: install ## every benchmark; each ends in one line of JSON
+	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done
+
+accept: install ## every acceptance program; fails when one does
+	@failed=""; for program in $(ACCEPTANCES); do \
+	  echo "== $$program"; $(BIN)/python $$program || failed="$$failed $$program"; done; \
+	if [ -n "$$failed" ]; then echo "not accepted:$$failed" >&2; exit 1; fi
+
+clean: ## what the checks and builds leave behind (not the environment, the data or the runs)
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src tests acceptance benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
