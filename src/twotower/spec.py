@@ -93,7 +93,7 @@ class TowerSpec(Config):
         hidden_dropout: After every hidden activation.
         layer_norm: Layer normalisation before every hidden activation.
         l2_normalise: Scale the output to length 1, so that the dot product is the cosine.
-        skip: Name of an input that is added to the output, after the last layer (its width must be the output's).
+        skip: Names of embedded inputs that are added to the output, after the last layer (as wide as the output).
     """
 
     inputs: tuple[InputSpec, ...] = Field(min_length=1)

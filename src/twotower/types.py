@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Column", "Features", "Id", "Ragged", "column_length", "column_to", "take_column"]
+__all__ = ["Column", "Features", "Id", "Ragged", "column_length", "column_to", "gather_slices", "take_column"]
 
 Id: TypeAlias = str | int
 """An external id, as the user's data has it."""
@@ -44,6 +44,12 @@ class Ragged(NamedTuple):
         """The given rows (int64 ``[m]``), in that order, as a new ragged column."""
         starts = self.offsets[rows]
         return gather_slices(self.values, starts, self.offsets[rows + 1] - starts)
+
+    def keep(self, mask: Tensor) -> Ragged:
+        """Leave out the values where ``mask`` (bool ``[total]``) is false; the rows stay, shorter."""
+        kept = torch.zeros(mask.shape[0] + 1, dtype=torch.int64, device=mask.device)
+        torch.cumsum(mask, 0, out=kept[1:])
+        return Ragged(self.values[mask], kept[self.offsets])
 
     def to(self, device: torch.device | str) -> Ragged:
         return Ragged(self.values.to(device), self.offsets.to(device))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from twotower.data.histories import Histories, keep_values
+from twotower.data.histories import Histories
 from twotower.types import Column, Features, Ragged, take_column
 
 __all__ = ["Examples", "HistoryInput"]
@@ -87,13 +86,13 @@ class Examples:
             return items
         if entry.own_item == "exclude":
             own = torch.repeat_interleave(self.item_rows[rows], items.lengths)
-            return keep_values(items, items.values != own)
+            return items.keep(items.values != own)
         if entry.mode == "before":
             return items
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
         positions = torch.arange(len(items.values)) + torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
-        return keep_values(items, positions != torch.repeat_interleave(self.before[rows], items.lengths))
+        return items.keep(positions != torch.repeat_interleave(self.before[rows], items.lengths))
 
     def seen(self, rows: Tensor) -> Ragged:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""

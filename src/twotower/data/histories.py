@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twotower.types import Ragged, gather_slices
 
-__all__ = ["Histories", "build_histories", "keep_values"]
+__all__ = ["Histories", "build_histories"]
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,11 @@ class Histories:
         starts = self.offsets[user_rows]
         lengths = ends - starts
         rows = gather_slices(self.item_rows, starts, lengths)
-        return keep_values(rows, gather_slices(self.first, starts, lengths).values)
+        return rows.keep(gather_slices(self.first, starts, lengths).values)
 
     def ends_of(self, user_rows: Tensor) -> Tensor:
         """The position after each user's last item: with it, `slices` gives the whole history."""
         return self.offsets[user_rows + 1]
-
-
-def keep_values(column: Ragged, keep: Tensor) -> Ragged:
-    """Leave out the values where ``keep`` (bool ``[total]``) is false; the rows stay, shorter."""
-    kept = torch.zeros(keep.shape[0] + 1, dtype=torch.int64, device=keep.device)
-    torch.cumsum(keep, 0, out=kept[1:])
-    return Ragged(column.values[keep], kept[column.offsets])
 
 
 def build_histories(

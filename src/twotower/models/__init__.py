@@ -1,1 +1,8 @@
-"""models."""
+"""Two-tower models: specs in, modules out."""
+
+from twotower.models.build import build, check_columns
+from twotower.models.state import load_state, state_of
+from twotower.models.tower import Tower
+from twotower.models.two_tower import TwoTower
+
+__all__ = ["Tower", "TwoTower", "build", "check_columns", "load_state", "state_of"]

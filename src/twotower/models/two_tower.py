@@ -1,0 +1,45 @@
+"""The model: a query tower and a candidate tower whose dot product scores."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from twotower.models.tower import Tower
+from twotower.nn import EmbeddingCollection
+from twotower.spec import ModelSpec
+from twotower.types import Features
+
+__all__ = ["TwoTower"]
+
+
+class TwoTower(nn.Module):
+    """Two towers; the score of a query and a candidate is the dot product of their vectors.
+
+    Built by `twotower.models.build`, from a spec.
+    """
+
+    def __init__(self, spec: ModelSpec, embeddings: EmbeddingCollection, query: Tower, candidate: Tower) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embeddings = embeddings
+        self.query = query
+        self.candidate = candidate
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the width of the vectors that are compared."""
+        return self.spec.query.output_width
+
+    def encode_queries(self, features: Features) -> Tensor:
+        """Query vectors, float32 ``[n, D]``."""
+        vectors_BD: Tensor = self.query(features)
+        return vectors_BD
+
+    def encode_candidates(self, features: Features) -> Tensor:
+        """Candidate vectors, float32 ``[n, D]``."""
+        vectors_CD: Tensor = self.candidate(features)
+        return vectors_CD
+
+    def sparse_parameter_names(self) -> set[str]:
+        """Names of the parameters whose gradients hold only the touched rows."""
+        return {f"embeddings.{name}" for name in self.embeddings.sparse_parameter_names()}

@@ -1,0 +1,79 @@
+"""Embedding tables as one part: columns of rows in, vectors out, one call per tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twotower.nn.dropout import drop_to_row, drop_values
+from twotower.nn.pooling import pool_rows
+from twotower.spec import InputSpec, TableSpec
+from twotower.types import Column, Ragged
+
+__all__ = ["EmbeddingCollection"]
+
+
+class EmbeddingCollection(nn.Module):
+    """Every embedding table of a model, each held once however many inputs share it.
+
+    Rows start uniform in plus and minus the table's ``init_scale``.
+
+    Args:
+        tables: Their specs; names are distinct.
+        generator: Source of the initial values.
+    """
+
+    def __init__(self, tables: Iterable[TableSpec], *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.specs = {table.name: table for table in tables}
+        self.tables = nn.ParameterDict()
+        for table in self.specs.values():
+            weight_VD = torch.empty(table.vocabulary_size, table.embedding_dim)
+            self.tables[_key(table.name)] = nn.Parameter(
+                weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
+            )
+
+    def table(self, name: str) -> nn.Parameter:
+        """The weights of a table, ``[vocabulary_size, embedding_dim]``."""
+        weight: nn.Parameter = self.tables[_key(name)]
+        return weight
+
+    def forward(self, columns: Mapping[str, Column], inputs: Iterable[InputSpec]) -> dict[str, Tensor]:
+        """Look up, drop (in training) and pool each input.
+
+        Args:
+            columns: Encoded columns by name: integer rows ``[n]`` or ragged.
+            inputs: Those of a tower that have a table.
+
+        Returns:
+            Vectors ``[n, embedding_dim]`` by column name.
+        """
+        return {entry.column: self._look_up(columns[entry.column], entry) for entry in inputs}
+
+    def _look_up(self, column: Column, entry: InputSpec) -> Tensor:
+        if entry.table is None:
+            raise ValueError(f"input {entry.column!r} has no table")
+        table_VD = self.table(entry.table)
+        sparse = self.specs[entry.table].update == "rows"
+        if self.training:
+            column = drop_to_row(column, entry.id_dropout)
+        if not isinstance(column, Ragged):
+            return F.embedding(column, table_VD, sparse=sparse)
+        if self.training and entry.value_dropout:
+            column = drop_values(column, entry.value_dropout)
+        pooled_BD = pool_rows(table_VD, column, entry.pooling or "mean", sparse=sparse)
+        if self.training and entry.value_dropout and entry.pooling == "sum":
+            pooled_BD = pooled_BD / (1.0 - entry.value_dropout)
+        return pooled_BD
+
+    def sparse_parameter_names(self) -> set[str]:
+        """Names of the parameters whose gradients hold only the touched rows."""
+        return {f"tables.{_key(name)}" for name, spec in self.specs.items() if spec.update == "rows"}
+
+
+def _key(name: str) -> str:
+    """Parameter names can't hold dots."""
+    return name.replace(".", "/")

@@ -1,0 +1,62 @@
+"""The dense layers of a tower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MLP"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation after all but the last, whose output may be negative.
+
+    Args:
+        input_width: Width of the input.
+        layer_sizes: Output width of each layer; empty gives the identity.
+        activation: Of the hidden layers.
+        init: ``glorot_uniform`` (Glorot & Bengio 2010; Keras' default) or ``he_uniform`` (He et al. 2015). Biases start at 0.
+        hidden_dropout: After every hidden activation.
+        layer_norm: Layer normalisation (Ba et al. 2016) before every hidden activation.
+        generator: Source of the initial values.
+    """
+
+    def __init__(
+        self,
+        input_width: int,
+        layer_sizes: Sequence[int],
+        *,
+        activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
+        init: Literal["glorot_uniform", "he_uniform"] = "glorot_uniform",
+        hidden_dropout: float = 0.0,
+        layer_norm: bool = False,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = input_width
+        for position, size in enumerate(layer_sizes):
+            bound = (6.0 / (width + size)) ** 0.5 if init == "glorot_uniform" else (6.0 / width) ** 0.5
+            linear = nn.Linear(width, size, device="meta").to_empty(device="cpu")
+            with torch.no_grad():
+                linear.weight.uniform_(-bound, bound, generator=generator)
+                linear.bias.zero_()
+            layers.append(linear)
+            if position < len(layer_sizes) - 1:
+                if layer_norm:
+                    layers.append(nn.LayerNorm(size))
+                layers.append(_ACTIVATIONS[activation]())
+                if hidden_dropout:
+                    layers.append(nn.Dropout(hidden_dropout))
+            width = size
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs_BF: Tensor) -> Tensor:
+        """``[B, input_width]`` to ``[B, layer_sizes[-1]]``."""
+        output: Tensor = self.layers(inputs_BF)
+        return output
