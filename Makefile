@@ -16,19 +16,17 @@ BENCHMARKS  = $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lint test test-all demo bench accept clean python
+.PHONY: help install data lint test test-all demo bench accept clean
 
 help: ## this list
 	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
-python:
-	@command -v $(PYTHON) >/dev/null 2>&1 || { \
-	  echo "twotower needs Python 3.11 or newer; there is no '$(PYTHON)' here. Say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "twotower needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=python3.11 ..." >&2; exit 1; }
-
-$(STAMP): pyproject.toml constraints.txt | python
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "twotower needs Python 3.11 or newer; there is no '$(PYTHON)' here. Say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "twotower needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing $(TORCH)"
 	@$(PIP) install '$(TORCH)'
