@@ -1,1 +1,30 @@
-"""losses."""
+"""Retrieval losses. They see tensors: query vectors, candidate vectors, the column of each query's positive.
+
+The order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy; one file each.
+"""
+
+from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
+from twotower.losses.full import FullSoftmax, full_softmax
+from twotower.losses.hard_negatives import HardNegatives, keep_hard_negatives
+from twotower.losses.in_batch import InBatchSoftmax, in_batch_softmax
+from twotower.losses.log_q import log_q_from_counts, mixture_log_q
+from twotower.losses.masks import Mask
+from twotower.losses.protocol import RetrievalLoss
+from twotower.losses.temperature import Temperature
+
+__all__ = [
+    "FullSoftmax",
+    "HardNegatives",
+    "InBatchSoftmax",
+    "Mask",
+    "Reduction",
+    "RetrievalLoss",
+    "Temperature",
+    "full_softmax",
+    "in_batch_softmax",
+    "keep_hard_negatives",
+    "log_q_from_counts",
+    "mixture_log_q",
+    "reduce_losses",
+    "softmax_cross_entropy",
+]

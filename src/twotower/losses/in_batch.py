@@ -1,0 +1,169 @@
+"""Sampled softmax whose negatives are the positives of the other rows of the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
+from twotower.losses.hard_negatives import keep_hard_negatives
+from twotower.losses.logits import check_loss_inputs, scaled_scores
+from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
+from twotower.losses.temperature import Temperature
+
+__all__ = ["InBatchSoftmax", "in_batch_softmax"]
+
+
+def in_batch_softmax(
+    queries_BD: Tensor,
+    candidates_CD: Tensor,
+    positives_B: Tensor,
+    *,
+    counts_C: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    log_q_C: Tensor | None = None,
+    mask_accidental_hits: bool = True,
+    masked: Mask | None = None,
+    hard_negatives: int | None = None,
+    weights_B: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """In-batch softmax cross-entropy, each distinct candidate of the batch scored once.
+
+    The textbook loss has one column per row of the batch, so a candidate that is the positive of ``n`` rows is encoded
+    and scored ``n`` times. Here it is one column with a multiplicity of ``n``; value and gradient are the same. The
+    order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy.
+
+    Args:
+        queries_BD: Float, shape ``[B, D]``.
+        candidates_CD: Float, shape ``[C, D]``: every candidate once, extra negatives among them.
+        positives_B: int64, shape ``[B]``: column of each query's positive.
+        counts_C: Whole numbers, at least 1, shape ``[C]``: columns of the textbook matrix that hold each candidate. None: 1.
+        temperature: Above 0; divides the scores. A scalar tensor may be learned.
+        log_q_C: Log-probability that each candidate is drawn as a negative, shape ``[C]``, subtracted from its logit, that of
+            the positive included. None: no correction.
+        mask_accidental_hits: Whether the other rows with a query's own positive are kept from competing with it. False
+            is the plain loss in which they do, and so push a query away from its own positive.
+        masked: Other pairs that must not compete (for instance items the user has); see ``Mask``. A query's own positive
+            is passed over.
+        hard_negatives: Keep only this many negatives per query, those with the highest logits. None: all.
+        weights_B: Weight of each query, not negative, shape ``[B]``.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
+
+    Returns:
+        Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast.
+
+    Raises:
+        ValueError: If shapes or values do not fit, or there is nothing to average.
+
+    Example:
+        >>> import torch
+        >>> queries, candidates = torch.eye(3), torch.eye(3)[:2]
+        >>> positives, counts = torch.tensor([0, 1, 1]), torch.tensor([1, 2])
+        >>> losses = in_batch_softmax(queries, candidates, positives, counts_C=counts, reduction="none")
+        >>> [round(value, 4) for value in losses.tolist()]
+        [0.5514, 0.3133, 0.6931]
+    """
+    check_loss_inputs(
+        queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
+    )
+    with torch.autocast(device_type=queries_BD.device.type, enabled=False):
+        if hard_negatives is not None:
+            logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C)
+            if masked is not None:
+                mask_pairs_(logits_BC, masked, positives_B)
+            kept = keep_hard_negatives(
+                logits_BC, positives_B, hard_negatives, counts_C=counts_C, mask_accidental_hits=mask_accidental_hits
+            )
+            losses_B = softmax_cross_entropy(
+                kept.logits, torch.zeros_like(positives_B), log_counts=kept.counts.log(), reduction="none"
+            )
+            return reduce_losses(losses_B, weights_B, reduction)
+
+        log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
+        logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C))
+        if masked is not None:
+            mask_pairs_(logits_BC, masked, positives_B)
+        if log_counts_C is not None and mask_accidental_hits:
+            count_own_once_(logits_BC, positives_B, log_counts_C.to(logits_BC.dtype))
+        losses_B = softmax_cross_entropy(logits_BC, positives_B, reduction="none")
+        if log_counts_C is not None and not mask_accidental_hits:
+            # the logits carry log n, but the positive is one of its n columns
+            losses_B = losses_B + log_counts_C[positives_B]
+        return reduce_losses(losses_B, weights_B, reduction)
+
+
+def _bias(log_q_C: Tensor | None, log_counts_C: Tensor | None) -> Tensor | None:
+    if log_q_C is None:
+        return log_counts_C
+    return -log_q_C if log_counts_C is None else log_counts_C - log_q_C
+
+
+class InBatchSoftmax(nn.Module):
+    """``in_batch_softmax`` with its choices made.
+
+    Args:
+        temperature: A number (fixed), or a ``Temperature``, whose parameter must then be trained with the model's.
+        log_q: Whether ``forward`` is given the sampling probabilities, and corrects for them.
+        mask_accidental_hits: See ``in_batch_softmax``.
+        hard_negatives: See ``in_batch_softmax``.
+        reduction: See ``in_batch_softmax``.
+
+    Attributes:
+        needs_full_catalogue: False.
+        uses_log_q: As given.
+    """
+
+    def __init__(
+        self,
+        temperature: float | Temperature = 1.0,
+        *,
+        log_q: bool = False,
+        mask_accidental_hits: bool = True,
+        hard_negatives: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        if hard_negatives is not None and hard_negatives < 1:
+            raise ValueError(f"hard_negatives must be at least 1, or None for all; came {hard_negatives}")
+        self.needs_full_catalogue = False
+        self.uses_log_q = log_q
+        self.temperature = temperature if isinstance(temperature, Temperature) else Temperature(temperature)
+        self.mask_accidental_hits = mask_accidental_hits
+        self.hard_negatives = hard_negatives
+        self.reduction: Reduction = reduction
+
+    def forward(
+        self,
+        queries_BD: Tensor,
+        candidates_CD: Tensor,
+        positives_B: Tensor,
+        *,
+        counts_C: Tensor | None = None,
+        log_q_C: Tensor | None = None,
+        masked: Mask | None = None,
+        weights_B: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch; see ``in_batch_softmax``.
+
+        Raises:
+            ValueError: Also if ``log_q_C`` is missing though the loss corrects for it, or given though it does not.
+        """
+        if self.uses_log_q != (log_q_C is not None):
+            raise ValueError(
+                "log_q_C must be given exactly when the loss was made with log_q=True; it was made with "
+                f"log_q={self.uses_log_q}, and log_q_C was {'given' if log_q_C is not None else 'not given'}"
+            )
+        return in_batch_softmax(
+            queries_BD,
+            candidates_CD,
+            positives_B,
+            counts_C=counts_C,
+            temperature=self.temperature.value(),
+            log_q_C=log_q_C,
+            mask_accidental_hits=self.mask_accidental_hits,
+            masked=masked,
+            hard_negatives=self.hard_negatives,
+            weights_B=weights_B,
+            reduction=self.reduction,
+        )

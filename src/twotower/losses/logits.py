@@ -1,0 +1,85 @@
+"""From vectors to logits: scores, temperature, log-Q; and the checks of what a loss is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_loss_inputs", "scaled_scores"]
+
+
+def scaled_scores(
+    queries_BD: Tensor, candidates_CD: Tensor, temperature: float | Tensor, bias_C: Tensor | None = None
+) -> Tensor:
+    """Dot products of queries and candidates, divided by the temperature, plus a bias for each candidate.
+
+    One matrix is written: the temperature is applied to the queries, and the bias (``-log_q``, ``log_counts``) enters with
+    the product. Half precision is raised to float32 first, since exponentials of logits of 8 bits are useless.
+
+    Args:
+        queries_BD: Float, shape ``[B, D]``.
+        candidates_CD: Float, shape ``[C, D]``.
+        temperature: Above 0; a number or a scalar tensor.
+        bias_C: Shape ``[C]``, or None.
+
+    Returns:
+        Shape ``[B, C]``, float32 or float64; a new tensor that may be written to.
+
+    Example:
+        >>> import torch
+        >>> scaled_scores(torch.eye(2), torch.tensor([[1.0, 2.0]]), 0.5, torch.tensor([10.0]))
+        tensor([[12.],
+                [14.]])
+    """
+    dtype = torch.promote_types(torch.promote_types(queries_BD.dtype, candidates_CD.dtype), torch.float32)
+    scaled_BD = queries_BD.to(dtype)
+    # a plain 1 is the usual case and needs no pass over the queries
+    if isinstance(temperature, Tensor) or temperature != 1:
+        scaled_BD = scaled_BD / temperature
+    transposed_DC = candidates_CD.to(dtype).T
+    if bias_C is None:
+        return scaled_BD @ transposed_DC
+    return torch.addmm(bias_C.to(dtype), scaled_BD, transposed_DC)
+
+
+def check_loss_inputs(
+    queries_BD: Tensor,
+    candidates_CD: Tensor,
+    positives_B: Tensor,
+    temperature: float | Tensor,
+    *,
+    weights_B: Tensor | None = None,
+    counts_C: Tensor | None = None,
+    log_q_C: Tensor | None = None,
+) -> None:
+    """Check shapes, and on the CPU values too: on an accelerator looking at values would stall the queue.
+
+    Raises:
+        ValueError: If shapes do not fit, a positive is not a column, a count is below 1 or the temperature is not above 0.
+    """
+    if queries_BD.dim() != 2 or candidates_CD.dim() != 2 or queries_BD.shape[1] != candidates_CD.shape[1]:
+        raise ValueError(
+            f"queries [B, D] and candidates [C, D] must have the same D; came {tuple(queries_BD.shape)} and "
+            f"{tuple(candidates_CD.shape)}"
+        )
+    num_queries, num_candidates = queries_BD.shape[0], candidates_CD.shape[0]
+    for name, vector, size in (
+        ("positives_B", positives_B, num_queries),
+        ("weights_B", weights_B, num_queries),
+        ("counts_C", counts_C, num_candidates),
+        ("log_q_C", log_q_C, num_candidates),
+    ):
+        if vector is not None and vector.shape != (size,):
+            raise ValueError(f"{name} must have shape ({size},); came {tuple(vector.shape)}")
+    if positives_B.device.type == "cpu" and num_queries:
+        low, high = (int(bound) for bound in positives_B.aminmax())
+        if low < 0 or high >= num_candidates:
+            raise ValueError(f"positives must be columns in [0, {num_candidates}); came {low} to {high}")
+    if counts_C is not None and counts_C.device.type == "cpu" and num_candidates and not float(counts_C.min()) >= 1:
+        column = int(counts_C.argmin())
+        raise ValueError(f"counts must be at least 1; came {counts_C[column].item()} for candidate {column}: leave it out")
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0:
+            raise ValueError(f"the temperature must be a scalar; came shape {tuple(temperature.shape)}")
+    elif not temperature > 0:
+        raise ValueError(f"the temperature must be above 0; came {temperature}")

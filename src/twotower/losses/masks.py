@@ -1,0 +1,93 @@
+"""Candidates that must not compete with a query's positive: probability exactly 0, gradient exactly 0.
+
+Both functions write into the logits and record nothing for autograd: they add constants (``-inf`` is one), so the gradient
+of what remains passes unchanged, and that of a masked logit is its softmax, 0. A matrix of 2,048 by 1,664 logits is so
+neither copied on the way forward nor on the way back.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["Mask", "count_own_once_", "mask_pairs_"]
+
+Mask: TypeAlias = Tensor | tuple[Tensor, Tensor]
+"""Pairs that must not compete: bool ``[B, C]``, or int64 ``(rows, columns)`` of equal length, in any order, repeats allowed."""
+
+
+def mask_pairs_(logits_BC: Tensor, masked: Mask, positives_B: Tensor) -> Tensor:
+    """Set the logits of masked pairs to ``-inf``, in place; a query's own positive is never masked.
+
+    Args:
+        logits_BC: Float, shape ``[B, C]``; changed.
+        masked: The pairs. A pair of a query and its own positive is passed over.
+        positives_B: int64, shape ``[B]``.
+
+    Returns:
+        ``logits_BC`` itself.
+
+    Raises:
+        ValueError: If the mask does not fit the logits.
+
+    Example:
+        >>> import torch
+        >>> mask_pairs_(torch.zeros(2, 3), (torch.tensor([0, 1, 1]), torch.tensor([2, 1, 0])), torch.tensor([0, 1]))
+        tensor([[0., 0., -inf],
+                [-inf, 0., 0.]])
+    """
+    with torch.no_grad():
+        own_B1 = positives_B[:, None]
+        own_logits_B1 = logits_BC.gather(1, own_B1)
+        if isinstance(masked, Tensor):
+            if masked.dtype != torch.bool or masked.shape != logits_BC.shape:
+                raise ValueError(
+                    f"a mask must be bool of shape {tuple(logits_BC.shape)}; came {masked.dtype} of {tuple(masked.shape)}"
+                )
+            logits_BC.masked_fill_(masked, -torch.inf)
+        else:
+            rows, columns = masked
+            _check_pairs(rows, columns, logits_BC)
+            logits_BC[rows, columns] = -torch.inf
+        return logits_BC.scatter_(1, own_B1, own_logits_B1)
+
+
+def count_own_once_(logits_BC: Tensor, positives_B: Tensor, log_counts_C: Tensor) -> Tensor:
+    """Mask the accidental hits: other rows of the batch with a query's own positive do not compete with it.
+
+    In the naive matrix, with one column per row of the batch, these are the other columns that hold the same candidate.
+    Here each candidate is held once and its logit carries ``log n``; taking that off again at the positive leaves
+    one of its ``n`` columns. In place.
+
+    Args:
+        logits_BC: Float, shape ``[B, C]``, ``log_counts_C`` already added; changed.
+        positives_B: int64, shape ``[B]``.
+        log_counts_C: Float, shape ``[C]``, finite.
+
+    Returns:
+        ``logits_BC`` itself.
+
+    Example:
+        >>> import torch
+        >>> log_counts = torch.tensor([2.0, 1.0]).log()
+        >>> count_own_once_(torch.zeros(2, 2) + log_counts, torch.tensor([0, 1]), log_counts).exp()
+        tensor([[1., 1.],
+                [2., 1.]])
+    """
+    with torch.no_grad():
+        return logits_BC.scatter_add_(1, positives_B[:, None], -log_counts_C[positives_B, None])
+
+
+def _check_pairs(rows: Tensor, columns: Tensor, logits_BC: Tensor) -> None:
+    if rows.dim() != 1 or rows.shape != columns.shape:
+        raise ValueError(
+            f"a mask of pairs must be two int64 vectors of equal length; came {tuple(rows.shape)} and {tuple(columns.shape)}"
+        )
+    # a negative index would wrap round and mask the wrong pair; on an accelerator this check would stall the queue
+    if rows.device.type == "cpu" and rows.numel():
+        for name, values, size in (("row", rows, logits_BC.shape[0]), ("column", columns, logits_BC.shape[1])):
+            low, high = (int(bound) for bound in values.aminmax())
+            if low < 0 or high >= size:
+                raise ValueError(f"masked {name}s must be in [0, {size}); came {low} to {high}")

@@ -1,0 +1,40 @@
+"""What training asks of a retrieval loss, ours or anyone's."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from twotower.losses.masks import Mask
+
+__all__ = ["RetrievalLoss"]
+
+
+@runtime_checkable
+class RetrievalLoss(Protocol):
+    """A loss on query vectors, candidate vectors and the column of each query's positive.
+
+    ``InBatchSoftmax`` and ``FullSoftmax`` are such; so is any ``nn.Module`` with this ``forward`` and these attributes.
+
+    Attributes:
+        needs_full_catalogue: Whether ``candidates_CD`` must be the whole catalogue, in its order; ``counts_C`` is None then.
+        uses_log_q: Whether ``log_q_C`` must be given; it must be None otherwise.
+    """
+
+    needs_full_catalogue: bool
+    uses_log_q: bool
+
+    def forward(
+        self,
+        queries_BD: Tensor,
+        candidates_CD: Tensor,
+        positives_B: Tensor,
+        *,
+        counts_C: Tensor | None = None,
+        log_q_C: Tensor | None = None,
+        masked: Mask | None = None,
+        weights_B: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch; arguments as in ``in_batch_softmax``."""
+        ...
