@@ -1,1 +1,6 @@
-"""baselines."""
+"""Rankers without a model, judged by the same evaluation."""
+
+from twotower.baselines.popularity import PopularityScorer
+from twotower.baselines.random import RandomScorer
+
+__all__ = ["PopularityScorer", "RandomScorer"]

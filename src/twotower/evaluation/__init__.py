@@ -1,1 +1,19 @@
-"""evaluation."""
+"""Exact evaluation over the whole catalogue, the same for models and baselines."""
+
+from twotower.evaluation.evaluate import evaluate, evaluate_per_user
+from twotower.evaluation.model_scorer import ModelScorer, encode_catalogue
+from twotower.evaluation.rank import PositiveRanks, rank_positives
+from twotower.evaluation.result import Evaluation, Figures
+from twotower.evaluation.scorer import Scorer
+
+__all__ = [
+    "Evaluation",
+    "Figures",
+    "ModelScorer",
+    "PositiveRanks",
+    "Scorer",
+    "encode_catalogue",
+    "evaluate",
+    "evaluate_per_user",
+    "rank_positives",
+]

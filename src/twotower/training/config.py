@@ -1,0 +1,52 @@
+"""How long, how large, how fast: what a person chooses about training."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from twotower.config import Config
+from twotower.optim import OptimizerConfig, ScheduleConfig
+
+__all__ = ["DeviceName", "EarlyStopping", "TrainingConfig"]
+
+DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class EarlyStopping(Config):
+    """Keep the epoch with the best validation figure, and stop when it no longer improves.
+
+    Attributes:
+        metric: A key of what validation returns; larger is better.
+        patience: Validations without improvement before training stops; None trains all epochs and still keeps the best.
+        min_delta: An improvement is more than this.
+    """
+
+    metric: str = "recall@100"
+    patience: int | None = Field(default=5, ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class TrainingConfig(Config):
+    """The training loop.
+
+    Attributes:
+        epochs: At most; early stopping may end sooner.
+        batch_size: Rows per step.
+        optimizer: Of the dense parameters, and of tables with row updates.
+        schedule: Learning-rate warm-up and decay, over ``epochs`` (not over the epochs that early stopping leaves).
+        clip_norm: Largest global gradient norm; None does not clip.
+        validate_every: Epochs between validations; the last epoch is always validated.
+        early_stopping: None keeps the last epoch.
+        checkpoint_every_s: Seconds between checkpoints; they also come with a better epoch, and at the end.
+    """
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=2048, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip_norm: float | None = Field(default=None, gt=0)
+    validate_every: int = Field(default=1, ge=1)
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    checkpoint_every_s: float = Field(default=30.0, ge=0)

@@ -1,0 +1,294 @@
+"""The training loop: plain, resumable at any batch, the same bits for the same seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from twotower.data.batches import Batches
+from twotower.errors import CheckpointError, ConfigError
+from twotower.losses import RetrievalLoss
+from twotower.models import TwoTower
+from twotower.optim import build_optimizers, clip_gradients, learning_rate_factor
+from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from twotower.training.config import TrainingConfig
+from twotower.training.events import EpochDone, Listener, StepDone, TrainingStarted
+from twotower.training.step import batch_loss, explain_divergence
+from twotower.types import Features, column_to
+
+__all__ = ["Checkpoints", "TrainingResult", "train"]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where checkpoints go.
+
+    Attributes:
+        folder: Holds ``last.safetensors`` and ``best.safetensors``.
+        fingerprint: Identifies model, data and configuration; resuming demands the same.
+        resume: Go on from ``last.safetensors`` when it is there; otherwise start over.
+    """
+
+    folder: Path
+    fingerprint: str
+    resume: bool = False
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training gave; the model that was passed in holds the weights of ``epoch``.
+
+    Attributes:
+        epoch: The epoch whose weights the model holds: the best one with early stopping, otherwise the last.
+        epochs_run: Epochs that were trained.
+        records: One per epoch, as in `EpochDone`.
+        seconds: In steps, validation not counted; over all sessions when resumed.
+        rows_per_s: Rows trained on per second of that.
+    """
+
+    epoch: int
+    epochs_run: int
+    records: tuple[Mapping[str, Any], ...]
+    seconds: float
+    rows_per_s: float
+
+
+def train(
+    model: TwoTower,
+    loss: RetrievalLoss,
+    batches: Batches,
+    items: Features,
+    *,
+    config: TrainingConfig,
+    seed: int,
+    device: torch.device,
+    log_q_N: Tensor | None = None,
+    validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
+    checkpoints: Checkpoints | None = None,
+    listener: Listener = lambda event: None,
+) -> TrainingResult:
+    """Train a model in place.
+
+    Args:
+        model: Moved to the device; holds the chosen epoch's weights afterwards.
+        loss: Its learned temperature, if any, is trained too and ends at the same epoch.
+        batches: The feed.
+        items: Features of the whole catalogue.
+        config: Epochs, optimiser, schedule, early stopping.
+        seed: Of dropout; every step seeds torch anew from it, and torch's global state is put back at the end.
+        device: Where to train.
+        log_q_N: log of each catalogue item's sampling probability, float ``[N]``.
+        validate: Called with the model in evaluation mode; returns figures by name.
+        checkpoints: None writes nothing.
+        listener: Is told of every step and epoch.
+
+    Raises:
+        TrainingError: If the loss or a gradient is not a finite number.
+        ConfigError: If early stopping names a metric that validation does not return.
+        CheckpointError: If the checkpoint to resume from is damaged or of another run.
+    """
+    loop = _Loop(model, loss, batches, items, config, seed, device, log_q_N, validate, checkpoints, listener)
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        return loop.run()
+
+
+@dataclass
+class _Loop:
+    model: TwoTower
+    loss: RetrievalLoss
+    batches: Batches
+    items: Features
+    config: TrainingConfig
+    seed: int
+    device: torch.device
+    log_q_N: Tensor | None
+    validate: Callable[[TwoTower], Mapping[str, float]] | None
+    checkpoints: Checkpoints | None
+    listener: Listener
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device)
+        self.loss.to(self.device)
+        self.items = {name: column_to(column, self.device) for name, column in self.items.items()}
+        self.log_q_N = None if self.log_q_N is None else self.log_q_N.to(self.device)
+        self.modules: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}
+        named = [(f"{prefix}.{name}", p) for prefix, module in self.modules.items() for name, p in module.named_parameters()]
+        self.parameters = [parameter for _, parameter in named]
+        sparse = {f"model.{name}" for name in self.model.sparse_parameter_names()}
+        self.optimizers: list[Optimizer] = build_optimizers(named, self.config.optimizer, sparse_parameter_names=sparse)
+        self.base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.total_steps = self.config.epochs * len(self.batches)
+        self.progress = Progress()
+        self.best_in_memory: dict[str, dict[str, Tensor]] | None = None
+        self.saved_at = time.monotonic()
+
+    def run(self) -> TrainingResult:
+        if self.checkpoints is not None:
+            self._open_checkpoints(self.checkpoints)
+        progress = self.progress
+        self.listener(
+            TrainingStarted(progress.epoch, progress.batch, self.config.epochs, len(self.batches), len(self.batches.examples))
+        )
+        while progress.epoch < self.config.epochs and not progress.stopped:
+            self._epoch()
+        progress.stopped = True
+        self._save_last()
+        epoch = self._restore_best()
+        trained = sum(record["rows"] for record in progress.records)
+        self.model.eval()
+        return TrainingResult(
+            epoch=epoch,
+            epochs_run=progress.epoch,
+            records=tuple(progress.records),
+            seconds=progress.seconds,
+            rows_per_s=trained / progress.seconds if progress.seconds > 0 else 0.0,
+        )
+
+    def _open_checkpoints(self, checkpoints: Checkpoints) -> None:
+        checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        if checkpoints.resume and checkpoints.last.exists():
+            self.progress = load_checkpoint(
+                checkpoints.last, self.modules, self.optimizers, fingerprint=checkpoints.fingerprint
+            )
+        else:
+            checkpoints.last.unlink(missing_ok=True)
+            checkpoints.best.unlink(missing_ok=True)
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        self.model.train()
+        self.loss.train()
+        began, before = time.perf_counter(), progress.seconds
+        rate = 0.0
+        while progress.batch < len(self.batches):
+            rate = self._step()
+            progress.seconds = before + time.perf_counter() - began
+            due = self.checkpoints is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_every_s
+            if due and progress.batch < len(self.batches):
+                self._save_last()
+        seconds = progress.seconds - before
+        progress.epoch += 1
+        progress.batch = 0
+        last = progress.epoch == self.config.epochs
+        due = progress.epoch % self.config.validate_every == 0 or last
+        metrics = self._validate() if self.validate is not None and due else {}
+        best = self._judge(metrics) if metrics else False
+        loss = progress.loss_sum / progress.rows
+        done = EpochDone(progress.epoch, loss, rate, metrics, best, progress.rows, seconds)
+        progress.records.append(done.to_json())
+        progress.loss_sum, progress.rows = 0.0, 0
+        if best:
+            self._keep_best()
+        if best or time.monotonic() - self.saved_at >= self.config.checkpoint_every_s:
+            self._save_last()
+        self.listener(done)
+
+    def _step(self) -> float:
+        progress = self.progress
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.seed, progress.step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        )
+        factor = learning_rate_factor(progress.step, self.total_steps, self.config.schedule)
+        for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        rate = float(self.base_rates[0][0] * factor)
+        batch = self.batches.batch(progress.epoch, progress.batch)
+        value = batch_loss(self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device)
+        loss = float(value.detach())
+        where = {"epoch": progress.epoch, "index": progress.batch, "step": progress.step, "learning_rate": rate}
+        if not np.isfinite(loss):
+            raise explain_divergence("the loss", self.model, batch, **where)  # type: ignore[arg-type]
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None and not np.isfinite(clip_gradients(self.parameters, self.config.clip_norm)):
+            raise explain_divergence("a gradient", self.model, batch, **where)  # type: ignore[arg-type]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        rows = len(batch.rows)
+        progress.loss_sum += loss if self.loss.reduction == "sum" else loss * rows
+        progress.rows += rows
+        progress.batch += 1
+        progress.step += 1
+        self.listener(
+            StepDone(progress.epoch, progress.batch, progress.step, rows, loss / (rows if self.loss.reduction == "sum" else 1))
+        )
+        return rate
+
+    def _validate(self) -> dict[str, float]:
+        if self.validate is None:
+            return {}
+        self.model.eval()
+        metrics = dict(self.validate(self.model))
+        stopping = self.config.early_stopping
+        if stopping is not None and stopping.metric not in metrics:
+            raise ConfigError(
+                f"training.early_stopping.metric: no {stopping.metric!r} among what validation gives: {', '.join(metrics)}"
+            )
+        return metrics
+
+    def _judge(self, metrics: Mapping[str, float]) -> bool:
+        stopping, progress = self.config.early_stopping, self.progress
+        if stopping is None:
+            return False
+        value = metrics[stopping.metric]
+        if progress.best_value is None or value > progress.best_value + stopping.min_delta:
+            progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
+            return True
+        progress.stale += 1
+        progress.stopped = stopping.patience is not None and progress.stale >= stopping.patience
+        return False
+
+    def _keep_best(self) -> None:
+        if self.checkpoints is not None:
+            save_checkpoint(self.checkpoints.best, self.modules, [], self.progress, fingerprint=self.checkpoints.fingerprint)
+        else:
+            self.best_in_memory = {
+                name: {key: p.detach().clone() for key, p in module.named_parameters()} for name, module in self.modules.items()
+            }
+
+    def _save_last(self) -> None:
+        if self.checkpoints is not None:
+            save_checkpoint(
+                self.checkpoints.last,
+                self.modules,
+                self.optimizers,
+                self.progress,
+                fingerprint=self.checkpoints.fingerprint,
+            )
+            self.saved_at = time.monotonic()
+
+    def _restore_best(self) -> int:
+        progress = self.progress
+        if progress.best_epoch in (0, progress.epoch):
+            return progress.epoch
+        if self.checkpoints is not None:
+            kept = load_checkpoint(self.checkpoints.best, self.modules, [], fingerprint=self.checkpoints.fingerprint)
+            if kept.epoch != progress.best_epoch:
+                raise CheckpointError(
+                    f"{self.checkpoints.best}: holds epoch {kept.epoch}, the best was {progress.best_epoch}; train without --resume"
+                )
+        elif self.best_in_memory is not None:
+            with torch.no_grad():
+                for name, module in self.modules.items():
+                    for key, parameter in module.named_parameters():
+                        parameter.copy_(self.best_in_memory[name][key])
+        return progress.best_epoch
