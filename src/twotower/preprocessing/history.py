@@ -1,0 +1,92 @@
+"""What a user has interacted with before, as a feature of the query: the vocabulary of its items."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from twotower.config import Config
+from twotower.preprocessing.lookup import Lookup
+from twotower.spec import RowsColumn
+
+__all__ = ["FittedHistory", "HistoryFeature"]
+
+
+class HistoryFeature(Config):
+    """The items of a user's history, each looked up, to be pooled by the query tower (or read as a sequence).
+
+    Fitting finds the items that have a row; which items belong to a row's history is decided where the batch is made, by
+    ``mode``, ``own_item`` and ``max_length``.
+
+    Attributes:
+        name: Name of the encoded column.
+        max_length: At most so many, the most recent ones; None: all.
+        mode: ``before``: what the user did before this row, in the order of time; ``others``: all other train rows of the
+            user, later ones included, for splits that are not by time.
+        own_item: Whether the row's own item may be in its history, where the user has it more than once: ``exclude`` or
+            ``allow``.
+        min_count: Items of fewer interactions share row 0 with the unknown ones.
+    """
+
+    kind: Literal["history"] = "history"
+    name: str = Field(default="history", min_length=1)
+    max_length: int | None = Field(default=None, ge=1)
+    mode: Literal["before", "others"] = "before"
+    own_item: Literal["exclude", "allow"] = "exclude"
+    min_count: int = Field(default=1, ge=1)
+
+    @property
+    def output_name(self) -> str:
+        """Name of the encoded column."""
+        return self.name
+
+    def fit(self, item_ids: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedHistory:
+        """Collect the items of the train rows, as an id feature does.
+
+        Args:
+            item_ids: Text or integers, ``[n]``; nulls are left out.
+            counts: How many interactions each item has, ``[n]``; None: one each.
+
+        Raises:
+            DataError: If the ids are neither text nor integers, or none is left.
+        """
+        return FittedHistory(
+            config=self, lookup=Lookup.fit(item_ids, counts, min_count=self.min_count, column=_named(item_ids))
+        )
+
+
+class FittedHistory(Config):
+    """A history feature and the items that it found.
+
+    Example:
+        >>> fitted = HistoryFeature(min_count=2).fit(pl.Series(["x", "y", "z"]), np.array([5, 1, 2]))
+        >>> fitted.encode(pl.Series(["z", "y", "x"])).tolist()
+        [2, 0, 1]
+    """
+
+    kind: Literal["history"] = "history"
+    config: HistoryFeature
+    lookup: Lookup
+
+    @property
+    def columns(self) -> tuple[RowsColumn, ...]:
+        """One ragged column of rows."""
+        return (RowsColumn(name=self.config.name, vocabulary_size=self.lookup.size, ragged=True),)
+
+    def encode(self, item_ids: pl.Series) -> Tensor:
+        """The row of each item of the catalogue, int32 ``[N]``: histories of catalogue rows are mapped through it.
+
+        Raises:
+            DataError: If the ids are integers and were text in fitting, or the other way round.
+        """
+        return torch.from_numpy(self.lookup.rows(item_ids, column=_named(item_ids)))
+
+
+def _named(item_ids: pl.Series) -> str:
+    return item_ids.name or "item ids"

@@ -1,0 +1,116 @@
+"""Ids: each known one has a row of its own, or, hashed, shares a row with others."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from twotower.config import Config
+from twotower.preprocessing.counts import row_counts
+from twotower.preprocessing.feature import ColumnFeature
+from twotower.preprocessing.lookup import Lookup, distinct, id_values
+from twotower.spec import RowsColumn
+from twotower.vocabulary import OUT_OF_VOCABULARY
+
+__all__ = ["FittedId", "IdFeature", "hash_rows"]
+
+
+class IdFeature(ColumnFeature):
+    """An id (text or integers) that is looked up in an embedding table.
+
+    Attributes:
+        min_count: Ids of fewer interactions have no row of their own: they share row 0 with the unknown ones.
+        hash_buckets: Keep no vocabulary: the row is a hash of the id, in 1 to ``hash_buckets``. Ids of one bucket can't be
+            told apart, and an id never seen falls into a bucket too. Two of ``n`` ids share one with probability
+            1 / ``hash_buckets``.
+    """
+
+    kind: Literal["id"] = "id"
+    min_count: int = Field(default=1, ge=1)
+    hash_buckets: int | None = Field(default=None, ge=1, lt=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> IdFeature:
+        if self.hash_buckets is not None and self.min_count > 1:
+            raise ValueError("min_count needs a vocabulary, and with hash_buckets there is none: leave one of them out")
+        return self
+
+    def fit(self, column: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedId:
+        """Collect the ids of the train rows.
+
+        Args:
+            column: Text or integers, ``[n]``; nulls are left out.
+            counts: How many interactions each row stands for, ``[n]``; None: one each.
+
+        Raises:
+            DataError: If the column holds neither text nor integers, or no id is left.
+        """
+        if self.hash_buckets is not None:
+            row_counts(counts, len(id_values(column, self.column)))
+            return FittedId(config=self, lookup=None)
+        return FittedId(config=self, lookup=Lookup.fit(column, counts, min_count=self.min_count, column=self.column))
+
+
+class FittedId(Config):
+    """An id feature and the ids that it found (none when hashed).
+
+    Example:
+        >>> fitted = IdFeature(column="item").fit(pl.Series([30, 10, 30]))
+        >>> fitted.encode(pl.Series([10, 20, 30]))["item"].tolist()
+        [1, 0, 2]
+    """
+
+    kind: Literal["id"] = "id"
+    config: IdFeature
+    lookup: Lookup | None
+
+    @model_validator(mode="after")
+    def _vocabulary_or_hash(self) -> FittedId:
+        if (self.lookup is None) != (self.config.hash_buckets is not None):
+            raise ValueError("an id feature has a vocabulary, or hash_buckets, and not both")
+        return self
+
+    @property
+    def columns(self) -> tuple[RowsColumn, ...]:
+        """One column of rows."""
+        size = self.lookup.size if self.lookup is not None else (self.config.hash_buckets or 0) + 1
+        return (RowsColumn(name=self.config.output_name, vocabulary_size=size),)
+
+    def encode(self, column: pl.Series) -> dict[str, Tensor]:
+        """Rows int32 ``[n]``; an unknown id (unless hashed) and null have row 0.
+
+        Raises:
+            DataError: If the column holds integers where it was fitted on text, or the other way round.
+        """
+        if self.lookup is not None:
+            rows = self.lookup.rows(column, column=self.config.column)
+        else:
+            rows = hash_rows(id_values(column, self.config.column), self.config.hash_buckets or 0)
+        return {self.config.output_name: torch.from_numpy(rows)}
+
+
+def hash_rows(ids: pl.Series, buckets: int) -> NDArray[np.int32]:
+    """Rows 1 to ``buckets`` of ids by hash, ``[n]``; null has row 0.
+
+    The hash is BLAKE2b with a digest of 8 bytes over the UTF-8 text of the id (an integer as its decimal digits), read as a
+    little-endian integer, modulo ``buckets``, plus 1: the same in every process, on every machine.
+
+    Example:
+        >>> hash_rows(pl.Series(["ann", None, "ann"]), 1).tolist()
+        [1, 0, 1]
+    """
+    different, positions = distinct(ids)
+    texts = different.cast(pl.String).to_list()
+    rows = np.fromiter(
+        (int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") % buckets + 1 for text in texts),
+        dtype=np.int32,
+        count=len(texts),
+    )
+    return np.concatenate([np.array([OUT_OF_VOCABULARY], dtype=np.int32), rows])[positions]

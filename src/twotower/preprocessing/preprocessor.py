@@ -1,0 +1,228 @@
+"""Fit the features of both towers on train tables; encode tables with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from twotower.errors import ConfigError, DataError, nearest
+from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
+from twotower.preprocessing.history import FittedHistory, HistoryFeature
+from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
+from twotower.spec import FloatsColumn, RowsColumn
+from twotower.types import Column
+
+__all__ = ["Preprocessor"]
+
+
+class Preprocessor:
+    """Encodes users, contexts and items to columns of integers and floats, by what was found in train.
+
+    Args:
+        spec: The fitted features; see `fit`.
+
+    Example:
+        >>> from twotower.preprocessing import IdFeature, NumberFeature
+        >>> preprocessor = Preprocessor.fit(
+        ...     [IdFeature(column="user")],
+        ...     [IdFeature(column="item"), NumberFeature(column="price")],
+        ...     users=pl.DataFrame({"user": ["ann", "bob"]}),
+        ...     context=pl.DataFrame({"user": ["ann", "bob", "ann"], "item": ["x", "x", "y"]}),
+        ...     items=pl.DataFrame({"item": ["x", "y"], "price": [1.0, 3.0]}),
+        ...     user_column="user",
+        ...     item_column="item",
+        ... )
+        >>> preprocessor.encode_users(pl.DataFrame({"user": ["bob", "eve"]}))
+        {'user': tensor([2, 0], dtype=torch.int32)}
+        >>> Preprocessor.from_json(preprocessor.to_json()).spec == preprocessor.spec
+        True
+    """
+
+    def __init__(self, spec: PreprocessorSpec) -> None:
+        self.spec = spec
+
+    @classmethod
+    def fit(
+        cls,
+        query: Sequence[FeatureConfig],
+        candidate: Sequence[FeatureConfig],
+        *,
+        users: pl.DataFrame,
+        context: pl.DataFrame,
+        items: pl.DataFrame,
+        user_column: str,
+        item_column: str,
+        user_counts: NDArray[np.int64] | None = None,
+        item_counts: NDArray[np.int64] | None = None,
+    ) -> Preprocessor:
+        """Fit every feature on the train tables.
+
+        A feature of the query is read from ``users`` if its column is there, else from ``context``; the user's id is
+        always read from ``users``. Histories are fitted on the ids of ``items``.
+
+        Args:
+            query: Features of the query, in the order of the tower's inputs.
+            candidate: Features of the candidate, in the order of the tower's inputs; no histories.
+            users: One row per user, with the user's id.
+            context: One row per train interaction.
+            items: One row per item, with the item's id.
+            user_column: Column of the user's id.
+            item_column: Column of the item's id.
+            user_counts: Train interactions of each row of ``users``; None: one each.
+            item_counts: Train interactions of each row of ``items``; None: one each.
+
+        Raises:
+            ConfigError: If a column does not exist or is in both tables of the query, if the item's id is an input of the
+                query, or if a name is used twice; all faults at once.
+            DataError: If features can't be fitted; all of them at once.
+        """
+        faults = _faults(query, candidate, users, context, items, user_column, item_column)
+        if faults:
+            raise ConfigError(faults)
+        fitted: dict[str, list[FittedFeature]] = {"user": [], "context": [], "candidate": []}
+        history: list[FittedHistory] = []
+        failed: list[str] = []
+        for tower, features in (("query", query), ("candidate", candidate)):
+            for feature in features:
+                try:
+                    if isinstance(feature, HistoryFeature):
+                        history.append(feature.fit(items[item_column], item_counts))
+                    elif tower == "candidate":
+                        fitted["candidate"].append(feature.fit(items[feature.column], item_counts))
+                    elif feature.column in users.columns:
+                        fitted["user"].append(feature.fit(users[feature.column], user_counts))
+                    else:
+                        fitted["context"].append(feature.fit(context[feature.column]))
+                except DataError as error:
+                    failed.append(f"{tower} feature {feature.output_name!r}: {error}")
+        if failed:
+            raise DataError(
+                failed[0] if len(failed) == 1 else "".join([f"{len(failed)} features", *(f"\n  - {f}" for f in failed)])
+            )
+        try:
+            spec = PreprocessorSpec(
+                user_column=user_column,
+                item_column=item_column,
+                user=tuple(fitted["user"]),
+                context=tuple(fitted["context"]),
+                history=tuple(history),
+                candidate=tuple(fitted["candidate"]),
+                query_order=tuple(feature.output_name for feature in query),
+            )
+        except ValidationError as error:  # columns of different features that have one name
+            raise ConfigError([fault["msg"].removeprefix("Value error, ") for fault in error.errors()]) from None
+        return cls(spec)
+
+    @property
+    def query_columns(self) -> tuple[RowsColumn | FloatsColumn, ...]:
+        """Encoded columns of the query, histories included, in the order that was configured."""
+        return self.spec.query_columns
+
+    @property
+    def candidate_columns(self) -> tuple[RowsColumn | FloatsColumn, ...]:
+        """Encoded columns of the candidate, in the order that was configured."""
+        return self.spec.candidate_columns
+
+    def encode_users(self, frame: pl.DataFrame) -> dict[str, Column]:
+        """The query's columns that are read from a table of users.
+
+        Raises:
+            DataError: If a column is not in the frame, has another dtype than in train, or misses values where that is an
+                error. Unknown values are never an error.
+        """
+        return _encode(self.spec.user, frame)
+
+    def encode_context(self, frame: pl.DataFrame) -> dict[str, Column]:
+        """The query's columns that are read from interactions or requests; raises as `encode_users` does."""
+        return _encode(self.spec.context, frame)
+
+    def encode_items(self, frame: pl.DataFrame) -> dict[str, Column]:
+        """The candidate's columns; raises as `encode_users` does."""
+        return _encode(self.spec.candidate, frame)
+
+    def history_lookup(self, item_ids: pl.Series) -> dict[str, Tensor]:
+        """For each history feature, the vocabulary row of each item, int32 ``[N]``, 0 for an item that it does not know."""
+        return {feature.config.name: feature.encode(item_ids) for feature in self.spec.history}
+
+    def to_json(self) -> str:
+        """The spec as JSON; `from_json` gives an equal preprocessor, every float to the last bit."""
+        return self.spec.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessor:
+        """The preprocessor that `to_json` wrote.
+
+        Raises:
+            ConfigError: If the text is not such a spec.
+        """
+        try:
+            return cls(PreprocessorSpec.model_validate_json(text))
+        except ValidationError as error:
+            faults = [f"{'.'.join(str(part) for part in fault['loc']) or '(top)'}: {fault['msg']}" for fault in error.errors()]
+            raise ConfigError(faults, source="preprocessor spec") from None
+
+
+def _encode(features: Iterable[FittedFeature], frame: pl.DataFrame) -> dict[str, Column]:
+    features = tuple(features)
+    absent = sorted({feature.config.column for feature in features} - set(frame.columns))
+    if absent:
+        sentences = [f"column {column!r} must be in the table{nearest(column, frame.columns)}" for column in absent]
+        raise DataError("; ".join(sentences))
+    encoded: dict[str, Column] = {}
+    for feature in features:
+        encoded.update(feature.encode(frame[feature.config.column]))
+    return encoded
+
+
+def _faults(
+    query: Sequence[FeatureConfig],
+    candidate: Sequence[FeatureConfig],
+    users: pl.DataFrame,
+    context: pl.DataFrame,
+    items: pl.DataFrame,
+    user_column: str,
+    item_column: str,
+) -> list[str]:
+    faults: list[str] = []
+    for table, frame, column in (("users", users, user_column), ("items", items, item_column)):
+        if column not in frame.columns:
+            faults.append(f"the table of {table} must have the id column {column!r}{nearest(column, frame.columns)}")
+    for tower, features in (("query", query), ("candidate", candidate)):
+        names = [feature.output_name for feature in features]
+        if not names:
+            faults.append(f"the {tower} tower must have at least one feature")
+        faults += [
+            f"{tower} feature {name!r}: {names.count(name)} features have this name; set name"
+            for name in dict.fromkeys(names)
+            if names.count(name) > 1
+        ]
+    for feature in query:
+        if not isinstance(feature, HistoryFeature):
+            faults += _query_faults(feature, users, context, user_column, item_column)
+    for feature in candidate:
+        start = f"candidate feature {feature.output_name!r}"
+        if isinstance(feature, HistoryFeature):
+            faults.append(f"{start}: a history belongs to the query; items have none")
+        elif feature.column not in items.columns:
+            faults.append(f"{start}: no column {feature.column!r} among the items{nearest(feature.column, items.columns)}")
+    return faults
+
+
+def _query_faults(
+    feature: ColumnFeatureConfig, users: pl.DataFrame, context: pl.DataFrame, user_column: str, item_column: str
+) -> list[str]:
+    start, column = f"query feature {feature.output_name!r}", feature.column
+    in_users, in_context = column in users.columns, column in context.columns
+    if column == item_column:
+        return [f"{start}: {column!r} is the item to be found; as an input of the query it would give the answer away"]
+    if in_users and in_context and column != user_column:
+        return [f"{start}: column {column!r} is ambiguous: it is among the users and in the interactions; rename one of them"]
+    if not in_users and not in_context:
+        known = (set(users.columns) | set(context.columns)) - {item_column}
+        return [f"{start}: no column {column!r} among the users or in the interactions{nearest(column, known)}"]
+    return []
