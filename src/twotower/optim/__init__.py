@@ -1,1 +1,16 @@
-"""optim."""
+"""Optimisers, the learning rate over time, and gradient clipping, with sparse gradients of embedding tables in mind."""
+
+from twotower.optim.build import OptimizerConfig, build_optimizers
+from twotower.optim.clip import clip_gradients
+from twotower.optim.rowwise_adagrad import RowwiseAdagrad
+from twotower.optim.schedule import ScheduleConfig, apply_learning_rate_factor, learning_rate_factor
+
+__all__ = [
+    "OptimizerConfig",
+    "RowwiseAdagrad",
+    "ScheduleConfig",
+    "apply_learning_rate_factor",
+    "build_optimizers",
+    "clip_gradients",
+    "learning_rate_factor",
+]

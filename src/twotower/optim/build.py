@@ -1,0 +1,137 @@
+"""From a choice of optimiser and named parameters to the optimisers that train them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from twotower.config import Config
+from twotower.optim.rowwise_adagrad import RowwiseAdagrad
+
+__all__ = ["OptimizerConfig", "build_optimizers"]
+
+
+class OptimizerConfig(Config):
+    """Which optimiser, and its numbers.
+
+    Attributes:
+        kind: ``adagrad``: every parameter, sparse tables too; a sparse gradient gives exactly what a dense one would.
+            ``adamw``: dense parameters; sparse tables by row-wise Adagrad, since Adam's moments decay on every row at every
+            step. ``rowwise_adagrad``: every parameter, with one accumulator per row.
+        learning_rate: Of every parameter, but for sparse tables where ``sparse_learning_rate`` is given.
+        sparse_learning_rate: Of parameters with sparse gradients. None: ``learning_rate``. AdamW wants about a hundredth of
+            what Adagrad does, so give both when they are mixed.
+        weight_decay: Of matrices (layers and dense tables). Never applied to biases, norms and scalars such as the
+            temperature (fewer than two dimensions), nor to sparse tables, of which most rows have no gradient. AdamW's is
+            decoupled, Adagrad's is added to the gradient; with row-wise Adagrad it must be 0.
+        initial_accumulator: What the accumulators of Adagrad start from (0.1 is Keras' and TensorFlow's).
+        epsilon: Added to the root of the second moment. None: 1e-7 for both Adagrads (Keras'), 1e-8 for AdamW (torch's).
+        betas: Decay of AdamW's first and second moment.
+    """
+
+    kind: Literal["adagrad", "adamw", "rowwise_adagrad"] = "adagrad"
+    learning_rate: float = Field(default=0.1, gt=0)
+    sparse_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    initial_accumulator: float = Field(default=0.1, ge=0)
+    epsilon: float | None = Field(default=None, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+
+    @model_validator(mode="after")
+    def _no_rowwise_decay(self) -> OptimizerConfig:
+        if self.kind == "rowwise_adagrad" and self.weight_decay > 0:
+            raise ValueError(f"weight_decay must be 0 with rowwise_adagrad, which has none; came {self.weight_decay}")
+        return self
+
+
+def build_optimizers(
+    named_parameters: Iterable[tuple[str, Parameter]],
+    config: OptimizerConfig,
+    *,
+    sparse_parameter_names: Collection[str] = frozenset(),
+) -> list[Optimizer]:
+    """Build the optimisers that together train every parameter once.
+
+    Args:
+        named_parameters: Names and parameters, for instance ``model.named_parameters()``. Those that do not require a
+            gradient are left out; one that is shared under two names is trained once, and is sparse if either name is.
+        config: The choice.
+        sparse_parameter_names: Names whose gradients are sparse: embedding tables that are updated by touched rows.
+
+    Returns:
+        One or two optimisers, in a fixed order. Every group holds its ``initial_lr`` beside its ``lr``, from which
+        ``apply_learning_rate_factor`` works.
+
+    Raises:
+        ValueError: If a sparse name is not among the parameters, or there is nothing to train.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4, sparse=True), torch.nn.Linear(4, 2))
+        >>> config = OptimizerConfig(kind="adamw", learning_rate=0.001, sparse_learning_rate=0.1)
+        >>> optimizers = build_optimizers(model.named_parameters(), config, sparse_parameter_names={"0.weight"})
+        >>> [type(optimizer).__name__ for optimizer in optimizers]
+        ['AdamW', 'RowwiseAdagrad']
+    """
+    parameters: dict[int, Parameter] = {}
+    sparse: set[int] = set()
+    names: set[str] = set()
+    for name, parameter in named_parameters:
+        names.add(name)
+        if parameter.requires_grad:
+            parameters.setdefault(id(parameter), parameter)
+            if name in sparse_parameter_names:
+                sparse.add(id(parameter))
+    unknown = sorted(set(sparse_parameter_names) - names)
+    if unknown:
+        raise ValueError(f"sparse_parameter_names must be names of parameters; came {unknown}, not among {sorted(names)}")
+    if not parameters:
+        raise ValueError(f"at least one parameter must require a gradient; came {len(names)} parameters, none that does")
+
+    matrices = [p for key, p in parameters.items() if key not in sparse and p.dim() >= 2]
+    vectors = [p for key, p in parameters.items() if key not in sparse and p.dim() < 2]
+    tables = [p for key, p in parameters.items() if key in sparse]
+    rate = config.learning_rate
+    groups = _groups((matrices, rate, config.weight_decay), (vectors, rate, 0.0))
+    table_groups = _groups((tables, config.sparse_learning_rate or rate, 0.0))
+    if config.kind == "adamw":
+        optimizers = [_adamw(groups, config)] if groups else []
+        return optimizers + ([_rowwise_adagrad(table_groups, config)] if table_groups else [])
+    if config.kind == "adagrad":
+        return [_adagrad(groups + table_groups, config)]
+    return [_rowwise_adagrad(groups + table_groups, config)]
+
+
+def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]]:
+    return [
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for parameters, rate, decay in parts
+        if parameters
+    ]
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+    return torch.optim.AdamW(groups, betas=config.betas, eps=1e-8 if config.epsilon is None else config.epsilon)
+
+
+def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+    return torch.optim.Adagrad(groups, initial_accumulator_value=config.initial_accumulator, eps=_adagrad_epsilon(config))
+
+
+def _rowwise_adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+    without_decay = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+    return RowwiseAdagrad(
+        without_decay,
+        lr=config.learning_rate,
+        initial_accumulator_value=config.initial_accumulator,
+        eps=_adagrad_epsilon(config),
+    )
+
+
+def _adagrad_epsilon(config: OptimizerConfig) -> float:
+    return 1e-7 if config.epsilon is None else config.epsilon
