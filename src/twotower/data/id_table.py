@@ -1,0 +1,152 @@
+"""A table with one row per id: the catalogue of items, or the users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.data.id_columns import as_ids, require_columns, require_same_id_type
+from twotower.errors import DataError
+
+__all__ = ["Catalogue", "IdTable"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class IdTable:
+    """Features by id, one row per id; build it with `from_table` or `from_ids`.
+
+    Attributes:
+        frame: The rows, in the order of the source; the id column is String or Int64.
+        id_column: Name of the id column.
+        noun: What an id is (``item``, ``user``), for errors.
+        dropped: Rows of the source that are not here, by reason.
+
+    Example:
+        >>> items = IdTable.from_table(pl.DataFrame({"item": ["b", "a"], "year": [1999, 2001]}), "item")
+        >>> items.rows(pl.Series(["a", "z", "b"])).tolist()
+        [1, -1, 0]
+    """
+
+    frame: pl.DataFrame
+    id_column: str
+    noun: str = "item"
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_table(
+        cls,
+        frame: pl.DataFrame,
+        id_column: str,
+        *,
+        noun: str = "item",
+        duplicates: Literal["error", "first", "last"] = "error",
+    ) -> IdTable:
+        """Check a table and keep one row per id.
+
+        Rows that equal an earlier one in every column are dropped and counted, whatever the rule.
+
+        Args:
+            frame: Any columns.
+            id_column: Name of the id column: text or integers.
+            noun: What an id is, for errors.
+            duplicates: The rule for an id whose rows differ: an ``error``, or keep the ``first`` or the ``last`` row.
+
+        Raises:
+            DataError: If the id column is missing, of another type, or holds nulls (with row numbers); if there are no rows; or
+                if an id occurs twice with different columns and no rule is given.
+        """
+        table = f"{noun}s table"
+        require_columns(frame, {"id": id_column}, noun=table)
+        if frame.is_empty():
+            raise DataError(f"{table}: 0 rows; it needs at least one")
+        frame = frame.with_columns(as_ids(frame[id_column], noun=noun))
+        nulls = frame[id_column].is_null().arg_true()
+        if len(nulls):
+            shown = ", ".join(map(str, nulls.head(5).to_list()))
+            raise DataError(
+                f"{table}: every row needs an id in {id_column!r}; {len(nulls):,} rows have none (rows {shown}); drop them"
+            )
+        distinct = frame.unique(maintain_order=True, keep="first")
+        dropped = {"equal in every column to an earlier row": frame.height - distinct.height}
+        if duplicates == "error":
+            _require_distinct(distinct, id_column, table)
+            single = distinct
+        else:
+            single = distinct.unique(subset=id_column, maintain_order=True, keep=duplicates)
+            dropped[f"another row of the same id (rule: {duplicates})"] = distinct.height - single.height
+        return cls(single, id_column, noun, {reason: rows for reason, rows in dropped.items() if rows})
+
+    @classmethod
+    def from_ids(cls, ids: pl.Series, id_column: str, *, noun: str = "item") -> IdTable:
+        """A table of nothing but the distinct ids, sorted.
+
+        Raises:
+            DataError: If the ids are of a wrong type, or one is null.
+        """
+        return cls.from_table(as_ids(ids, noun=noun).unique().sort().to_frame(id_column), id_column, noun=noun)
+
+    @property
+    def ids(self) -> pl.Series:
+        """The ids in row order: String or Int64, distinct, no nulls."""
+        return self.frame[self.id_column]
+
+    def rows(self, ids: pl.Series) -> NDArray[np.int64]:
+        """The row of each id, -1 where it is unknown or null; shape ``[len(ids)]``.
+
+        Raises:
+            DataError: If the ids are integers where the table's are text, or the other way round.
+        """
+        wanted = as_ids(ids, noun=self.noun)
+        if wanted.null_count() < len(wanted):
+            require_same_id_type(wanted, self.ids, noun=self.noun, other=f"{self.noun}s table")
+        known = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int64)})
+        found = wanted.cast(self.ids.dtype).to_frame("id").join(known, on="id", how="left", maintain_order="left")
+        return found["row"].fill_null(-1).to_numpy().copy()
+
+    def keep(self, mask_or_rows: NDArray[np.bool_] | NDArray[np.int64]) -> IdTable:
+        """The rows where a mask is true, or the given rows in the given order.
+
+        Args:
+            mask_or_rows: Boolean, shape ``[len(self)]``; or distinct row numbers.
+
+        Raises:
+            ValueError: If the mask has another length, or a row is out of range or given twice.
+        """
+        chosen = np.asarray(mask_or_rows)
+        if chosen.dtype == np.bool_:
+            if chosen.shape != (len(self),):
+                raise ValueError(f"a mask needs shape ({len(self)},); came {chosen.shape}")
+            chosen = np.flatnonzero(chosen)
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise ValueError(f"rows must be in [0, {len(self)}); came {chosen.min()} to {chosen.max()}")
+        if np.unique(chosen).size != chosen.size:
+            raise ValueError("rows must be distinct, for an id has one row")
+        return IdTable(self.frame[chosen], self.id_column, self.noun, self.dropped)
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+
+Catalogue: TypeAlias = IdTable
+"""The table of the items that can be recommended."""
+
+
+def _require_distinct(frame: pl.DataFrame, id_column: str, table: str) -> None:
+    repeated = frame[id_column].is_duplicated()
+    if not repeated.any():
+        return
+    count = frame[id_column].filter(repeated).n_unique()
+    value = frame[id_column].filter(repeated)[0]
+    rows = frame.filter(pl.col(id_column) == value)
+    differing = [name for name in rows.columns if rows[name].n_unique() > 1]
+    shown = "; ".join(f"{name}: {' and '.join(repr(v) for v in rows[name].to_list()[:2])}" for name in differing[:3])
+    raise DataError(
+        f"{table}: an id must have one row; {value!r} has {rows.height} that differ in {', '.join(differing)} ({shown}); "
+        f"{count:,} such ids; correct the table, or declare duplicates = 'first' or 'last'"
+    )

@@ -1,0 +1,234 @@
+"""Interactions: a table that was checked once against its schema, with the account of what was dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast, final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.data.id_columns import as_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
+from twotower.data.id_table import IdTable
+from twotower.data.positives import parse_positives, positive_rows
+from twotower.data.repeats import count_repeats, resolve_repeats
+from twotower.data.report import DataReport, DroppedRows
+from twotower.data.schema import Schema
+from twotower.errors import DataError
+
+__all__ = ["Interactions"]
+
+_EXAMPLES = 5
+_ROW = "(row of the source)"
+_SUMMED_WEIGHT = "weight"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Positives in the order of the file; build it with `from_table`.
+
+    Attributes:
+        frame: The positives with every column of the source; ids are String or Int64, times Int64 or Float64 Unix seconds.
+        negatives: Rows that fail ``schema.positives``, in the same form.
+        schema: What the columns mean. Where repeats were summed without a weight column, its ``weight`` names the new one.
+        report: What was read, kept and dropped.
+
+    Example:
+        >>> table = pl.DataFrame({"user": ["u", "v", "u"], "item": [1, 1, 2], "at": [30, 10, 20], "rating": [5, 2, 4]})
+        >>> interactions = Interactions.from_table(table, Schema(user="user", item="item", time="at", positives="rating >= 4"))
+        >>> interactions.item_ids.to_list(), interactions.order.tolist(), len(interactions.negatives)
+        ([1, 2], [1, 0], 1)
+    """
+
+    frame: pl.DataFrame
+    negatives: pl.DataFrame
+    schema: Schema
+    report: DataReport
+
+    @classmethod
+    def from_table(
+        cls, frame: pl.DataFrame, schema: Schema, *, catalogue: IdTable | None = None, users: IdTable | None = None
+    ) -> Interactions:
+        """Check a table and apply the rules of its schema.
+
+        The rules apply in this order: null ids, unknown items, positives, repeats, ``min_item_count``, ``min_user_count``. The
+        negatives know the first three only.
+
+        Args:
+            frame: The table, in the order of its file.
+            schema: What the columns mean.
+            catalogue: The items that can be recommended; None: every item is known.
+            users: The users table; users that it lacks are counted, not dropped.
+
+        Raises:
+            DataError: If a column is missing or of a wrong type; a time or weight is missing or not finite; an id is null or
+                unknown where the schema makes that an error; ids are text here and integers in the catalogue or the users
+                table; or nothing is left (the message then quotes the report).
+        """
+        rows_read = frame.height
+        frame = _checked(frame, schema)
+        dropped: list[DroppedRows] = []
+        frame = _without_null_ids(frame, schema, dropped)
+        if users is not None and frame.height:
+            require_same_id_type(frame[schema.user], users.ids, noun="user", other="users table")
+        if catalogue is not None and frame.height:
+            require_same_id_type(frame[schema.item], catalogue.ids, noun="item", other="catalogue")
+            frame = _without_unknown_items(frame, schema, catalogue, dropped)
+        positive = positive_rows(frame, parse_positives(schema.positives)) if schema.positives else None
+        negatives = frame.filter(~positive) if positive is not None else frame.clear()
+        frame = frame.filter(positive) if positive is not None else frame
+
+        repeats = count_repeats(frame, schema.user, schema.item)
+        frame, schema = _without_repeats(frame, schema, dropped)
+        frame = _without_rare(frame, schema.item, "item", schema.min_item_count, dropped)
+        frame = _without_rare(frame, schema.user, "user", schema.min_user_count, dropped)
+
+        unknown_users = int((users.rows(frame[schema.user].unique()) < 0).sum()) if users is not None else None
+        times = frame[schema.time] if schema.time is not None and frame.height else None
+        report = DataReport(
+            rows_read=rows_read,
+            rows_kept=frame.height,
+            negatives=negatives.height,
+            dropped=tuple(dropped),
+            repeats=repeats,
+            repeats_rule=schema.repeats,
+            users=frame[schema.user].n_unique(),
+            items=frame[schema.item].n_unique(),
+            unknown_users=unknown_users,
+            first_time=None if times is None else float(cast("float", times.min())),
+            last_time=None if times is None else float(cast("float", times.max())),
+        )
+        if frame.is_empty():
+            raise DataError(f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}")
+        return cls(frame.drop(_ROW), negatives.drop(_ROW), schema, report)
+
+    @property
+    def user_ids(self) -> pl.Series:
+        """User of each row: String or Int64, no nulls."""
+        return self.frame[self.schema.user]
+
+    @property
+    def item_ids(self) -> pl.Series:
+        """Item of each row: String or Int64, no nulls."""
+        return self.frame[self.schema.item]
+
+    @property
+    def times(self) -> NDArray[np.int64] | NDArray[np.float64] | None:
+        """Unix seconds of each row, int64 or float64, shape ``[n]``; None without a time column."""
+        return self.frame[self.schema.time].to_numpy() if self.schema.time is not None else None
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Weight of each row, finite and at least 0, shape ``[n]``; None without a weight column."""
+        return self.frame[self.schema.weight].cast(pl.Float32).to_numpy() if self.schema.weight is not None else None
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Row numbers from what happened first to what happened last, shape ``[n]``.
+
+        Sorted by (time, row number), so that rows of one time stay in the order of the file; ascending where the schema's order
+        is ``row``.
+        """
+        return _order(self.frame, self.schema)
+
+    def take(self, rows: NDArray[np.int64]) -> Interactions:
+        """The given rows, in that order, under the same schema and report.
+
+        Rows of one time are then ordered as given: take ascending rows to keep the order of the file.
+        """
+        return Interactions(self.frame[np.asarray(rows, dtype=np.int64)], self.negatives, self.schema, self.report)
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+
+def _order(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64]:
+    if schema.order == "row" or schema.time is None:
+        return np.arange(frame.height, dtype=np.int64)
+    return np.argsort(frame[schema.time].to_numpy(), kind="stable").astype(np.int64, copy=False)
+
+
+def _checked(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """The frame with ids, times and weights in their one form, and a column of source row numbers."""
+    roles = {"user": schema.user, "item": schema.item, "time": schema.time, "weight": schema.weight}
+    require_columns(frame, {role: name for role, name in roles.items() if name is not None}, noun="interactions")
+    columns = [as_ids(frame[schema.user], noun="user"), as_ids(frame[schema.item], noun="item")]
+    if schema.time is not None:
+        columns.append(as_unix_seconds(frame[schema.time]))
+    if schema.weight is not None:
+        columns.append(as_weights(frame[schema.weight]))
+    return frame.with_columns(columns).with_row_index(_ROW)
+
+
+def _without_null_ids(frame: pl.DataFrame, schema: Schema, dropped: list[DroppedRows]) -> pl.DataFrame:
+    for role, name in (("user", schema.user), ("item", schema.item)):
+        missing = frame.filter(pl.col(name).is_null())
+        if missing.is_empty():
+            continue
+        rows = tuple(missing[_ROW].head(_EXAMPLES).to_list())
+        if schema.null_ids == "error":
+            raise DataError(
+                f"interactions: every row needs a {role} in {name!r}; {missing.height:,} rows have none "
+                f"(rows {', '.join(map(str, rows))}); correct them, or declare null_ids = 'drop'"
+            )
+        dropped.append(DroppedRows(reason=f"no {role} id, at rows", rows=missing.height, examples=rows))
+        frame = frame.filter(pl.col(name).is_not_null())
+    return frame
+
+
+def _without_unknown_items(frame: pl.DataFrame, schema: Schema, catalogue: IdTable, dropped: list[DroppedRows]) -> pl.DataFrame:
+    known = pl.Series(catalogue.rows(frame[schema.item]) >= 0)
+    unknown = frame.filter(~known)
+    if unknown.is_empty():
+        return frame
+    ids = unknown[schema.item].unique(maintain_order=True)
+    shown = tuple(ids.head(_EXAMPLES).to_list())
+    if schema.unknown_items == "error":
+        raise DataError(
+            f"interactions: every item must be in the catalogue; {unknown.height:,} rows name {len(ids):,} items that are not "
+            f"(for instance {', '.join(map(repr, shown))}); add them, or declare unknown_items = 'drop'"
+        )
+    dropped.append(DroppedRows(reason="item not in the catalogue", rows=unknown.height, examples=shown))
+    return frame.filter(known)
+
+
+def _without_repeats(frame: pl.DataFrame, schema: Schema, dropped: list[DroppedRows]) -> tuple[pl.DataFrame, Schema]:
+    rows, weights = resolve_repeats(
+        frame,
+        user=schema.user,
+        item=schema.item,
+        rule=schema.repeats,
+        order=_order(frame, schema),
+        weights=frame[schema.weight] if schema.weight is not None else None,
+    )
+    if len(rows) < frame.height:
+        removed = np.setdiff1d(np.arange(frame.height), rows, assume_unique=True)
+        examples = tuple(frame[_ROW][removed[:_EXAMPLES]].to_list())
+        reason = f"repeat a (user, item) pair (rule: {schema.repeats}), at rows"
+        dropped.append(DroppedRows(reason=reason, rows=len(removed), examples=examples))
+    frame = frame[rows]
+    if weights is None:
+        return frame, schema
+    if schema.weight is None:
+        if _SUMMED_WEIGHT in frame.columns:
+            raise DataError(
+                f"interactions: repeats = 'sum' writes a new column {_SUMMED_WEIGHT!r}, but the table has one; "
+                f"declare it (weight = {_SUMMED_WEIGHT!r}) or rename it"
+            )
+        schema = schema.model_copy(update={"weight": _SUMMED_WEIGHT})
+    return frame.with_columns(weights.alias(cast("str", schema.weight))), schema
+
+
+def _without_rare(frame: pl.DataFrame, column: str, noun: str, minimum: int, dropped: list[DroppedRows]) -> pl.DataFrame:
+    if minimum == 1:
+        return frame
+    counted = frame.select(pl.len().over(column) >= minimum).to_series()
+    rare = frame.filter(~counted)
+    if rare.is_empty():
+        return frame
+    examples = tuple(rare[column].unique(maintain_order=True).head(_EXAMPLES).to_list())
+    dropped.append(DroppedRows(reason=f"{noun} with fewer than {minimum} positives", rows=rare.height, examples=examples))
+    return frame.filter(counted)

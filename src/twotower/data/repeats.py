@@ -1,0 +1,48 @@
+"""One rule for rows that repeat a (user, item) pair."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+__all__ = ["count_repeats", "resolve_repeats"]
+
+
+def count_repeats(frame: pl.DataFrame, user: str, item: str) -> int:
+    """How many rows have a (user, item) pair that an earlier row has."""
+    return frame.height - frame.select(user, item).n_unique()
+
+
+def resolve_repeats(
+    frame: pl.DataFrame,
+    *,
+    user: str,
+    item: str,
+    rule: Literal["keep", "first", "last", "sum"],
+    order: NDArray[np.int64],
+    weights: pl.Series | None,
+) -> tuple[NDArray[np.int64], pl.Series | None]:
+    """Which rows remain, and their weights.
+
+    Args:
+        frame: Rows in the order of the file.
+        user: Column of users.
+        item: Column of items.
+        rule: ``keep`` all, the ``first`` or ``last`` of a pair in ``order``, or ``sum``: the last, with summed weights.
+        order: int64 ``[n]``: row numbers, what happened first to last.
+        weights: Weight by row; None: 1 each.
+
+    Returns:
+        int64 row numbers, ascending, and for ``sum`` the Float64 weights of those rows (else None).
+    """
+    if rule == "keep":
+        return np.arange(frame.height, dtype=np.int64), None
+    by_row = pl.repeat(1.0, frame.height, eager=True) if weights is None else weights.cast(pl.Float64)
+    pairs = frame.select(pl.col(user).alias("user"), pl.col(item).alias("item"), by_row.alias("weight"))
+    ordered = pairs.with_row_index("row")[order].with_columns(pl.col("weight").sum().over("user", "item"))
+    kept = ordered.unique(subset=["user", "item"], keep="first" if rule == "first" else "last").sort("row")
+    rows = kept["row"].cast(pl.Int64).to_numpy().copy()
+    return rows, kept["weight"] if rule == "sum" else None
