@@ -1,0 +1,224 @@
+"""How far a figure can be trusted: bootstrap over users, paired differences, Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.metrics.ranks import FloatArray, IntArray
+
+__all__ = ["Difference", "Interval", "bootstrap_interval", "holm", "nested_difference", "paired_difference"]
+
+_DRAWN_AT_ONCE = 2_000_000
+"""Users drawn at a time, 24 bytes each; what is drawn does not depend on it."""
+
+
+class Interval(NamedTuple):
+    """A figure and its percentile interval; float64, shape ``[]`` for one metric and ``[m]`` for several."""
+
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+class Difference(NamedTuple):
+    """``a - b``, its percentile interval, and the two-sided bootstrap p-value of no difference; shapes as in ``Interval``."""
+
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+    p_value: FloatArray
+
+
+def bootstrap_interval(
+    values: FloatArray,
+    users: IntArray,
+    *,
+    seed: int,
+    weights: FloatArray | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over rows, with the interval that comes from drawing other users.
+
+    A draw takes as many users as there are, with replacement, and all of their rows: rows of one user are alike, so
+    resampling rows would give intervals that are too narrow. The figure is ``sum(weight * value) / sum(weight)`` over the
+    rows drawn. Efron and Tibshirani (1993), chapter 13 (percentile interval).
+
+    Args:
+        values: Shape ``[n]``, or ``[n, m]`` for ``m`` metrics, which share their draws; finite.
+        users: Integers ``[n]``: the user of each row.
+        seed: Of ``numpy.random.default_rng``; the same rows, users, seed and draws give the same interval.
+        weights: Shape ``[n]``, not negative. Rows of weight 0 are left out first. None: 1 each.
+        draws: At least 1.
+        level: Coverage, in (0, 1).
+
+    Returns:
+        The interval; it has no width when there is one user.
+
+    Raises:
+        ValueError: If there is no row to average, a value is not finite, or shapes do not fit.
+
+    Example:
+        >>> values, users = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 2])
+        >>> interval = bootstrap_interval(values, users, seed=0)
+        >>> float(interval.mean), float(interval.low), float(interval.high)
+        (0.5, 0.0, 1.0)
+    """
+    mean_SM, drawn_TSM = _resample([values], users, weights, seed, draws)
+    low, high = _percentiles(drawn_TSM[:, 0], level)
+    shape = np.shape(values)[1:]
+    return Interval(mean_SM[0].reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def paired_difference(
+    values_a: FloatArray,
+    values_b: FloatArray,
+    users: IntArray,
+    *,
+    seed: int,
+    weights: FloatArray | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> Difference:
+    """Difference of two rankers' means on the same rows, both seeing the same draws of users.
+
+    Arguments, errors and result as in ``nested_difference``, with one training seed each.
+
+    Example:
+        >>> better, worse, users = np.array([0.9, 0.8, 0.7]), np.array([0.5, 0.5, 0.6]), np.arange(3)
+        >>> difference = paired_difference(better, worse, users, seed=0)
+        >>> bool(difference.low > 0)
+        True
+    """
+    return nested_difference([values_a], [values_b], users, seed=seed, weights=weights, draws=draws, level=level)
+
+
+def nested_difference(
+    values_a: Sequence[FloatArray],
+    values_b: Sequence[FloatArray],
+    users: IntArray,
+    *,
+    seed: int,
+    weights: FloatArray | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> Difference:
+    """Difference of two rankers that were each trained with several seeds: a draw takes users, and seeds of each.
+
+    Args:
+        values_a: One array of values per training seed, each as in ``bootstrap_interval``, row for row.
+        values_b: Those of the other ranker; the number of seeds may differ.
+        users: As in ``bootstrap_interval``, and so are the other arguments.
+        seed: Of the draws, not of the training.
+        weights: Shape ``[n]``, not negative, or None.
+        draws: At least 1.
+        level: Coverage, in (0, 1).
+
+    Returns:
+        The difference of the means over seeds. The p-value is ``2 min(P(d <= 0), P(d >= 0))`` over the draws with one
+        added to both parts of each fraction, so it is at least ``2 / (draws + 1)``; at most 1.
+
+    Raises:
+        ValueError: As in ``bootstrap_interval``, or if a ranker has no seed or shapes differ.
+    """
+    if not values_a or not values_b:
+        raise ValueError(f"each ranker needs the values of at least one seed; came {len(values_a)} and {len(values_b)}")
+    mean_SM, drawn_TSM = _resample([*values_a, *values_b], users, weights, seed, draws)
+    count = len(values_a)
+    # a generator of its own, so that the users drawn are those of bootstrap_interval
+    rng = np.random.default_rng([seed, 1])
+    drawn_TM = _draw_seeds(drawn_TSM[:, :count], rng) - _draw_seeds(drawn_TSM[:, count:], rng)
+    low, high = _percentiles(drawn_TM, level)
+    at_most, at_least = ((1 + side.sum(axis=0)) / (draws + 1) for side in (drawn_TM <= 0, drawn_TM >= 0))
+    figures = (mean_SM[:count].mean(0) - mean_SM[count:].mean(0), low, high, np.minimum(1.0, 2 * np.minimum(at_most, at_least)))
+    return Difference(*(figure.reshape(np.shape(values_a[0])[1:]) for figure in figures))
+
+
+def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
+    """P-values adjusted for the number of comparisons, so that the chance of *any* false finding stays at the level.
+
+    Holm (1979), step-down: the ``i``-th smallest of ``n`` is multiplied by ``n - i + 1``; none is below a smaller one's.
+
+    Args:
+        p_values: ``n`` numbers in [0, 1], in any order.
+
+    Returns:
+        float64 ``[n]`` in the given order, in [0, 1]; compare them with the level as they are.
+
+    Raises:
+        ValueError: If one is not in [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).round(4).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
+        raise ValueError(f"p-values must be numbers in [0, 1], shape [n]; came {given.tolist()}")
+    order = np.argsort(given, kind="stable")
+    adjusted = np.empty_like(given)
+    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(given.size, 0, -1)), 1.0)
+    return adjusted
+
+
+def _resample(
+    values: Sequence[FloatArray], users: IntArray, weights: FloatArray | None, seed: int, draws: int
+) -> tuple[FloatArray, FloatArray]:
+    """Means of each set of values ``[s, m]``, and those of each draw of users ``[draws, s, m]``."""
+    shapes = {np.shape(each) for each in values}
+    if len(shapes) > 1:
+        raise ValueError(f"paired values must have one shape, row for row; came {sorted(shapes)}")
+    users = np.asarray(users)
+    (shape,) = shapes
+    if len(shape) not in (1, 2) or users.shape != shape[:1] or (weights is not None and np.shape(weights) != shape[:1]):
+        weights_shape = None if weights is None else np.shape(weights)
+        raise ValueError(
+            f"values [n] or [n, m], users [n] and weights [n] must fit; came {shape}, {users.shape}, {weights_shape}"
+        )
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1; came {draws}")
+    values_NSM = np.stack([np.asarray(each, dtype=np.float64).reshape(shape[0], -1) for each in values], axis=1)
+    weights_N = np.ones(shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
+    for name, array in (("values", values_NSM), ("weights", weights_N)):
+        wrong = np.flatnonzero(~np.isfinite(array.reshape(shape[0], -1)).all(axis=1) | ((name == "weights") & (weights_N < 0)))
+        if wrong.size:
+            raise ValueError(
+                f"{name} must be finite{' and not negative' * (name == 'weights')}; came {array[wrong[0]]} at row {wrong[0]}"
+            )
+    counted = weights_N > 0
+    if not counted.any():
+        raise ValueError(f"there must be a row of weight above 0 to average; came {shape[0]} rows, none of them")
+    _, owners = np.unique(users[counted], return_inverse=True)
+    owners = owners.reshape(-1)
+    columns_NK = (values_NSM * weights_N[:, None, None])[counted].reshape(int(counted.sum()), -1)
+    totals_UK = np.stack([np.bincount(owners, column) for column in (*columns_NK.T, weights_N[counted])], axis=1)
+
+    num_users = totals_UK.shape[0]
+    rng = np.random.default_rng(seed)
+    at_once = max(1, min(draws, _DRAWN_AT_ONCE // num_users))
+    sums: list[FloatArray] = [totals_UK.sum(axis=0, keepdims=True)]
+    for start in range(0, draws, at_once):
+        size = min(at_once, draws - start)
+        drawn_TU = rng.integers(0, num_users, size=(size, num_users))
+        drawn_TU += np.arange(size)[:, None] * num_users
+        counts_TU = np.bincount(drawn_TU.reshape(-1), minlength=size * num_users).reshape(size, num_users)
+        sums.append(counts_TU.astype(np.float64) @ totals_UK)
+    sums_TK = np.concatenate(sums)
+    figures_TSM = (sums_TK[:, :-1] / sums_TK[:, -1:]).reshape(-1, len(values), values_NSM.shape[2])
+    return figures_TSM[0], figures_TSM[1:]
+
+
+def _draw_seeds(figures_TSM: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Mean over as many seeds as there are, drawn with replacement anew for every draw of users."""
+    num_draws, num_seeds = figures_TSM.shape[:2]
+    drawn_TS = rng.integers(0, num_seeds, size=(num_draws, num_seeds))
+    return np.asarray(np.take_along_axis(figures_TSM, drawn_TS[:, :, None], axis=1).mean(axis=1), dtype=np.float64)
+
+
+def _percentiles(figures_TM: FloatArray, level: float) -> FloatArray:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); came {level}")
+    return np.quantile(figures_TM, [(1 - level) / 2, (1 + level) / 2], axis=0)
