@@ -98,9 +98,13 @@ def _matrix(config: VectorFeature, column: pl.Series, width: int | None) -> NDAr
             raise DataError(f"column {name!r} must have a vector to fit on; none of {len(column):,} rows has one")
         width = int(lengths[np.argmin(missing)])
     wrong = ~missing & (lengths != width)
-    if wrong.any() or width == 0:
-        came = f"{int(lengths[np.argmax(wrong)])} in {first_rows(wrong)}" if wrong.any() else "empty vectors"
-        raise DataError(f"column {name!r} must hold vectors of one length, at least 1; it should be {width}, came {came}")
+    if wrong.any():
+        came = int(lengths[np.argmax(wrong)])
+        raise DataError(
+            f"column {name!r} must hold vectors of {width} numbers; came {came} in {first_rows(wrong)}; repair these"
+        )
+    if width == 0:
+        raise DataError(f"column {name!r} must hold vectors of at least one number; came empty ones")
     matrix = np.zeros((len(column), width))
     if not missing.all():
         present = lists.drop_nulls().explode().fill_null(float("nan")).to_numpy()

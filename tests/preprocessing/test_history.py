@@ -1,0 +1,49 @@
+"""The vocabulary of histories."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from twotower.config import parse_config
+from twotower.errors import ConfigError, DataError
+from twotower.preprocessing import FittedHistory, HistoryFeature
+from twotower.spec import RowsColumn
+
+
+def test_each_item_of_the_catalogue_has_its_row() -> None:
+    fitted = HistoryFeature().fit(pl.Series(["b", "a", "c"]))
+    rows = fitted.encode(pl.Series(["c", "a", "new", None]))
+    assert rows.dtype == torch.int32
+    assert rows.tolist() == [3, 1, 0, 0]
+    assert fitted.columns == (RowsColumn(name="history", vocabulary_size=4, ragged=True),)
+
+
+def test_min_count_and_name() -> None:
+    items, counts = pl.Series([10, 20, 30]), np.array([1, 2, 0])
+    assert HistoryFeature().fit(items, counts).encode(items).tolist() == [1, 2, 0]
+    fitted = HistoryFeature(name="watched", min_count=2).fit(items, counts)
+    assert fitted.encode(items).tolist() == [0, 1, 0]
+    assert fitted.columns == (RowsColumn(name="watched", vocabulary_size=2, ragged=True),)
+
+
+def test_the_choices_travel_with_the_fitted_feature() -> None:
+    config = HistoryFeature(max_length=20, mode="others", own_item="allow")
+    fitted = FittedHistory.model_validate_json(config.fit(pl.Series(["a"])).model_dump_json())
+    assert (fitted.config.max_length, fitted.config.mode, fitted.config.own_item) == (20, "others", "allow")
+    assert (HistoryFeature().max_length, HistoryFeature().mode, HistoryFeature().own_item) == (None, "before", "exclude")
+
+
+@pytest.mark.parametrize("values", [{"max_length": 0}, {"mode": "after"}, {"own_item": "no"}, {"column": "x"}, {"name": ""}])
+def test_faults(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        parse_config(HistoryFeature, values)
+
+
+def test_errors_name_the_column() -> None:
+    with pytest.raises(DataError, match="column 'item' must hold text or integers"):
+        HistoryFeature().fit(pl.Series("item", [1.5]))
+    with pytest.raises(DataError, match="column 'item ids' must hold what it was fitted on"):
+        HistoryFeature().fit(pl.Series([1])).encode(pl.Series(["1"]))

@@ -1,0 +1,201 @@
+"""Fitting and encoding both towers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from twotower.errors import ConfigError, DataError
+from twotower.preprocessing import (
+    CategoryFeature,
+    FeatureConfig,
+    HistoryFeature,
+    IdFeature,
+    MultiCategoryFeature,
+    NumberFeature,
+    Preprocessor,
+    TextFeature,
+    TimestampFeature,
+    VectorFeature,
+)
+from twotower.types import Ragged
+
+USERS = pl.DataFrame({"user": ["ann", "bob", "eve"], "age": [20, 40, 30]})
+CONTEXT = pl.DataFrame(
+    {"user": ["ann", "ann", "bob"], "item": [7, 5, 7], "time": [0, 50, 100], "device": ["tv", "phone", "tv"]}
+)
+ITEMS = pl.DataFrame({"item": [5, 7, 9], "title": ["Heat", "Toy Story", "Heat 2"], "genres": ["a|b", "b", ""]})
+QUERY: list[FeatureConfig] = [
+    TimestampFeature(column="time", num_edges=3),
+    IdFeature(column="user"),
+    HistoryFeature(),
+    NumberFeature(column="age"),
+    CategoryFeature(column="device"),
+]
+CANDIDATE: list[FeatureConfig] = [
+    TextFeature(column="title"),
+    IdFeature(column="item"),
+    MultiCategoryFeature(column="genres", separator="|"),
+]
+
+
+def fit(
+    query: Sequence[FeatureConfig] = QUERY,
+    candidate: Sequence[FeatureConfig] = CANDIDATE,
+    users: pl.DataFrame = USERS,
+    context: pl.DataFrame = CONTEXT,
+    items: pl.DataFrame = ITEMS,
+    user_counts: Sequence[int] = (2, 1, 0),
+    item_counts: Sequence[int] = (1, 2, 0),
+) -> Preprocessor:
+    return Preprocessor.fit(
+        query,
+        candidate,
+        users=users,
+        user_counts=np.array(user_counts, dtype=np.int64),
+        context=context,
+        items=items,
+        item_counts=np.array(item_counts, dtype=np.int64),
+        user_column="user",
+        item_column="item",
+    )
+
+
+def test_columns_come_in_the_order_of_the_features() -> None:
+    preprocessor = fit()
+    assert [column.name for column in preprocessor.query_columns] == ["time.bucket", "user", "history", "age", "device"]
+    assert [column.name for column in preprocessor.candidate_columns] == ["title", "item", "genres"]
+    assert [column.name for column in fit(query=QUERY[::-1]).query_columns] == [
+        "device",
+        "age",
+        "history",
+        "user",
+        "time.bucket",
+    ]
+
+
+def test_users_contexts_items_and_histories_are_encoded() -> None:
+    preprocessor = fit()
+    users = preprocessor.encode_users(pl.DataFrame({"age": [20, 99], "user": ["bob", "zoe"]}))
+    assert list(users) == ["user", "age"]
+    user, age = users["user"], users["age"]
+    assert isinstance(user, torch.Tensor)
+    assert isinstance(age, torch.Tensor)
+    assert user.tolist() == [2, 0]
+    assert age[:, 0].tolist() == pytest.approx([-(0.5**0.5), 2**0.5])  # 20, 20, 40: mean 26.67, deviation 9.43
+    context = preprocessor.encode_context(pl.DataFrame({"time": [None, 0], "device": ["tv", "watch"]}))
+    assert {name: column.tolist() for name, column in context.items() if isinstance(column, torch.Tensor)} == {
+        "time.bucket": [3, 1],
+        "device": [2, 0],
+    }
+    items = preprocessor.encode_items(ITEMS)
+    title, genres, item = items["title"], items["genres"], items["item"]
+    assert isinstance(title, Ragged)
+    assert isinstance(genres, Ragged)
+    assert isinstance(item, torch.Tensor)
+    assert item.tolist() == [1, 2, 0]  # the item 9 has no interaction in train
+    assert title.values.tolist() == [3, 2, 1, 3, 0]  # story, toy: twice in train; heat: once; 2: never
+    assert genres.lengths.tolist() == [2, 1, 0]
+    lookup = preprocessor.history_lookup(pl.Series([9, 7, 5, 1]))
+    assert {name: rows.tolist() for name, rows in lookup.items()} == {"history": [0, 2, 1, 0]}
+
+
+def test_json_round_trip_is_exact() -> None:
+    preprocessor = fit(query=[*QUERY, NumberFeature(column="age", name="age_log", transform="log1p")])
+    text = preprocessor.to_json()
+    again = Preprocessor.from_json(text)
+    assert again.spec == preprocessor.spec
+    assert again.to_json() == text
+    ours, theirs = preprocessor.encode_users(USERS), again.encode_users(USERS)
+    for name in ("user", "age", "age_log"):
+        mine, yours = ours[name], theirs[name]
+        assert isinstance(mine, torch.Tensor)
+        assert isinstance(yours, torch.Tensor)
+        assert torch.equal(mine, yours)
+
+
+def test_a_damaged_spec_names_the_place() -> None:
+    values = json.loads(fit().to_json())
+    values["user"][0]["lookup"]["ids"] = ["ann", "ann"]
+    del values["item_column"]
+    with pytest.raises(ConfigError, match=r"preprocessor spec: .*faults(.|\n)*item_column(.|\n)*user\.0\.id\.lookup"):
+        Preprocessor.from_json(json.dumps(values))
+    with pytest.raises(ConfigError, match="preprocessor spec"):
+        Preprocessor.from_json("{")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    users = USERS.with_columns(device=pl.lit("tv"))
+    query = [
+        IdFeature(column="usr"),
+        CategoryFeature(column="device"),
+        IdFeature(column="item"),
+        NumberFeature(column="age"),
+        NumberFeature(column="age"),
+    ]
+    with pytest.raises(ConfigError) as caught:
+        fit(query=query, candidate=[HistoryFeature(), TextFeature(column="titel")], users=users)
+    assert list(caught.value.faults) == [
+        "query feature 'age': 2 features have this name; set name",
+        "query feature 'usr': no column 'usr' among the users or in the interactions; did you mean 'user'?",
+        "query feature 'device': column 'device' is ambiguous: it is among the users and in the interactions; rename one of them",
+        "query feature 'item': 'item' is the item to be found; as an input of the query it would give the answer away",
+        "candidate feature 'history': a history belongs to the query; items have none",
+        "candidate feature 'titel': no column 'titel' among the items; did you mean 'title'?",
+    ]
+
+
+def test_id_columns_must_exist_and_towers_have_features() -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit(query=[], candidate=[], users=USERS.rename({"user": "users"}), items=ITEMS.rename({"item": "items"}))
+    assert list(caught.value.faults) == [
+        "the table of users must have the id column 'user'; did you mean 'users'?",
+        "the table of items must have the id column 'item'; did you mean 'items'?",
+        "the query tower must have at least one feature",
+        "the candidate tower must have at least one feature",
+    ]
+
+
+def test_features_that_can_not_be_fitted_are_named_all() -> None:
+    query = [NumberFeature(column="user", name="number"), IdFeature(column="user")]
+    with pytest.raises(DataError) as caught:
+        fit(query=query, candidate=[VectorFeature(column="title"), HistoryFeature(min_count=9)][:1])
+    text = str(caught.value)
+    assert text.startswith("2 features\n  - query feature 'number': column 'user' must hold numbers")
+    assert "\n  - candidate feature 'title': column 'title' must hold vectors" in text
+    with pytest.raises(
+        DataError, match=r"^query feature 'history': column 'item' must have a value that occurs at least 9 times"
+    ):
+        fit(query=[HistoryFeature(min_count=9)])
+
+
+def test_columns_of_two_features_with_one_name_are_a_fault() -> None:
+    query = [TimestampFeature(column="time", num_edges=2), CategoryFeature(column="device", name="time.bucket")]
+    with pytest.raises(ConfigError, match=r"unique in the query tower; 'time\.bucket' came twice"):
+        fit(query=query)
+
+
+def test_both_towers_may_use_a_name() -> None:
+    preprocessor = fit(query=[IdFeature(column="user", name="id")], candidate=[IdFeature(column="item", name="id")])
+    assert [column.name for column in (*preprocessor.query_columns, *preprocessor.candidate_columns)] == ["id", "id"]
+
+
+def test_an_absent_column_is_named_with_the_nearest() -> None:
+    with pytest.raises(DataError, match="column 'age' must be in the table; did you mean 'ages'"):
+        fit().encode_users(pl.DataFrame({"user": ["ann"], "ages": [3]}))
+
+
+def test_tables_may_have_other_columns_and_features_may_have_none() -> None:
+    preprocessor = fit(query=[IdFeature(column="user")])
+    assert preprocessor.encode_context(CONTEXT) == {}
+    assert preprocessor.history_lookup(ITEMS["item"]) == {}
+    assert list(preprocessor.encode_users(USERS)) == ["user"]
+    default = Preprocessor.fit(
+        [IdFeature(column="user")], CANDIDATE, users=USERS, context=CONTEXT, items=ITEMS, user_column="user", item_column="item"
+    )
+    assert default.query_columns[0].model_dump()["vocabulary_size"] == 4
