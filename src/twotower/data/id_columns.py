@@ -59,7 +59,8 @@ def as_ids(column: pl.Series, *, noun: str) -> pl.Series:
         seen = column.drop_nulls().head(3).to_list()
         raise DataError(
             f"{noun} ids in {column.name!r} must be text or integers; came {column.dtype} such as {seen}; "
-            f"cast the column, for instance types = {{{column.name!r}: 'integer'}} (one missing id turns integers to floats in pandas)"
+            f"cast the column, for instance types = {{{column.name!r}: 'integer'}} "
+            "(one missing id turns integers to floats in pandas)"
         )
     raise DataError(f"{noun} ids in {column.name!r} must be text or integers; came {column.dtype}; cast the column")
 

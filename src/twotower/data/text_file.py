@@ -101,9 +101,7 @@ def _rows_with_fields(path: Path, noun: str, data: Path | bytes, separator: str,
     except (csv.Error, UnicodeDecodeError) as error:
         raise TableReadError(f"{noun} {path}: can't be read as delimited text ({error}); check separator and quotes") from None
     for row, length in enumerate(lengths):
-        if length != width and not (length == 0 and width > 1):
-            if width == 1 and length == 0:
-                continue
+        if length not in (0, width):
             raise _wrong_fields(path, noun, row, length, width, separator)
     return [length > 0 or width == 1 for length in lengths]
 

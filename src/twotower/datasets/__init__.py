@@ -1,1 +1,6 @@
-"""datasets."""
+"""Data sets with known answers: MovieLens, and planted worlds."""
+
+from twotower.datasets.movielens import MovieLens, MovieLensName, movielens
+from twotower.datasets.worlds import checkerboard, time_drift
+
+__all__ = ["MovieLens", "MovieLensName", "checkerboard", "movielens", "time_drift"]
