@@ -23,5 +23,5 @@ def test_the_given_name_names_the_encoded_column() -> None:
 
 @pytest.mark.parametrize("values", [{"column": ""}, {"column": "user", "name": ""}, {}])
 def test_an_empty_or_absent_name_is_a_fault(values: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="column|name"):
+    with pytest.raises(ConfigError, match=r"column|name"):
         parse_config(IdFeature, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -163,7 +164,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def plain(column: Column) -> list[object]:
     if isinstance(column, Ragged):
         ends, values = column.offsets.tolist(), column.values.tolist()
-        return [values[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        return [values[start:end] for start, end in pairwise(ends)]
     rows: list[object] = column.tolist()
     return rows
 

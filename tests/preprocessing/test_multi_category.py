@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -15,7 +17,7 @@ def lists(fitted: FittedMultiCategory, column: pl.Series) -> list[list[int]]:
     ragged = fitted.encode(column)["g"]
     ends = ragged.offsets.tolist()
     values = ragged.values.tolist()
-    return [values[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [values[start:end] for start, end in pairwise(ends)]
 
 
 def test_lists_in_the_order_of_the_table() -> None:

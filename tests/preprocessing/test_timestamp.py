@@ -93,5 +93,5 @@ def test_milliseconds_are_found_out() -> None:
 def test_at_least_one_column_must_be_chosen() -> None:
     with pytest.raises(ConfigError, match="choose at least one of num_edges"):
         parse_config(TimestampFeature, {"column": "t"})
-    with pytest.raises(ConfigError, match="num_edges: .*greater than or equal to 2"):
+    with pytest.raises(ConfigError, match=r"num_edges: .*greater than or equal to 2"):
         parse_config(TimestampFeature, {"column": "t", "num_edges": 1})

@@ -25,7 +25,7 @@ def test_normalise_scales_to_length_one() -> None:
     train = pl.Series([[3.0, 4.0], [0.0, 0.0]])
     assert VectorFeature(column="v").fit(train).encode(train)["v"].tolist() == [[3, 4], [0, 0]]
     encoded = VectorFeature(column="v", normalise=True).fit(train).encode(train)["v"]
-    np.testing.assert_allclose(encoded, [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(encoded, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
 
 
 def test_missing_rules() -> None:
