@@ -1,0 +1,237 @@
+"""The folded in-batch loss against the textbook matrix with one column per row of the batch, in value and gradient."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from twotower.losses import InBatchSoftmax, Reduction, Temperature, in_batch_softmax
+
+ITEMS = [0, 1, 1, 2, 0, 1, 3, 1]  # the positive of each row of the batch: 0 twice, 1 four times
+EXTRA = [4, 5, 5]  # extra negatives: 5 was drawn twice
+COUNTS = [2, 4, 1, 1, 1, 2]
+DIM = 3
+PAIRS = [(0, 2), (0, 5), (1, 3), (2, 1), (3, 0), (3, 1), (3, 4), (7, 0), (7, 2), (7, 3), (7, 4), (7, 5)]  # (2, 1) is its own
+
+
+class Case(NamedTuple):
+    queries: Tensor
+    candidates: Tensor
+    temperature: Tensor
+    log_q: Tensor
+    weights: Tensor
+
+
+def make_case(seed: int) -> Case:
+    generator = torch.Generator().manual_seed(seed)
+    return Case(
+        torch.randn(len(ITEMS), DIM, generator=generator, dtype=torch.float64).requires_grad_(),
+        torch.randn(len(COUNTS), DIM, generator=generator, dtype=torch.float64).requires_grad_(),
+        torch.tensor(0.7, dtype=torch.float64, requires_grad=True),
+        torch.rand(len(COUNTS), generator=generator, dtype=torch.float64).sub(3.0),
+        torch.rand(len(ITEMS), generator=generator, dtype=torch.float64) + 0.1,
+    )
+
+
+def naive_losses(
+    case: Case,
+    *,
+    temperature: Tensor | float,
+    log_q: Tensor | None,
+    accidental: bool,
+    pairs: list[tuple[int, int]],
+    hard: int | None,
+) -> list[Tensor]:
+    columns = ITEMS + EXTRA
+    matrix = case.queries @ case.candidates[columns].T / temperature
+    if log_q is not None:
+        matrix = matrix - log_q[columns]
+    losses = []
+    for i, own in enumerate(ITEMS):
+        logits = matrix[i]
+        negatives = []
+        for j, item in enumerate(columns):
+            hit = item == own and accidental
+            other = (i, item) in pairs and item != own
+            if j != i and not hit and not other:
+                negatives.append(logits[j])
+        if hard is not None:
+            negatives = sorted(negatives, key=lambda logit: -logit.item())[:hard]
+        losses.append(torch.logsumexp(torch.stack([logits[i], *negatives]), 0) - logits[i])
+    return losses
+
+
+def gradients(loss: Tensor, case: Case) -> list[Tensor]:
+    inputs = [case.queries, case.candidates, case.temperature]
+    found = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+    return list(found)
+
+
+@pytest.mark.parametrize("accidental", [True, False])
+@pytest.mark.parametrize("hard", [None, 1, 3, 100])
+@pytest.mark.parametrize("mask", ["none", "dense", "pairs"])
+def test_equals_the_textbook_matrix(accidental: bool, hard: int | None, mask: str) -> None:
+    reductions: tuple[Reduction, ...] = ("mean", "sum")
+    pairs = [] if mask == "none" else PAIRS
+    rows, columns = torch.tensor(PAIRS).T
+    dense = torch.zeros(len(ITEMS), len(COUNTS), dtype=torch.bool)
+    for row, column in PAIRS:
+        dense[row, column] = True
+    masked = {"none": None, "dense": dense, "pairs": (rows, columns)}[mask]
+    for seed, (scaled, corrected) in enumerate(itertools.product([False, True], repeat=2)):
+        case = make_case(seed)
+        temperature = case.temperature if scaled else 1.0
+        log_q = case.log_q if corrected else None
+        naive = torch.stack(
+            naive_losses(case, temperature=temperature, log_q=log_q, accidental=accidental, pairs=pairs, hard=hard)
+        )
+        for weighted, reduction in itertools.product([False, True], reductions):
+            weights = case.weights if weighted else torch.ones(len(ITEMS), dtype=torch.float64)
+            expected = (naive * weights).sum() / (weights.sum() if reduction == "mean" else 1)
+            loss = in_batch_softmax(
+                case.queries,
+                case.candidates,
+                torch.tensor(ITEMS),
+                counts_C=torch.tensor(COUNTS),
+                temperature=temperature,
+                log_q_C=log_q,
+                mask_accidental_hits=accidental,
+                masked=masked,
+                hard_negatives=hard,
+                weights_B=case.weights if weighted else None,
+                reduction=reduction,
+            )
+            assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+            wanted = torch.autograd.grad(
+                expected,
+                [case.queries, case.candidates, case.temperature],
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for got, want in zip(gradients(loss, case), wanted, strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_no_counts_means_each_candidate_once() -> None:
+    case = make_case(0)
+    positives = torch.tensor([0, 3])
+    loss = in_batch_softmax(case.queries[:2], case.candidates, positives, reduction="none")
+    scores = (case.queries[:2] @ case.candidates.T).tolist()
+    for row, own in enumerate([0, 3]):
+        expected = math.log(sum(math.exp(score) for score in scores[row])) - scores[row][own]
+        assert loss[row].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_hard_negative_is_cut_to_the_places_that_are_left() -> None:
+    # the hardest candidate fills four columns, of which three are kept; the own item has another copy
+    queries, candidates = torch.ones(1, 1), torch.tensor([[0.0], [1.0], [0.5]])
+    counts = torch.tensor([2, 4, 1])
+    for hard, accidental, negatives in (
+        (3, True, 3 * math.e),
+        (5, True, 4 * math.e + math.exp(0.5)),
+        (6, True, 4 * math.e + math.exp(0.5)),
+        (6, False, 4 * math.e + math.exp(0.5) + 1),
+    ):
+        loss = in_batch_softmax(
+            queries, candidates, torch.tensor([0]), counts_C=counts, hard_negatives=hard, mask_accidental_hits=accidental
+        )
+        assert loss.item() == pytest.approx(math.log(1 + negatives), rel=1e-6)
+
+
+def test_counts_change_nothing_for_a_rows_own_item_alone() -> None:
+    positives = torch.zeros(4, dtype=torch.int64)
+    queries, candidates = torch.randn(4, 2, generator=torch.Generator().manual_seed(1)), torch.ones(1, 2)
+    counts = torch.tensor([4])
+    kept = in_batch_softmax(queries, candidates, positives, counts_C=counts)
+    assert kept.item() == 0
+    naive = in_batch_softmax(queries, candidates, positives, counts_C=counts, mask_accidental_hits=False)
+    assert naive.item() == pytest.approx(math.log(4), rel=1e-6)
+
+
+@pytest.mark.parametrize("hard", [None, 2])
+def test_half_precision_and_autocast_are_raised_to_float32(hard: int | None) -> None:
+    generator = torch.Generator().manual_seed(3)
+    queries, candidates = torch.randn(4, 8, generator=generator) * 3, torch.randn(4, 8, generator=generator) * 3
+    positives, counts, log_q = torch.arange(4), torch.tensor([1, 2, 1, 5]), torch.tensor([-1.0, -0.3, -2.0, -7.0])
+    plain = in_batch_softmax(queries, candidates, positives, counts_C=counts, log_q_C=log_q, hard_negatives=hard)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = in_batch_softmax(queries, candidates, positives, counts_C=counts, log_q_C=log_q, hard_negatives=hard)
+    assert cast.dtype == torch.float32
+    assert cast.item() == plain.item()
+    half, wide = queries.bfloat16(), queries.bfloat16().float()
+    loss = in_batch_softmax(half, candidates.bfloat16(), positives, counts_C=counts, log_q_C=log_q, hard_negatives=hard)
+    expected = in_batch_softmax(
+        wide, candidates.bfloat16().float(), positives, counts_C=counts, log_q_C=log_q, hard_negatives=hard
+    )
+    assert loss.dtype == torch.float32
+    assert loss.item() == expected.item()
+
+
+def test_the_inputs_are_left_as_they_were() -> None:
+    case = make_case(5)
+    before = [each.detach().clone() for each in case]
+    mask = torch.zeros(len(ITEMS), len(COUNTS), dtype=torch.bool)
+    mask[0, 3] = True
+    in_batch_softmax(
+        case.queries,
+        case.candidates,
+        torch.tensor(ITEMS),
+        counts_C=torch.tensor(COUNTS),
+        log_q_C=case.log_q,
+        weights_B=case.weights,
+        masked=mask,
+    ).backward()  # type: ignore[no-untyped-call]
+    assert all(torch.equal(left, right) for left, right in zip(case, before, strict=True))
+    assert mask.sum() == 1
+
+
+def test_module_is_the_function_with_its_choices_made() -> None:
+    case = make_case(6)
+    counts, positives = torch.tensor(COUNTS), torch.tensor(ITEMS)
+    loss = InBatchSoftmax(
+        Temperature(0.25), log_q=True, mask_accidental_hits=False, hard_negatives=2, reduction="sum"
+    )  # 0.25 is exact in float32
+    assert (loss.needs_full_catalogue, loss.uses_log_q) == (False, True)
+    got = loss(case.queries, case.candidates, positives, counts_C=counts, log_q_C=case.log_q, weights_B=case.weights)
+    expected = in_batch_softmax(
+        case.queries,
+        case.candidates,
+        positives,
+        counts_C=counts,
+        temperature=0.25,
+        log_q_C=case.log_q,
+        mask_accidental_hits=False,
+        hard_negatives=2,
+        weights_B=case.weights,
+        reduction="sum",
+    )
+    assert got.item() == expected.item()
+
+
+def test_log_q_is_given_exactly_when_it_is_used() -> None:
+    queries, positives = torch.eye(2), torch.arange(2)
+    with pytest.raises(ValueError, match=r"made with log_q=True, and log_q_C was not given"):
+        InBatchSoftmax(log_q=True)(queries, queries, positives)
+    with pytest.raises(ValueError, match=r"made with log_q=False, and log_q_C was given"):
+        InBatchSoftmax()(queries, queries, positives, log_q_C=torch.zeros(2))
+
+
+def test_hard_negatives_of_zero_are_refused_when_made() -> None:
+    with pytest.raises(ValueError, match=r"at least 1, or None for all; came 0"):
+        InBatchSoftmax(hard_negatives=0)
+
+
+def test_the_temperature_of_a_module_is_learned() -> None:
+    loss = InBatchSoftmax(Temperature(0.5, learned=True))
+    generator = torch.Generator().manual_seed(2)
+    queries, candidates = torch.randn(4, 3, generator=generator), torch.randn(4, 3, generator=generator)
+    loss(queries, candidates, torch.arange(4)).backward()
+    (parameter,) = loss.parameters()
+    assert parameter.grad is not None
+    assert parameter.grad.item() != 0
