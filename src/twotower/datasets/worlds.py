@@ -71,8 +71,9 @@ def time_drift(
     """Everybody likes the same items, but which ones changes with time.
 
     The items fall into ``num_periods`` groups of equal size (``item_id % num_periods``), and in period ``p`` only group ``p``
-    is chosen from, uniformly. A model that knows the time of a test row finds its item among the first ``num_items / num_periods``
-    always; one that does not, once in ``num_periods`` times. Train and test rows are spread over all periods.
+    is chosen from, uniformly. A model that knows the time of a test row finds its item among the first
+    ``num_items / num_periods`` always; one that does not, once in ``num_periods`` times. Train and test rows are spread over
+    all periods.
 
     Args:
         num_users: Ids are 0 to ``num_users - 1``.
