@@ -40,7 +40,7 @@ class ExactIndex:
         self._tile_bytes = tile_bytes
 
     @classmethod
-    def build(cls, vectors_ND: Tensor, *, tile_bytes: int = 64 * 2**20) -> Self:
+    def build(cls, vectors_ND: Tensor, *, tile_bytes: int = 16 * 2**20) -> Self:
         """Build an index over a copy of the vectors.
 
         Args:
@@ -70,7 +70,6 @@ class ExactIndex:
         """The width of a vector (D)."""
         return int(self._vectors_ND.shape[1])
 
-    @torch.no_grad()
     def search(
         self, queries_BD: Tensor, k: int, *, excluded: Ragged | None = None, allowed: Tensor | None = None
     ) -> SearchResult:

@@ -1,0 +1,111 @@
+"""Exact search on real-valued vectors: ties, invariance to tiles and batches, bounded memory, overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from twotower.errors import DataError
+from twotower.index import ExactIndex
+from twotower.types import Ragged
+
+
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the bytes of the largest tensor that any operation makes; views of the given ones are not made."""
+
+    def __init__(self, *given: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.given = {tensor.untyped_storage().data_ptr() for tensor in given}
+        self.nbytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage().data_ptr() not in self.given:
+                self.nbytes = max(self.nbytes, leaf.untyped_storage().nbytes())
+        return out
+
+
+def normal(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("num_vectors", "dim"), [(50, 16), (1001, 33), (2500, 100)])
+def test_the_same_vector_twice_is_always_a_tie(num_vectors: int, dim: int) -> None:
+    # in float32, matrix products of these sizes give copies of a vector scores that differ in the last bit
+    order = torch.randperm(2 * num_vectors, generator=torch.Generator().manual_seed(1))
+    vectors_ND = normal(0, num_vectors, dim).repeat(2, 1)[order]
+    index = ExactIndex.build(vectors_ND)
+    original = order % num_vectors
+    for num_queries in (1, 2, 5, 64):
+        result = index.search(normal(2, num_queries, dim), 2 * num_vectors)
+        scores_BN = torch.empty(num_queries, 2 * num_vectors).scatter_(1, result.rows_BK, result.scores_BK)
+        scores_BV = torch.empty(num_queries, num_vectors)
+        scores_BV[:, original] = scores_BN
+        assert torch.equal(scores_BN, scores_BV[:, original])
+
+
+def test_real_numbers_against_a_full_sort() -> None:
+    vectors_ND, queries_BD = normal(3, 700, 24), normal(4, 40, 24)
+    exact_BN = queries_BD.numpy().astype(np.float64) @ vectors_ND.numpy().astype(np.float64).T
+    rows_BN = np.argsort(-exact_BN, axis=1, kind="stable")
+    for tile_bytes in (1, 5_000, 50_000, 10**8):
+        result = ExactIndex.build(vectors_ND, tile_bytes=tile_bytes).search(queries_BD, 25)
+        assert np.array_equal(result.rows_BK.numpy(), rows_BN[:, :25])
+        expected_BK = np.take_along_axis(exact_BN, rows_BN[:, :25], axis=1)
+        np.testing.assert_allclose(result.scores_BK.numpy(), expected_BK, rtol=1e-6)
+
+
+def test_a_query_alone_gives_what_it_gives_in_a_batch() -> None:
+    index, queries_BD = ExactIndex.build(normal(5, 900, 48)), normal(6, 33, 48)
+    together = index.search(queries_BD, 20)
+    for number in range(33):
+        alone = index.search(queries_BD[number : number + 1], 20)
+        assert torch.equal(alone.rows_BK[0], together.rows_BK[number])
+        assert torch.equal(alone.scores_BK[0], together.scores_BK[number])
+
+
+@pytest.mark.parametrize(("num_vectors", "num_queries", "dim"), [(30_000, 40, 8), (30_000, 1, 64), (3_000, 3_000, 4)])
+@pytest.mark.parametrize("tile_bytes", [100_000, 400_000])
+def test_tile_bytes_bounds_memory(num_vectors: int, num_queries: int, dim: int, tile_bytes: int) -> None:
+    index = ExactIndex.build(torch.ones(num_vectors, dim), tile_bytes=tile_bytes)  # all tied: the way that needs most
+    queries_BD = torch.ones(num_queries, dim)
+    with LargestTensor(index._vectors_ND, queries_BD) as largest:
+        index.search(queries_BD, 2, allowed=torch.ones(num_vectors, dtype=torch.bool))
+    assert 0.9 * tile_bytes < largest.nbytes <= tile_bytes
+
+
+def test_tile_bytes_must_be_positive() -> None:
+    with pytest.raises(ValueError, match=r"tile_bytes must be positive \(came: 0\)"):
+        ExactIndex.build(torch.ones(2, 2), tile_bytes=0)
+
+
+def test_scores_that_float32_can_not_hold_are_refused() -> None:
+    index = ExactIndex.build(torch.tensor([[3e30, 4e30], [1.0, 0.0]]))
+    assert index.search(torch.tensor([[1e7, 0.0]]), 1).rows_BK.tolist() == [[0]]
+    with pytest.raises(DataError, match=r"query 1 has the norm 1e\+08 and the longest vector 5e\+30"):
+        index.search(torch.tensor([[1.0, 0.0], [1e8, 0.0]]), 1)
+
+
+def test_vectors_whose_squares_float32_can_not_hold_are_taken() -> None:
+    huge, small = torch.tensor([[3e38, 3e38]]), torch.tensor([[0.125, 0.125]])
+    assert ExactIndex.build(huge).search(small, 1).scores_BK.item() == pytest.approx(7.5e37)
+    assert ExactIndex.build(small).search(huge, 1).scores_BK.item() == pytest.approx(7.5e37)
+
+
+def test_scores_that_are_equal_as_float32_are_a_tie() -> None:
+    index = ExactIndex.build(torch.tensor([[1.0, 0.0], [1.0, 1e-9], [1.0, 1e-3]]))
+    assert index.search(torch.ones(1, 2), 3).rows_BK.tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_excluded_rows_of_a_later_block_of_queries(dtype: torch.dtype) -> None:
+    index = ExactIndex.build(torch.tensor([[3.0], [2.0], [1.0]]), tile_bytes=8)
+    excluded = Ragged(torch.tensor([0, 1, 0, 2], dtype=dtype), torch.tensor([0, 0, 2, 3, 4]))
+    result = index.search(torch.ones(4, 1), 2, excluded=excluded)
+    assert result.rows_BK.tolist() == [[0, 1], [2, -1], [1, 2], [0, 1]]
