@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -168,34 +169,9 @@ def _resample(
     values: Sequence[FloatArray], users: IntArray, weights: FloatArray | None, seed: int, draws: int
 ) -> tuple[FloatArray, FloatArray]:
     """Means of each set of values ``[s, m]``, and those of each draw of users ``[draws, s, m]``."""
-    shapes = {np.shape(each) for each in values}
-    if len(shapes) > 1:
-        raise ValueError(f"paired values must have one shape, row for row; came {sorted(shapes)}")
-    users = np.asarray(users)
-    (shape,) = shapes
-    if len(shape) not in (1, 2) or users.shape != shape[:1] or (weights is not None and np.shape(weights) != shape[:1]):
-        weights_shape = None if weights is None else np.shape(weights)
-        raise ValueError(
-            f"values [n] or [n, m], users [n] and weights [n] must fit; came {shape}, {users.shape}, {weights_shape}"
-        )
     if draws < 1:
         raise ValueError(f"draws must be at least 1; came {draws}")
-    values_NSM = np.stack([np.asarray(each, dtype=np.float64).reshape(shape[0], -1) for each in values], axis=1)
-    weights_N = np.ones(shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
-    for name, array in (("values", values_NSM), ("weights", weights_N)):
-        wrong = np.flatnonzero(~np.isfinite(array.reshape(shape[0], -1)).all(axis=1) | ((name == "weights") & (weights_N < 0)))
-        if wrong.size:
-            raise ValueError(
-                f"{name} must be finite{' and not negative' * (name == 'weights')}; came {array[wrong[0]]} at row {wrong[0]}"
-            )
-    counted = weights_N > 0
-    if not counted.any():
-        raise ValueError(f"there must be a row of weight above 0 to average; came {shape[0]} rows, none of them")
-    _, owners = np.unique(users[counted], return_inverse=True)
-    owners = owners.reshape(-1)
-    columns_NK = (values_NSM * weights_N[:, None, None])[counted].reshape(int(counted.sum()), -1)
-    totals_UK = np.stack([np.bincount(owners, column) for column in (*columns_NK.T, weights_N[counted])], axis=1)
-
+    totals_UK = _user_totals(values, np.asarray(users), weights)
     num_users = totals_UK.shape[0]
     rng = np.random.default_rng(seed)
     at_once = max(1, min(draws, _DRAWN_AT_ONCE // num_users))
@@ -207,8 +183,35 @@ def _resample(
         counts_TU = np.bincount(drawn_TU.reshape(-1), minlength=size * num_users).reshape(size, num_users)
         sums.append(counts_TU.astype(np.float64) @ totals_UK)
     sums_TK = np.concatenate(sums)
-    figures_TSM = (sums_TK[:, :-1] / sums_TK[:, -1:]).reshape(-1, len(values), values_NSM.shape[2])
+    figures_TSM = (sums_TK[:, :-1] / sums_TK[:, -1:]).reshape(draws + 1, len(values), math.prod(np.shape(values[0])[1:]))
     return figures_TSM[0], figures_TSM[1:]
+
+
+def _user_totals(values: Sequence[FloatArray], users: IntArray, weights: FloatArray | None) -> FloatArray:
+    """Per user, the sums of weight * value of each set and metric, side by side, and last the sum of weights."""
+    shapes = {np.shape(each) for each in values}
+    if len(shapes) > 1:
+        raise ValueError(f"paired values must have one shape, row for row; came {sorted(shapes)}")
+    (shape,) = shapes
+    if len(shape) not in (1, 2) or users.shape != shape[:1] or (weights is not None and np.shape(weights) != shape[:1]):
+        came = f"{shape}, {users.shape} and {None if weights is None else np.shape(weights)}"
+        raise ValueError(f"values [n] or [n, m], users [n] and weights [n] or None must fit; came {came}")
+    values_NK = np.concatenate(
+        [np.asarray(each, dtype=np.float64).reshape(shape[0], math.prod(shape[1:])) for each in values], 1
+    )
+    weights_N = np.ones(shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(values_NK).all(axis=1))
+    if wrong.size:
+        raise ValueError(f"values must be finite; came {values_NK[wrong[0]]} at row {wrong[0]}")
+    wrong = np.flatnonzero(~np.isfinite(weights_N) | (weights_N < 0))
+    if wrong.size:
+        raise ValueError(f"weights must be finite and not negative; came {weights_N[wrong[0]]} at row {wrong[0]}")
+    counted = weights_N > 0
+    if not counted.any():
+        raise ValueError(f"there must be a row of weight above 0 to average; came {shape[0]} rows, none of them")
+    _, owners = np.unique(users[counted], return_inverse=True)
+    columns_NK = values_NK[counted] * weights_N[counted, None]
+    return np.stack([np.bincount(owners, column) for column in (*columns_NK.T, weights_N[counted])], axis=1)
 
 
 def _draw_seeds(figures_TSM: FloatArray, rng: np.random.Generator) -> FloatArray:
