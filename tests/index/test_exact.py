@@ -70,8 +70,8 @@ def test_a_query_alone_gives_what_it_gives_in_a_batch() -> None:
         assert torch.equal(alone.scores_BK[0], together.scores_BK[number])
 
 
-@pytest.mark.parametrize(("num_vectors", "num_queries", "dim"), [(30_000, 40, 8), (30_000, 1, 64), (3_000, 3_000, 4)])
-@pytest.mark.parametrize("tile_bytes", [100_000, 400_000])
+@pytest.mark.parametrize(("num_vectors", "num_queries", "dim"), [(9_000, 9, 8), (4_000, 1, 64), (1_100, 300, 4)])
+@pytest.mark.parametrize("tile_bytes", [50_000, 150_000])
 def test_tile_bytes_bounds_memory(num_vectors: int, num_queries: int, dim: int, tile_bytes: int) -> None:
     index = ExactIndex.build(torch.ones(num_vectors, dim), tile_bytes=tile_bytes)  # all tied: the way that needs most
     queries_BD = torch.ones(num_queries, dim)
