@@ -34,7 +34,8 @@ def read_text_file(
         quote: Character around fields that hold separators or line breaks; None: no character has that meaning.
 
     Returns:
-        String columns; an empty field is null; blank lines are skipped.
+        String columns; an empty field is null. Blank lines after the first are skipped, unless there is but one column: there
+        they are nulls.
 
     Raises:
         TableReadError: If the file is empty, not UTF-8, damaged gzip, badly quoted, names a column twice, or has a row with
@@ -52,9 +53,13 @@ def read_text_file(
     except (PolarsError, OSError) as error:
         raise _explained(path, noun, data, separator, quote, error) from None
     if raw.get_column(raw.columns[-1]).null_count():
-        raw = raw.filter(pl.Series(_rows_with_fields(path, noun, data, separator, quote, raw.width), dtype=pl.Boolean))
-        if raw.is_empty():
-            raise TableReadError(f"{noun} {path}: the file holds blank lines only; a table needs at least one row")
+        filled = _rows_with_fields(path, noun, data, separator, quote, raw.width)
+        if len(filled) != raw.height:
+            raise TableReadError(
+                f"{noun} {path}: can't be read as delimited text (it has {raw.height:,} or {len(filled):,} rows, by how its "
+                f"quotes are read); check separator {separator!r} and quotes"
+            )
+        raw = raw.filter(pl.Series(filled, dtype=pl.Boolean))
     if header:
         names: Sequence[str] = [str(name) if name is not None else "" for name in raw.row(0)]
         raw = raw.slice(1)
@@ -86,7 +91,7 @@ def _contents(path: Path, noun: str) -> Path | bytes:
 def _records(data: Path | bytes, separator: str, quote: str | None) -> list[int]:
     """Number of fields of every record, by the standard library's slow and strict reader."""
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data.read_text(encoding="utf-8-sig")
-    lines = io.StringIO(text, newline="")
+    lines = io.StringIO(text, newline="\n")
     if quote:
         reader = csv.reader(lines, delimiter=separator, quotechar=quote, strict=True)
     else:
@@ -125,6 +130,8 @@ def _explained(
         return TableReadError(
             f"{noun} {path}: can't be read as delimited text ({fault}); check separator {separator!r} and quotes"
         )
+    if lengths[0] == 0:
+        return TableReadError(f"{noun} {path}: the first line is blank; a table starts on the first line")
     for row, length in enumerate(lengths):
         if length > lengths[0]:
             return _wrong_fields(path, noun, row, length, lengths[0], separator)
