@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import polars as pl
 import pytest
 
 from twotower.config import parse_config
 from twotower.data import TableConfig, read_table
 from twotower.errors import ConfigError, TableReadError
+
+
+pd = pytest.importorskip("pandas")
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""The declaration of what columns mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from twotower.config import parse_config
+from twotower.data import Schema
+from twotower.errors import ConfigError
+
+
+def test_order_by_row_must_be_declared_where_there_is_no_time() -> None:
+    with pytest.raises(ConfigError, match="no time column is declared; name one in `time`, or declare order = 'row'"):
+        parse_config(Schema, {"user": "u", "item": "i"})
+    assert parse_config(Schema, {"user": "u", "item": "i", "order": "row"}).time is None
+    assert parse_config(Schema, {"user": "u", "item": "i", "time": "t"}).order == "time"
+    assert parse_config(Schema, {"user": "u", "item": "i", "time": "t", "order": "row"}).order == "row"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"user": "u", "item": "u", "order": "row"}, "must be two columns; both are 'u'"),
+        ({"user": "u", "item": "i", "order": "row", "positives": "rating => 4"}, "positives must read like"),
+        ({"user": "u", "item": "i", "order": "row", "min_item_count": 0}, "min_item_count"),
+        ({"user": "u", "item": "i", "order": "row", "repeats": "mean"}, "repeats"),
+        ({"user": "u", "item": "i", "order": "row", "repeat": "sum"}, "did you mean 'repeats'"),
+    ],
+)
+def test_faults(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(Schema, values)
+
+
+def test_round_trip() -> None:
+    schema = Schema(user="u", item="i", time="t", positives="r >= 4", repeats="sum", min_user_count=3)
+    assert Schema.model_validate_json(schema.model_dump_json()) == schema
