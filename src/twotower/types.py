@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["Column", "Features", "Id", "Ragged", "column_length", "column_to", "gather_slices", "take_column"]
+__all__ = ["Column", "Features", "HistoryStore", "Id", "Ragged", "column_length", "column_to", "gather_slices", "take_column"]
 
 Id: TypeAlias = str | int
 """An external id, as the user's data has it."""
@@ -89,3 +89,15 @@ def column_to(column: Column, device: torch.device | str) -> Column:
 def column_length(column: Column) -> int:
     """How many rows a column has."""
     return column.num_rows if isinstance(column, Ragged) else int(column.shape[0])
+
+
+class HistoryStore(Protocol):
+    """Where the histories of known users come from when recommending: a bundle's, or a live store's."""
+
+    def __contains__(self, user: object) -> bool:
+        """Whether the user is known."""
+        ...
+
+    def histories(self, users: Sequence[Id]) -> Ragged:
+        """The items of each user, catalogue rows, the most recent last; an unknown user has none."""
+        ...

@@ -131,7 +131,8 @@ def resolve_folder(path: str | os.PathLike[str]) -> Path:
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[str]:
     """Delete, directly in ``folder``, the temporaries of processes that died; those being written are left alone.
 
-    Also deletes a previous folder that was replaced but not yet deleted, and puts one back whose replacement never came.
+    Also deletes a previous folder that was replaced but not yet deleted, and puts one back whose replacement never came: where
+    the system has no exchange (see :func:`atomic_folder`), call this when nobody writes.
 
     Returns:
         The names that were deleted, sorted. None when ``folder`` does not exist.
@@ -165,7 +166,12 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[str]:
 
 def _put_in_place(temporary: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(temporary, target)  # noqa: PTH104
+        try:
+            os.rename(temporary, target)  # noqa: PTH104
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            _put_in_place(temporary, target)  # another writer was there first
     elif not _exchange(temporary, target):
         previous = _previous(target)
         os.rename(target, previous)  # noqa: PTH104
@@ -184,7 +190,7 @@ def _restore_previous(target: Path) -> None:
     previous = _previous(target)
     if previous.is_dir():
         if target.exists():
-            shutil.rmtree(previous)
+            _remove(previous)
         else:
             os.rename(previous, target)  # noqa: PTH104
 
@@ -226,10 +232,12 @@ def _create_file(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    while os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):  # its writer deletes it too
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _sync(path: Path) -> None:

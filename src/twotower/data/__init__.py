@@ -1,6 +1,9 @@
 """Tables in, checked interactions out: reading, one declared schema, id tables, splits, histories and batches."""
 
+from twotower.data.batches import Batch, Batches
 from twotower.data.column_types import ColumnType
+from twotower.data.examples import Examples, HistoryInput
+from twotower.data.histories import Histories, build_histories
 from twotower.data.id_table import Catalogue, IdTable
 from twotower.data.interactions import Interactions
 from twotower.data.report import DataReport, DroppedRows
@@ -9,11 +12,16 @@ from twotower.data.split import GivenSplit, LeaveLastOut, RandomSplit, Split, Sp
 from twotower.data.table import TableConfig, TableSource, read_table
 
 __all__ = [
+    "Batch",
+    "Batches",
     "Catalogue",
     "ColumnType",
     "DataReport",
     "DroppedRows",
+    "Examples",
     "GivenSplit",
+    "Histories",
+    "HistoryInput",
     "IdTable",
     "Interactions",
     "LeaveLastOut",
@@ -24,6 +32,7 @@ __all__ = [
     "TableConfig",
     "TableSource",
     "TimeSplit",
+    "build_histories",
     "read_table",
     "split",
 ]

@@ -58,6 +58,15 @@ class Histories:
         rows = gather_slices(self.item_rows, starts, lengths)
         return rows.keep(gather_slices(self.first, starts, lengths).values)
 
+    def take(self, user_rows: Tensor) -> Histories:
+        """The histories of some users (int64 ``[m]``), in that order."""
+        starts = self.offsets[user_rows]
+        lengths = self.offsets[user_rows + 1] - starts
+        items = gather_slices(self.item_rows, starts, lengths)
+        first = gather_slices(self.first, starts, lengths).values
+        times = None if self.times is None else gather_slices(self.times, starts, lengths).values
+        return Histories(items.offsets, items.values, first, times)
+
     def ends_of(self, user_rows: Tensor) -> Tensor:
         """The position after each user's last item: with it, `slices` gives the whole history."""
         return self.offsets[user_rows + 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,18 @@ from twotower.data.examples import Examples
 from twotower.evaluation.rank import rank_positives
 from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
-from twotower.metrics import Ranks, bootstrap_interval, hit_rate, ndcg, per_user, reciprocal_rank
+from twotower.metrics import (
+    Ranks,
+    bootstrap_interval,
+    group_by_user,
+    hit_rate,
+    ndcg,
+    reciprocal_rank,
+    user_average_precision,
+    user_ndcg,
+    user_recall,
+    user_reciprocal_rank,
+)
 from twotower.types import Ragged
 
 __all__ = ["evaluate", "evaluate_per_user"]
@@ -91,15 +102,15 @@ def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], 
     seconds = time.perf_counter() - began
     group = torch.repeat_interleave(torch.arange(len(queries)), positives.lengths).numpy()
     judged = users[queries.numpy()]
-    measures: dict[str, Callable[..., NDArray[np.float64]]] = {
-        "recall": per_user.recall,
-        "ndcg": per_user.ndcg,
-        "map": per_user.average_precision,
-    }
 
     def figures(found: Ranks) -> Figures:
-        table: Table = {f"{name}@{k}": measure(found, group, k) for k in ks for name, measure in measures.items()}
-        table["mrr"] = per_user.reciprocal_rank(found, group)
+        grouped = group_by_user(found, group)
+        table: Table = {}
+        for k in ks:
+            table[f"recall@{k}"] = user_recall(grouped, k)
+            table[f"ndcg@{k}"] = user_ndcg(grouped, k)
+            table[f"map@{k}"] = user_average_precision(grouped, k)
+        table["mrr"] = user_reciprocal_rank(grouped)
         return _figures(table, judged, draws, seed, {})
 
     return Evaluation(
@@ -134,8 +145,8 @@ def _figures(
     values = {key: float(column.mean()) if len(column) else float("nan") for key, column in table.items()}
     intervals: dict[str, tuple[float, float]] = {}
     if draws and len(users):
-        _, low, high = bootstrap_interval(np.stack(list(table.values()), axis=1), users, draws=draws, seed=seed)
-        intervals = {key: (float(low[i]), float(high[i])) for i, key in enumerate(table)}
+        found = bootstrap_interval(np.stack(list(table.values()), axis=1), users, draws=draws, seed=seed)
+        intervals = {key: (float(found.low[i]), float(found.high[i])) for i, key in enumerate(table)}
     shown = {key for key, (most, least) in ends.items() if len(users) and abs(most.mean() - least.mean()) > 0.0005}
     return Figures(
         values=values,

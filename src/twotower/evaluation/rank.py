@@ -39,7 +39,7 @@ def rank_positives(
         rows: int64 ``[Q]``, the queries: rows of the scorer's examples.
         positives: Catalogue rows of each query's positives; -1 is an item that the catalogue lacks, which ranks last.
         seen: Distinct catalogue rows that each query's user has seen; a query's own positive competes even if it was seen.
-        block_bytes: Memory for scores at a time. When one query's scores over the catalogue exceed it, tiles are computed twice.
+        block_bytes: Memory for scores at a time. When one query's scores exceed it, tiles are computed twice.
 
     Returns:
         Ranks of the positives end to end, in the order of ``positives.values``.
@@ -72,7 +72,7 @@ def _count(
     query_of = torch.repeat_interleave(torch.arange(len(rows)), positives.lengths)
     items = positives.values.long()
     single = tile_size >= scorer.num_items
-    scores = torch.zeros(len(items))
+    scores = torch.zeros(len(items), dtype=torch.float64)  # holds float32 scores exactly
     above, tied, above_seen, tied_seen = (torch.zeros(len(items), dtype=torch.int64) for _ in range(4))
     pairs = _seen_pairs(positives, seen)
     if not single:
@@ -87,12 +87,12 @@ def _count(
             expanded_PT = tile_BT
         else:
             expanded_PT = tile_BT[query_of.to(tile_BT.device)]
-        own_P1 = scores.to(tile_BT.device).unsqueeze(1)
+        own_P1 = scores.to(tile_BT).unsqueeze(1)
         above += (expanded_PT > own_P1).sum(1).cpu()
         tied += (expanded_PT == own_P1).sum(1).cpu()
         inside = (pairs[1] >= first) & (pairs[1] < first + tile_BT.shape[1])
         positive, item = pairs[0][inside], pairs[1][inside] - first
-        seen_scores = tile_BT[query_of[positive].to(tile_BT.device), item.to(tile_BT.device)].cpu()
+        seen_scores = tile_BT[query_of[positive].to(tile_BT.device), item.to(tile_BT.device)].double().cpu()
         above_seen.index_add_(0, positive, (seen_scores > scores[positive]).long())
         tied_seen.index_add_(0, positive, (seen_scores == scores[positive]).long())
     return above.numpy(), tied.numpy(), above_seen.numpy(), tied_seen.numpy()
@@ -100,7 +100,7 @@ def _count(
 
 def _take_scores(scores: Tensor, first: int, tile_BT: Tensor, query_of: Tensor, items: Tensor) -> None:
     inside = (items >= first) & (items < first + tile_BT.shape[1])
-    scores[inside] = tile_BT[query_of[inside].to(tile_BT.device), (items[inside] - first).to(tile_BT.device)].float().cpu()
+    scores[inside] = tile_BT[query_of[inside].to(tile_BT.device), (items[inside] - first).to(tile_BT.device)].double().cpu()
 
 
 def _seen_pairs(positives: Ragged, seen: Ragged) -> tuple[Tensor, Tensor]:

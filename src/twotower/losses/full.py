@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twotower.errors import ConfigError
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
 from twotower.losses.logits import check_loss_inputs, scaled_scores
 from twotower.losses.masks import Mask, mask_pairs_
+from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 
 __all__ = ["FullSoftmax", "full_softmax"]
@@ -64,7 +65,7 @@ def full_softmax(
         return reduce_losses(losses_B, weights_B, reduction)
 
 
-class FullSoftmax(nn.Module):
+class FullSoftmax(RetrievalLoss):
     """``full_softmax`` with its choices made, called as ``InBatchSoftmax`` is.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
 from twotower.losses.logits import check_loss_inputs, scaled_scores
 from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
+from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 
 __all__ = ["InBatchSoftmax", "in_batch_softmax"]
@@ -99,7 +100,7 @@ def _bias(log_q_C: Tensor | None, log_counts_C: Tensor | None) -> Tensor | None:
     return -log_q_C if log_counts_C is None else log_counts_C - log_q_C
 
 
-class InBatchSoftmax(nn.Module):
+class InBatchSoftmax(RetrievalLoss):
     """``in_batch_softmax`` with its choices made.
 
     Args:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import abstractmethod
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from twotower.losses.cross_entropy import Reduction
 from twotower.losses.masks import Mask
 
 __all__ = ["RetrievalLoss"]
 
 
-@runtime_checkable
-class RetrievalLoss(Protocol):
+class RetrievalLoss(nn.Module):
     """A loss on query vectors, candidate vectors and the column of each query's positive.
 
-    ``InBatchSoftmax`` and ``FullSoftmax`` are such; so is any ``nn.Module`` with this ``forward`` and these attributes.
+    Abstract: `InBatchSoftmax` and `FullSoftmax` are such; so is any module that sets these attributes and has this ``forward``.
 
     Attributes:
         needs_full_catalogue: Whether ``candidates_CD`` must be the whole catalogue, in its order; ``counts_C`` is None then.
         uses_log_q: Whether ``log_q_C`` must be given; it must be None otherwise.
+        reduction: Whether the loss of a batch is a mean, a sum, or one value per row.
     """
 
     needs_full_catalogue: bool
     uses_log_q: bool
 
+    reduction: Reduction
+
+    @abstractmethod
     def forward(
         self,
         queries_BD: Tensor,
@@ -37,4 +41,3 @@ class RetrievalLoss(Protocol):
         weights_B: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch; arguments as in ``in_batch_softmax``."""
-        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from twotower.config import Config
 from twotower.optim import OptimizerConfig, ScheduleConfig
@@ -38,7 +38,7 @@ class TrainingConfig(Config):
         schedule: Learning-rate warm-up and decay, over ``epochs`` (not over the epochs that early stopping leaves).
         clip_norm: Largest global gradient norm; None does not clip.
         validate_every: Epochs between validations; the last epoch is always validated.
-        early_stopping: None keeps the last epoch.
+        early_stopping: None (in TOML: false) keeps the last epoch.
         checkpoint_every_s: Seconds between checkpoints; they also come with a better epoch, and at the end.
     """
 
@@ -50,3 +50,8 @@ class TrainingConfig(Config):
     validate_every: int = Field(default=1, ge=1)
     early_stopping: EarlyStopping | None = EarlyStopping()
     checkpoint_every_s: float = Field(default=30.0, ge=0)
+
+    @field_validator("early_stopping", mode="before")
+    @classmethod
+    def _false_is_none(cls, value: object) -> object:
+        return None if value is False else value

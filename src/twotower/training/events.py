@@ -19,6 +19,7 @@ class TrainingStarted:
         epochs: Epochs planned.
         batches: Batches per epoch.
         rows: Rows per epoch.
+        records: Of the epochs already complete, as in `EpochDone`.
     """
 
     epoch: int
@@ -26,6 +27,7 @@ class TrainingStarted:
     epochs: int
     batches: int
     rows: int
+    records: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def explain_divergence(
         cause = "all sample weights of the batch are 0"
     elif bad_weights:
         cause = (
-            f"the weights {', '.join(bad_weights[:3])} are no longer finite: the learning rate ({learning_rate:g}) is too large; "
-            "lower it, add warm-up (training.schedule.warmup_steps) or training.clip_norm"
+            f"the weights {', '.join(bad_weights[:3])} are no longer finite: the learning rate ({learning_rate:g}) is "
+            "too large; lower it, add warm-up (training.schedule.warmup_steps) or training.clip_norm"
         )
     else:
         cause = (

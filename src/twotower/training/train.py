@@ -20,7 +20,7 @@ from twotower.models import TwoTower
 from twotower.optim import build_optimizers, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.config import TrainingConfig
-from twotower.training.events import EpochDone, Listener, StepDone, TrainingStarted
+from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
 from twotower.training.step import batch_loss, explain_divergence
 from twotower.types import Features, column_to
 
@@ -69,6 +69,10 @@ class TrainingResult:
     rows_per_s: float
 
 
+def _ignore(event: TrainingEvent) -> None:
+    del event
+
+
 def train(
     model: TwoTower,
     loss: RetrievalLoss,
@@ -78,10 +82,11 @@ def train(
     config: TrainingConfig,
     seed: int,
     device: torch.device,
+    stop_after: int | None = None,
     log_q_N: Tensor | None = None,
     validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
-    listener: Listener = lambda event: None,
+    listener: Listener = _ignore,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -93,6 +98,7 @@ def train(
         config: Epochs, optimiser, schedule, early stopping.
         seed: Of dropout; every step seeds torch anew from it, and torch's global state is put back at the end.
         device: Where to train.
+        stop_after: Stop after so many epochs, the learning rate's schedule still being planned over ``config.epochs``.
         log_q_N: log of each catalogue item's sampling probability, float ``[N]``.
         validate: Called with the model in evaluation mode; returns figures by name.
         checkpoints: None writes nothing.
@@ -103,7 +109,9 @@ def train(
         ConfigError: If early stopping names a metric that validation does not return.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
     """
-    loop = _Loop(model, loss, batches, items, config, seed, device, log_q_N, validate, checkpoints, listener)
+    loop = _Loop(
+        model, loss, batches, items, config, seed, device, stop_after or config.epochs, log_q_N, validate, checkpoints, listener
+    )
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         return loop.run()
@@ -118,6 +126,7 @@ class _Loop:
     config: TrainingConfig
     seed: int
     device: torch.device
+    epochs: int
     log_q_N: Tensor | None
     validate: Callable[[TwoTower], Mapping[str, float]] | None
     checkpoints: Checkpoints | None
@@ -144,9 +153,9 @@ class _Loop:
             self._open_checkpoints(self.checkpoints)
         progress = self.progress
         self.listener(
-            TrainingStarted(progress.epoch, progress.batch, self.config.epochs, len(self.batches), len(self.batches.examples))
+            TrainingStarted(progress.epoch, progress.batch, self.epochs, len(self.batches), len(self.batches.examples))
         )
-        while progress.epoch < self.config.epochs and not progress.stopped:
+        while progress.epoch < self.epochs and not progress.stopped:
             self._epoch()
         progress.stopped = True
         self._save_last()
@@ -186,7 +195,7 @@ class _Loop:
         seconds = progress.seconds - before
         progress.epoch += 1
         progress.batch = 0
-        last = progress.epoch == self.config.epochs
+        last = progress.epoch == self.epochs
         due = progress.epoch % self.config.validate_every == 0 or last
         metrics = self._validate() if self.validate is not None and due else {}
         best = self._judge(metrics) if metrics else False
@@ -284,7 +293,8 @@ class _Loop:
             kept = load_checkpoint(self.checkpoints.best, self.modules, [], fingerprint=self.checkpoints.fingerprint)
             if kept.epoch != progress.best_epoch:
                 raise CheckpointError(
-                    f"{self.checkpoints.best}: holds epoch {kept.epoch}, the best was {progress.best_epoch}; train without --resume"
+                    f"{self.checkpoints.best}: holds epoch {kept.epoch}, the best was {progress.best_epoch}; "
+                    "train without --resume"
                 )
         elif self.best_in_memory is not None:
             with torch.no_grad():

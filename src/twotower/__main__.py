@@ -1,0 +1,5 @@
+"""``python -m twotower``."""
+
+from twotower.cli import main
+
+main()

@@ -1,0 +1,138 @@
+"""One training of a run: loss, batches and model from the recipe, trained on a phase's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.data import Batches
+from twotower.evaluation import ModelScorer, evaluate
+from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
+from twotower.models import TwoTower, build, check_columns
+from twotower.runs.model_spec import model_spec
+from twotower.runs.phase import Phase
+from twotower.runs.recipe import LossConfig, Recipe
+from twotower.training import Checkpoints, Listener, TrainingResult, train
+
+__all__ = ["FittedModel", "build_loss", "fit_model", "loss_kind"]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A trained model with what it was trained on.
+
+    Attributes:
+        phase: Preprocessing and rows.
+        model: In evaluation mode, on the device.
+        loss: With its learned temperature, if any.
+        training: Epochs, records, speed.
+        device: Where the model is.
+    """
+
+    phase: Phase
+    model: TwoTower
+    loss: RetrievalLoss
+    training: TrainingResult
+    device: torch.device
+
+
+def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> str:
+    """``in_batch`` or ``full``; ``auto`` is full when the catalogue has no more items than the batch has rows."""
+    if config.kind != "auto":
+        return config.kind
+    sampled = config.log_q or config.extra_negatives > 0
+    return "full" if catalogue_size <= batch_size and not sampled else "in_batch"
+
+
+def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> RetrievalLoss:
+    """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no."""
+    temperature = Temperature(config.temperature, learned=config.learn_temperature)
+    if loss_kind(config, catalogue_size=catalogue_size, batch_size=batch_size) == "full":
+        return FullSoftmax(temperature, hard_negatives=config.hard_negatives, reduction=config.reduction)
+    return InBatchSoftmax(
+        temperature,
+        log_q=config.log_q is not False,
+        mask_accidental_hits=config.mask_accidental_hits,
+        hard_negatives=config.hard_negatives,
+        reduction=config.reduction,
+    )
+
+
+def fit_model(
+    recipe: Recipe,
+    phase: Phase,
+    *,
+    device: torch.device,
+    validation_rows: NDArray[np.int64] | None = None,
+    stop_after: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    listener: Listener | None = None,
+) -> FittedModel:
+    """Build and train a model.
+
+    Args:
+        recipe: Model, loss and training.
+        phase: What to train on.
+        device: Where.
+        validation_rows: Rows of the interactions to validate on; None or empty: train to the end, no early stopping.
+        stop_after: Stop after so many epochs, under the schedule of the recipe.
+        checkpoints: Where to keep them; None keeps none.
+        listener: Is told of steps and epochs.
+    """
+    catalogue_size, batch_size = len(phase.catalogue), recipe.training.batch_size
+    spec = model_spec(recipe, phase.preprocessor)
+    check_columns(spec.query, phase.preprocessor.query_columns, name="query")
+    check_columns(spec.candidate, phase.preprocessor.candidate_columns, name="candidate")
+    model = build(spec, seed=recipe.seed)
+    loss = build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
+    batches = Batches(
+        phase.train,
+        batch_size=batch_size,
+        catalogue_size=catalogue_size,
+        seed=recipe.seed,
+        candidates="catalogue" if loss.needs_full_catalogue else "in_batch",
+        extra_negatives=recipe.loss.extra_negatives,
+        mask_known_positives=recipe.loss.mask_known_positives,
+    )
+    log_q_N = None
+    if loss.uses_log_q:
+        in_batch_N = log_q_from_counts(torch.from_numpy(phase.item_counts).float())
+        log_q_N = mixture_log_q(in_batch_N, batch_size, recipe.loss.extra_negatives, catalogue_size)
+    validating = validation_rows is not None and len(validation_rows) > 0
+    config = recipe.training if validating else recipe.training.model_copy(update={"early_stopping": None})
+    result = train(
+        model,
+        loss,
+        batches,
+        phase.items,
+        config=config,
+        seed=recipe.seed,
+        device=device,
+        stop_after=stop_after,
+        log_q_N=log_q_N,
+        validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
+        checkpoints=checkpoints,
+        **({} if listener is None else {"listener": listener}),
+    )
+    return FittedModel(phase, model, loss, result, device)
+
+
+def _validation(
+    recipe: Recipe, phase: Phase, rows: NDArray[np.int64], device: torch.device
+) -> Callable[[TwoTower], Mapping[str, float]]:
+    most = recipe.evaluation.max_validation_rows
+    if most is not None and most < len(rows):
+        rows = np.sort(np.random.default_rng(recipe.seed).choice(rows, most, replace=False))
+    examples = phase.examples(rows, grow=phase.grows)
+
+    def validate(model: TwoTower) -> dict[str, float]:
+        scorer = ModelScorer(model, phase.items, examples, device=device)
+        found = evaluate(scorer, examples, ks=recipe.evaluation.ks, draws=0)
+        removed = {f"{key} removed": value for key, value in found.seen_removed.values.items()}
+        return {**found.seen_included.values, **removed}
+
+    return validate

@@ -1,0 +1,119 @@
+"""From a recipe and what preprocessing found to a model's spec."""
+
+from __future__ import annotations
+
+from twotower.errors import ConfigError
+from twotower.preprocessing import Preprocessor
+from twotower.runs.recipe import CandidateConfig, EmbeddingConfig, FeatureEntry, ModelConfig, QueryConfig, Recipe
+from twotower.spec import InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+
+__all__ = ["model_spec"]
+
+
+def model_spec(recipe: Recipe, preprocessor: Preprocessor) -> ModelSpec:
+    """Translate a recipe into the spec that `twotower.models.build` takes.
+
+    Raises:
+        ConfigError: If inputs that share a table do not have the same vocabulary and width; all faults at once.
+    """
+    spec = preprocessor.spec
+    tables = _Tables()
+    query = _tower(
+        recipe.query,
+        recipe.model,
+        {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
+        tables,
+    )
+    candidate = _tower(recipe.candidate, recipe.model, {f.config.output_name: f.columns for f in spec.candidate}, tables)
+    faults = tables.faults + _vocabulary_faults(recipe, preprocessor)
+    if faults:
+        raise ConfigError(faults, source="recipe")
+    return ModelSpec(
+        tables=tuple(tables.specs.values()), query=query, candidate=candidate, share_layers=recipe.model.share_layers
+    )
+
+
+class _Tables:
+    """The embedding tables collected so far, and where sharing them went wrong."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, TableSpec] = {}
+        self.faults: list[str] = []
+
+    def add(self, name: str, column: RowsColumn, embedding: EmbeddingConfig) -> None:
+        spec = TableSpec(
+            name=name,
+            vocabulary_size=column.vocabulary_size,
+            embedding_dim=embedding.dim,
+            init_scale=embedding.init_scale,
+            update=embedding.update,
+        )
+        existing = self.specs.setdefault(name, spec)
+        if existing != spec:
+            self.faults.append(
+                f"feature {column.name!r} shares the embedding table {name!r}, but asks for {spec.vocabulary_size:,} rows of "
+                f"{spec.embedding_dim} ({spec.update}, init_scale {spec.init_scale:g}) where the table has "
+                f"{existing.vocabulary_size:,} of {existing.embedding_dim} ({existing.update}, init_scale "
+                f"{existing.init_scale:g}): make both features alike, min_count included"
+            )
+
+
+def _tower(
+    tower: QueryConfig | CandidateConfig,
+    model: ModelConfig,
+    columns: dict[str, tuple[object, ...]],
+    tables: _Tables,
+) -> TowerSpec:
+    side = "query" if isinstance(tower, QueryConfig) else "candidate"
+    inputs = []
+    for entry in tower.features:
+        for column in columns[entry.feature.output_name]:
+            if isinstance(column, RowsColumn):
+                embedding = entry.embedding
+                name = embedding.table or f"{side}/{column.name}"
+                tables.add(name, column, embedding)
+                inputs.append(
+                    InputSpec(
+                        column=column.name,
+                        width=embedding.dim,
+                        table=name,
+                        pooling=embedding.pooling if column.ragged else None,
+                        id_dropout=embedding.id_dropout,
+                        value_dropout=embedding.value_dropout if column.ragged else 0.0,
+                    )
+                )
+            else:
+                inputs.append(InputSpec(column=column.name, width=column.width))  # type: ignore[attr-defined]
+    return TowerSpec(
+        inputs=tuple(inputs),
+        layer_sizes=model.layer_sizes if tower.layer_sizes is None else tower.layer_sizes,
+        activation=model.activation,
+        init=model.init,
+        input_dropout=model.input_dropout if tower.input_dropout is None else tower.input_dropout,
+        hidden_dropout=model.hidden_dropout if tower.hidden_dropout is None else tower.hidden_dropout,
+        layer_norm=model.layer_norm,
+        l2_normalise=model.l2_normalise,
+        skip=tower.skip,
+    )
+
+
+def _vocabulary_faults(recipe: Recipe, preprocessor: Preprocessor) -> list[str]:
+    """Tables that are shared by features whose rows mean different things."""
+    spec = preprocessor.spec
+    lookups = {
+        f.config.output_name: getattr(f, "lookup", None) for f in (*spec.user, *spec.context, *spec.history, *spec.candidate)
+    }
+    sharing: dict[str, list[FeatureEntry]] = {}
+    for entry in (*recipe.query.features, *recipe.candidate.features):
+        if entry.embedding.table is not None:
+            sharing.setdefault(entry.embedding.table, []).append(entry)
+    faults = []
+    for table, entries in sharing.items():
+        first, *others = (entry.feature.output_name for entry in entries)
+        faults += [
+            f"features {first!r} and {other!r} share the embedding table {table!r} but have different vocabularies; "
+            "only features of the same ids can share one"
+            for other in others
+            if lookups[first] is None or lookups[other] != lookups[first]
+        ]
+    return faults

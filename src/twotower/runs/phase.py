@@ -1,0 +1,184 @@
+"""One fit of a run: preprocessing fitted on some rows, and everything encoded with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
+from twotower.preprocessing import Preprocessor
+from twotower.runs.recipe import Recipe
+from twotower.runs.tables import Tables
+from twotower.types import Features
+
+__all__ = ["Phase", "encode_phase", "fit_phase", "user_frame"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Preprocessing and encoded rows for one training.
+
+    Attributes:
+        tables: What was read.
+        fit_rows: The rows that this phase trains on.
+        preprocessor: Fitted on them.
+        catalogue: What can be recommended.
+        items: Features of the catalogue.
+        item_rows: int64 ``[n]``, catalogue row of every interaction, -1 where the catalogue lacks it.
+        item_counts: int64 ``[N]``, interactions of every item in ``fit_rows``.
+        users: Features of every user.
+        train: The rows to train on.
+        grows: Whether a test row's history and seen set grow to just before it (splits in time), or stay at ``fit_rows``.
+    """
+
+    tables: Tables
+    fit_rows: NDArray[np.int64]
+    preprocessor: Preprocessor
+    catalogue: IdTable
+    items: Features
+    item_rows: NDArray[np.int64]
+    item_counts: NDArray[np.int64]
+    users: Features
+    train: Examples
+    grows: bool
+
+    def examples(self, rows: NDArray[np.int64], *, grow: bool) -> Examples:
+        """Rows to judge, each with its context and history.
+
+        Args:
+            rows: Row numbers of the interactions.
+            grow: Whether all rows that came before one count as its history; otherwise only those of ``fit_rows`` do.
+        """
+        member = None if grow else _mask(self.fit_rows, len(self.item_rows))
+        histories, before = _histories(self.tables, self.item_rows, member)
+        encoded = _Encoded(self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users)
+        return encoded.examples(rows, histories, before, seen_before=self.grows)
+
+    def histories(self) -> Histories:
+        """What every user did in ``fit_rows``: the state that a bundle carries."""
+        return self.train.histories
+
+
+def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Phase:
+    """Fit preprocessing on rows, then encode as `encode_phase` does.
+
+    Raises:
+        ConfigError: If a feature names a column that is not there.
+        DataError: If a feature can't be fitted.
+    """
+    interactions = tables.interactions
+    schema = interactions.schema
+    learn_rows = np.arange(len(interactions)) if recipe.data.fit_on == "all" else fit_rows
+    learned = interactions.frame[learn_rows]
+    catalogue = tables.items or IdTable.from_ids(interactions.item_ids[fit_rows], schema.item, noun="item")
+    item_rows = catalogue.rows(interactions.item_ids)
+    learn_counts = _counts(item_rows[learn_rows], len(catalogue))
+    people = user_frame(tables)
+    user_counts = np.bincount(tables.user_rows[learn_rows], minlength=people.height)
+    preprocessor = Preprocessor.fit(
+        [entry.feature for entry in recipe.query.features],
+        [entry.feature for entry in recipe.candidate.features],
+        users=people.filter(pl.Series(user_counts > 0)),
+        user_counts=user_counts[user_counts > 0],
+        context=learned,
+        items=catalogue.frame.filter(pl.Series(learn_counts > 0)),
+        item_counts=learn_counts[learn_counts > 0],
+        user_column=schema.user,
+        item_column=schema.item,
+    )
+    return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue)
+
+
+def encode_phase(
+    recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64], preprocessor: Preprocessor, catalogue: IdTable
+) -> Phase:
+    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before."""
+    item_rows = catalogue.rows(tables.interactions.item_ids)
+    grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
+    histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
+    encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)))
+    return Phase(
+        tables=tables,
+        fit_rows=fit_rows,
+        preprocessor=preprocessor,
+        catalogue=catalogue,
+        items=preprocessor.encode_items(catalogue.frame),
+        item_rows=item_rows,
+        item_counts=_counts(item_rows[fit_rows], len(catalogue)),
+        users=encoded.users,
+        train=encoded.examples(fit_rows, histories, before, seen_before=grows),
+        grows=grows,
+    )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What examples of any rows are made from."""
+
+    tables: Tables
+    preprocessor: Preprocessor
+    catalogue: IdTable
+    item_rows: NDArray[np.int64]
+    users: Features
+
+    def examples(self, rows: NDArray[np.int64], histories: Histories, before: Tensor, *, seen_before: bool) -> Examples:
+        interactions = self.tables.interactions
+        weights = interactions.weights
+        lookups = self.preprocessor.history_lookup(self.catalogue.ids)
+        return Examples(
+            user_rows=torch.from_numpy(self.tables.user_rows[rows]),
+            item_rows=torch.from_numpy(self.item_rows[rows]),
+            users=self.users,
+            context=self.preprocessor.encode_context(interactions.frame[rows]),
+            histories=histories,
+            before=before[torch.from_numpy(rows)],
+            seen_before=seen_before,
+            history_inputs=tuple(
+                HistoryInput(
+                    name=fitted.config.name,
+                    lookup=lookups[fitted.config.name],
+                    max_length=fitted.config.max_length,
+                    mode=fitted.config.mode,
+                    own_item=fitted.config.own_item,
+                )
+                for fitted in self.preprocessor.spec.history
+            ),
+            weights=None if weights is None else torch.from_numpy(weights[rows]),
+        )
+
+
+def _histories(tables: Tables, item_rows: NDArray[np.int64], member: NDArray[np.bool_] | None) -> tuple[Histories, Tensor]:
+    interactions = tables.interactions
+    return build_histories(
+        tables.user_rows,
+        item_rows,
+        interactions.order,
+        num_users=len(tables.user_ids),
+        member=member,
+        times=interactions.times,
+    )
+
+
+def user_frame(tables: Tables) -> pl.DataFrame:
+    """Every user of the interactions once, with the columns of the users table."""
+    ids = tables.user_ids
+    if tables.users is None:
+        return ids.frame
+    return ids.frame.join(
+        tables.users.frame, left_on=ids.id_column, right_on=tables.users.id_column, how="left", maintain_order="left"
+    )
+
+
+def _counts(item_rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    return np.bincount(item_rows[item_rows >= 0], minlength=size).astype(np.int64)
+
+
+def _mask(rows: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[rows] = True
+    return mask

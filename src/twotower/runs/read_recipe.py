@@ -1,0 +1,86 @@
+"""Recipes from TOML files, with single keys overridden."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config import parse_config
+from twotower.errors import ConfigError
+from twotower.runs.recipe import Recipe
+
+__all__ = ["parse_recipe", "read_recipe"]
+
+
+def read_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: A TOML file. Paths of tables in it are relative to its folder.
+        overrides: ``section.key=value`` each; the value is TOML (``[64, 32]``, ``0.1``, ``true``), or else a plain string.
+
+    Raises:
+        ConfigError: If the file can't be read, is not TOML, or has faults; all faults at once.
+    """
+    file = Path(path)
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no recipe at {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} can't be read as a recipe: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}", source=str(file)) from None
+    for override in overrides:
+        _override(values, override)
+    _anchor_paths(values, file.parent)
+    return parse_recipe(values, source=str(file))
+
+
+def parse_recipe(values: dict[str, Any], *, source: str | None = None) -> Recipe:
+    """Check plain values as a recipe.
+
+    Raises:
+        ConfigError: With every fault, each with its key and the nearest valid name.
+    """
+    return parse_config(Recipe, values, source=source)
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: write section.key=value, for instance training.epochs=10")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    *sections, last = key.strip().split(".")
+    place: Any = values
+    for position, section in enumerate(sections):
+        if isinstance(place, list):
+            place = _entry(place, section, text)
+        else:
+            place = place.setdefault(section, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {text}: {'.'.join(sections[: position + 1])} is a value, not a section")
+    if isinstance(place, list):
+        raise ConfigError(f"--set {text}: name a key of one of the entries, for instance {'.'.join(sections)}.0.{last}")
+    place[last] = value
+
+
+def _entry(entries: list[Any], section: str, text: str) -> Any:
+    if not section.isdigit() or int(section) >= len(entries):
+        raise ConfigError(f"--set {text}: {section!r} must be the number of an entry, 0 to {len(entries) - 1}")
+    return entries[int(section)]
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    data = values.get("data")
+    if not isinstance(data, dict):
+        return
+    for name in ("interactions", "items", "users"):
+        table = data.get(name)
+        if isinstance(table, dict) and isinstance(table.get("path"), str):
+            table["path"] = str(folder / table["path"])

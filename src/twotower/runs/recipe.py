@@ -1,0 +1,261 @@
+"""A recipe: everything that a run is, in one TOML file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from twotower.config import Config
+from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
+from twotower.preprocessing import FeatureConfig
+from twotower.training import DeviceName, TrainingConfig
+
+__all__ = [
+    "CandidateConfig",
+    "DataConfig",
+    "EmbeddingConfig",
+    "EvaluationConfig",
+    "FeatureEntry",
+    "LossConfig",
+    "ModelConfig",
+    "QueryConfig",
+    "Recipe",
+]
+
+
+class DataConfig(Config):
+    """Where the rows come from, and what the columns mean.
+
+    Attributes:
+        dataset: A public data set that twotower fetches itself; instead of ``interactions``.
+        interactions: The table of interactions; with neither, a data frame is passed in Python.
+        items: The table of items, one row per item; without it, the catalogue is the items of the train rows.
+        users: The table of users, one row per user.
+        columns: Which columns are user, item and time, what is a positive, and the rules for repeats and nulls.
+        duplicate_items: What to do when the items table has an id twice with different columns.
+        duplicate_users: The same for the users table.
+        fit_on: ``train``: vocabulary, buckets and moments come from train rows only. ``all``: from all rows, test rows
+            included, which leaks; for reproducing figures of those who do so.
+    """
+
+    dataset: Literal["movielens-100k", "movielens-1m"] | None = None
+    interactions: TableConfig | None = None
+    items: TableConfig | None = None
+    users: TableConfig | None = None
+    columns: Schema
+    duplicate_items: Literal["error", "first", "last"] = "error"
+    duplicate_users: Literal["error", "first", "last"] = "error"
+    fit_on: Literal["train", "all"] = "train"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if self.dataset is not None and self.interactions is not None:
+            raise ValueError("give either dataset or interactions, not both")
+        if self.dataset is not None and (self.items is not None or self.users is not None):
+            raise ValueError(f"dataset {self.dataset!r} brings its own items and users")
+        return self
+
+
+class EmbeddingConfig(Config):
+    """How a feature's rows become a vector; ignored by features that are numbers.
+
+    Attributes:
+        dim: Width of the vector.
+        table: Name of the embedding table; inputs that name the same table share it (a history with the item's id).
+            None: a table of its own.
+        pooling: Of features with any number of rows (text, genres, history): mean, sum or sqrt_n.
+        id_dropout: Probability, in training, that a row is replaced by the out-of-vocabulary row.
+        value_dropout: Probability, in training, that a pooled value is left out.
+        init_scale: The table starts uniform in plus and minus this.
+        update: ``dense`` gradients, or ``rows``: only touched rows are updated, by the row-wise optimiser.
+    """
+
+    dim: int = Field(default=32, ge=1)
+    table: str | None = None
+    pooling: Literal["mean", "sum", "sqrt_n"] = "mean"
+    id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    value_dropout: float = Field(default=0.0, ge=0, lt=1)
+    init_scale: float = Field(default=0.05, gt=0)
+    update: Literal["dense", "rows"] = "dense"
+
+
+class FeatureEntry(Config):
+    """One feature of a tower: what preprocessing makes of a column, and how the tower embeds that.
+
+    In TOML the two are one table: the keys of the feature, and ``embedding = { dim = 32 }``.
+    """
+
+    feature: FeatureConfig
+    embedding: EmbeddingConfig = EmbeddingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "feature" not in values:
+            rest = {key: value for key, value in values.items() if key != "embedding"}
+            return {"feature": rest, **({"embedding": values["embedding"]} if "embedding" in values else {})}
+        return values
+
+
+class _TowerConfig(Config):
+    features: tuple[FeatureEntry, ...] = Field(min_length=1)
+    layer_sizes: tuple[int, ...] | None = None
+    input_dropout: float | None = Field(default=None, ge=0, lt=1)
+    hidden_dropout: float | None = Field(default=None, ge=0, lt=1)
+    skip: tuple[str, ...] = ()
+
+
+class QueryConfig(_TowerConfig):
+    """The query tower: its features, and what it does otherwise than ``model`` says.
+
+    Attributes:
+        features: In the order of the concatenation.
+        layer_sizes: None: as in ``model``.
+        input_dropout: None: as in ``model``.
+        hidden_dropout: None: as in ``model``.
+        skip: Names of embedded features that are added to the output; each as wide as the output.
+    """
+
+
+class CandidateConfig(_TowerConfig):
+    """The candidate tower; attributes as for the query tower."""
+
+
+class ModelConfig(Config):
+    """What both towers have in common.
+
+    Attributes:
+        layer_sizes: Output widths of the dense layers; the activation follows all but the last.
+        activation: Of the hidden layers.
+        init: Of the dense layers.
+        input_dropout: On the concatenated inputs.
+        hidden_dropout: After hidden activations.
+        layer_norm: Before hidden activations.
+        l2_normalise: Vectors of length 1.
+        share_layers: One set of dense layers for both towers.
+    """
+
+    layer_sizes: tuple[int, ...] = (64,)
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    init: Literal["glorot_uniform", "he_uniform"] = "glorot_uniform"
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
+    layer_norm: bool = False
+    l2_normalise: bool = False
+    share_layers: bool = False
+
+
+class LossConfig(Config):
+    """The retrieval loss.
+
+    Attributes:
+        kind: ``full``: softmax over the whole catalogue. ``in_batch``: over the batch's own items. ``auto``: full when the
+            catalogue has no more items than the batch has rows, so that it costs no more.
+        temperature: Divides the scores; with ``learn_temperature`` where learning starts.
+        learn_temperature: Make it a parameter.
+        log_q: Correct for how often an item is sampled as a negative. None: with ``in_batch`` yes.
+        mask_accidental_hits: The same item in another row does not compete (in-batch).
+        mask_known_positives: None of the user's other train items competes.
+        hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
+        extra_negatives: Uniform negatives added to every batch (in-batch).
+        reduction: Mean over the weights, or the sum.
+    """
+
+    kind: Literal["auto", "in_batch", "full"] = "auto"
+    temperature: float = Field(default=1.0, gt=0)
+    learn_temperature: bool = False
+    log_q: bool | None = None
+    mask_accidental_hits: bool = True
+    mask_known_positives: bool = False
+    hard_negatives: int | None = Field(default=None, ge=1)
+    extra_negatives: int = Field(default=0, ge=0)
+    reduction: Literal["mean", "sum"] = "mean"
+
+    @model_validator(mode="after")
+    def _full_samples_nothing(self) -> LossConfig:
+        if self.kind == "full" and self.log_q:
+            raise ValueError("log_q corrects for sampled negatives; the full softmax samples none: leave it out")
+        if self.kind == "full" and self.extra_negatives:
+            raise ValueError("extra_negatives have no meaning with the full softmax: every item competes already")
+        return self
+
+
+class EvaluationConfig(Config):
+    """How the model is judged.
+
+    Attributes:
+        ks: Cut-offs of recall.
+        draws: Bootstrap draws over users; 0 for no intervals.
+        per_user: Also judge one list per user against all of the user's test items.
+        validate_on: Which rows validation looks at while training. ``test`` is what the reference notebook does: it leaks,
+            and early stopping is refused with it.
+        max_validation_rows: Validate on at most so many rows, drawn by the recipe's seed; None for all.
+    """
+
+    ks: tuple[int, ...] = (1, 5, 10, 50, 100)
+    draws: int = Field(default=1000, ge=0)
+    per_user: bool = True
+    validate_on: Literal["validation", "test"] = "validation"
+    max_validation_rows: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _ks_are_ranks(self) -> EvaluationConfig:
+        if not self.ks or any(k < 1 for k in self.ks) or list(self.ks) != sorted(set(self.ks)):
+            raise ValueError("ks must be distinct ranks of at least 1, ascending")
+        return self
+
+
+class Recipe(Config):
+    """Everything that a run is.
+
+    Attributes:
+        name: Names the run folder.
+        seed: Of the weights, the order of rows and the dropout; the split has its own.
+        device: Where to train.
+        refit: ``none``: the model of the best epoch, trained on train rows. ``train``: once the epochs are chosen, train anew
+            on train and validation rows; the test figures are of that model. ``all``: besides, train the model that is
+            shipped on every row, test rows included; the figures are still those of the model that did not see them.
+        data: Tables and columns.
+        split: Train, validation, test.
+        query: The query tower.
+        candidate: The candidate tower.
+        model: Layers of both.
+        loss: The retrieval loss.
+        training: The loop.
+        evaluation: The judgement.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(default=1, ge=0)
+    device: DeviceName = "auto"
+    refit: Literal["none", "train", "all"] = "none"
+    data: DataConfig
+    split: SplitConfig = TimeSplit()
+    query: QueryConfig
+    candidate: CandidateConfig
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        faults = []
+        stopping = self.training.early_stopping
+        if self.evaluation.validate_on == "test" and stopping is not None:
+            faults.append(
+                "training.early_stopping with evaluation.validate_on = 'test' would choose on test rows: set "
+                "training.early_stopping = false"
+            )
+        if stopping is not None and stopping.metric.startswith("recall@"):
+            k = stopping.metric.removeprefix("recall@").removesuffix(" removed")
+            if not k.isdigit() or int(k) not in self.evaluation.ks:
+                faults.append(
+                    f"training.early_stopping.metric is {stopping.metric!r}, but evaluation.ks has {list(self.evaluation.ks)}"
+                )
+        if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
+            faults.append("split.kind = 'time' needs data.columns.time")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
