@@ -13,7 +13,6 @@ from twotower.config import parse_config
 from twotower.data import TableConfig, read_table
 from twotower.errors import ConfigError, TableReadError
 
-
 pd = pytest.importorskip("pandas")
 
 

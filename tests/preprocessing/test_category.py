@@ -41,6 +41,8 @@ def test_fill_where_every_value_is_missing() -> None:
     fitted = CategoryFeature(column="genre", missing=FillCategory(fill="action")).fit(TRAIN)
     assert fitted.encode(pl.Series([None, None]))["genre"].tolist() == [1, 1]
     assert fitted.encode(pl.Series([], dtype=pl.String))["genre"].tolist() == []
+    integers = CategoryFeature(column="year", missing=FillCategory(fill=7)).fit(pl.Series([3, 7]))
+    assert integers.encode(pl.Series([None, None]))["year"].tolist() == [2, 2]
 
 
 def test_fill_of_another_type_is_refused() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import string
-import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -109,18 +107,6 @@ def test_the_tokenizer_is_built_once() -> None:
     fitted = TextFeature(column="t").fit(pl.Series(["a"]))
     assert fitted.tokenizer is fitted.tokenizer
     assert fitted.tokenizer.encode("a zebra").ids == [1, 0]
-
-
-def test_no_threads_are_started_that_a_fork_would_warn_of() -> None:
-    code = (
-        "import os, polars as pl; from twotower.preprocessing import TextFeature;"
-        "column = pl.Series([f'word{i} x' for i in range(500)]); TextFeature(column='t').fit(column).encode(column);"
-        "child = os.fork();"
-        "child or os._exit(0);"
-        "os.waitpid(child, 0)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "fork" not in run.stderr.replace("DeprecationWarning", "")
 
 
 def test_other_types_and_no_words_are_refused() -> None:

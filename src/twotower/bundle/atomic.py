@@ -220,11 +220,14 @@ def _claim(target: Path, create: Callable[[Path], None]) -> tuple[Path, int]:
     while True:
         temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         create(temporary)
-        lock = os.open(temporary, os.O_RDONLY)
+        try:
+            lock = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # taken for a leftover in the instant before it was locked
         fcntl.flock(lock, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, lock
-        os.close(lock)  # taken for a leftover in the instant before it was locked
+        os.close(lock)
 
 
 def _create_file(path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from twotower.optim.build import OptimizerConfig, build_optimizers
 from twotower.optim.clip import clip_gradients
+from twotower.optim.exact_adagrad import ExactAdagrad
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 from twotower.optim.schedule import ScheduleConfig, apply_learning_rate_factor, learning_rate_factor
 
 __all__ = [
+    "ExactAdagrad",
     "OptimizerConfig",
     "RowwiseAdagrad",
     "ScheduleConfig",

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from twotower.config import Config
+from twotower.optim.exact_adagrad import ExactAdagrad
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 
 __all__ = ["OptimizerConfig", "build_optimizers"]
@@ -20,7 +21,7 @@ class OptimizerConfig(Config):
     """Which optimiser, and its numbers.
 
     Attributes:
-        kind: ``adagrad``: every parameter, sparse tables too; a sparse gradient gives exactly what a dense one would.
+        kind: ``adagrad``: every parameter; a sparse table gets exactly what it would from dense gradients.
             ``adamw``: dense parameters; sparse tables by row-wise Adagrad, since Adam's moments decay on every row at every
             step. ``rowwise_adagrad``: every parameter, with one accumulator per row.
         learning_rate: Of every parameter, but for sparse tables where ``sparse_learning_rate`` is given.
@@ -101,10 +102,11 @@ def build_optimizers(
     table_groups = _groups((tables, config.sparse_learning_rate or rate, 0.0))
     if config.kind == "adamw":
         optimizers = [_adamw(groups, config)] if groups else []
-        return optimizers + ([_rowwise_adagrad(table_groups, config)] if table_groups else [])
+        return optimizers + ([_table_adagrad(RowwiseAdagrad, table_groups, config)] if table_groups else [])
     if config.kind == "adagrad":
-        return [_adagrad(groups + table_groups, config)]
-    return [_rowwise_adagrad(groups + table_groups, config)]
+        optimizers = [_adagrad(groups, config)] if groups else []
+        return optimizers + ([_table_adagrad(ExactAdagrad, table_groups, config)] if table_groups else [])
+    return [_table_adagrad(RowwiseAdagrad, groups + table_groups, config)]
 
 
 def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]]:
@@ -123,9 +125,11 @@ def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer
     return torch.optim.Adagrad(groups, initial_accumulator_value=config.initial_accumulator, eps=_adagrad_epsilon(config))
 
 
-def _rowwise_adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+def _table_adagrad(
+    optimizer_type: type[ExactAdagrad] | type[RowwiseAdagrad], groups: list[dict[str, Any]], config: OptimizerConfig
+) -> Optimizer:
     without_decay = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
-    return RowwiseAdagrad(
+    return optimizer_type(
         without_decay,
         lr=config.learning_rate,
         initial_accumulator_value=config.initial_accumulator,

@@ -7,8 +7,9 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
+
+from twotower.optim.adagrad_update import update_in_place
 
 __all__ = ["RowwiseAdagrad"]
 
@@ -84,29 +85,13 @@ class RowwiseAdagrad(Optimizer):
             for group in self.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        _update(parameter, self.state[parameter]["accumulator"], group["lr"], group["eps"])
+                        update_in_place(
+                            parameter, self.state[parameter]["accumulator"], _mean_square, group["lr"], group["eps"]
+                        )
         return loss
-
-
-def _update(parameter: Parameter, accumulator: Tensor, lr: float, eps: float) -> None:
-    gradient = parameter.grad
-    assert gradient is not None
-    if not gradient.is_sparse:
-        accumulator += _mean_square(gradient)
-        parameter.addcdiv_(gradient, _per_row(accumulator.sqrt().add_(eps), gradient), value=-lr)
-        return
-    gradient = gradient.coalesce()
-    rows, values = gradient.indices()[0], gradient.values()
-    touched = accumulator.index_select(0, rows).add_(_mean_square(values))
-    accumulator.index_copy_(0, rows, touched)
-    parameter.index_add_(0, rows, values / _per_row(touched.sqrt_().add_(eps), values), alpha=-lr)
 
 
 def _mean_square(gradient: Tensor) -> Tensor:
     """Mean over all dimensions but the first; a vector's own squares, and a scalar's."""
     squares = gradient.square()
     return squares.flatten(1).mean(1) if gradient.dim() > 1 else squares
-
-
-def _per_row(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(values.shape + (1,) * (like.dim() - values.dim()))

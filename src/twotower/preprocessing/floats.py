@@ -26,7 +26,7 @@ def to_floats(values: pl.Series, column: str) -> NDArray[np.float64]:
         raise DataError(
             f"column {column!r} must hold numbers; it holds {values.dtype} ({shown}); cast it, or declare another kind"
         )
-    floats: NDArray[np.float64] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy(writable=True)
+    floats: NDArray[np.float64] = values.cast(pl.Float64).to_numpy(writable=True)
     infinite = np.isinf(floats)
     if infinite.any():
         raise DataError(f"column {column!r} must hold finite numbers; infinite in {first_rows(infinite)}; replace them")

@@ -131,8 +131,6 @@ def distinct(values: pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:
         (['b', 'a'], [1, 0, 2, 1])
     """
     different = values.drop_nulls().unique(maintain_order=True)
-    if different.is_empty():
-        return different, np.zeros(len(values), dtype=np.int64)
     positions = pl.Series(np.arange(1, len(different) + 1, dtype=np.int64))
     found = values.replace_strict(different, positions, default=0, return_dtype=pl.Int64)
     return different, found.fill_null(0).to_numpy(writable=True)

@@ -120,7 +120,7 @@ class FittedText(Config):
             DataError: If the column holds no text.
         """
         texts, positions = distinct(_texts(column, self.config.column))
-        # one by one: encode_batch starts threads, after which a fork of the process warns
+        # one by one: encode_batch starts threads, and older releases warn when the process forks after that
         found = [self.tokenizer.encode(text, add_special_tokens=False).ids[: self.config.max_tokens] for text in texts]
         lengths = np.array([0] + [len(rows) for rows in found], dtype=np.int64)
         rows = np.fromiter((row for rows in found for row in rows), dtype=np.int32, count=int(lengths.sum()))

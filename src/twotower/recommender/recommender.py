@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -168,13 +169,10 @@ class Recommender:
     def _raise_unknown(self, asked: Sequence[Id | None], rows: Tensor) -> None:
         user = asked[int((rows < 0).nonzero()[0])]
         kind = "text" if str(self.users.table.ids.dtype) == "String" else "integers"
-        ids = [str(value) for value in self.users.table.ids.head(10_000).to_list()]
+        hint = nearest(str(user), map(str, self.users.table.ids.head(10_000).to_list()))
         raise UnknownIdError(
-            f"no user {user!r} among the {len(self.users.table):,} known ones (ids are {kind}{nearest(str(user), ids) if user else ''}); "
-            "for a new user give features (--query column=value) or a history (--history ITEM)"
-            if len(ids) < 50 or "did you mean" in nearest(str(user), ids)
-            else f"no user {user!r} among the {len(self.users.table):,} known ones (ids are {kind}); "
-            "for a new user give features (--query column=value) or a history (--history ITEM)"
+            f"no user {user!r} among the {len(self.users.table):,} known ones, whose ids are {kind}"
+            f"{hint if 'did you mean' in hint else ''}; for a new user give features or a history"
         )
 
     def _history_rows(self, histories: Sequence[Sequence[Id]]) -> Ragged:
@@ -188,11 +186,9 @@ class Recommender:
         rows = [self._row_of.get(item, -1) for item in items if isinstance(item, vocabulary_type)]
         return torch.tensor([row for row in rows if row >= 0], dtype=torch.int64)
 
-    @property
+    @cached_property
     def _row_of(self) -> dict[Id, int]:
-        if not hasattr(self, "_rows_by_id"):
-            self._rows_by_id: dict[Id, int] = {item: row for row, item in enumerate(self.catalogue.ids.to_list())}
-        return self._rows_by_id
+        return {item: row for row, item in enumerate(self.catalogue.ids.to_list())}
 
     def _item_rows(self, items: Sequence[Id], name: str) -> Tensor:
         unknown = [item for item in items if item not in self._row_of]
@@ -208,14 +204,12 @@ class Recommender:
         if not exclude:
             return seen
         rows = self._item_rows(exclude, "exclude")
-        lengths = torch.zeros(size, dtype=torch.int64) if seen is None else seen.lengths
-        parts = [
-            torch.cat([rows, part])
-            for part in (seen.values.long().split(lengths.tolist()) if seen is not None else [rows[:0]] * size)
-        ]
-        offsets = torch.zeros(size + 1, dtype=torch.int64)
-        offsets[1:] = (lengths + len(rows)).cumsum(0)
-        return Ragged(torch.cat(parts), offsets)
+        if seen is None:
+            seen = Ragged(rows[:0], torch.zeros(size + 1, dtype=torch.int64))
+        every = torch.arange(size)
+        queries = torch.cat([every.repeat_interleave(seen.lengths), every.repeat_interleave(len(rows))])
+        items = torch.cat([seen.values.long(), rows.repeat(size)])
+        return Ragged(items[torch.argsort(queries, stable=True)], seen.offsets + len(rows) * torch.arange(size + 1))
 
     def _allowed(self, only: Sequence[Id] | None) -> Tensor | None:
         if only is None:

@@ -59,10 +59,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     *sections, last = key.strip().split(".")
     place: Any = values
     for position, section in enumerate(sections):
-        if isinstance(place, list):
-            place = _entry(place, section, text)
-        else:
-            place = place.setdefault(section, {})
+        place = _entry(place, section, text) if isinstance(place, list) else place.setdefault(section, {})
         if not isinstance(place, dict | list):
             raise ConfigError(f"--set {text}: {'.'.join(sections[: position + 1])} is a value, not a section")
     if isinstance(place, list):

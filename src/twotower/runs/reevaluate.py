@@ -55,7 +55,8 @@ def reevaluate(
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
     if tables.fingerprint != recommender.card["data"]["fingerprint"]:
         raise DataError(
-            f"{folder}: the tables are not those of the run (their contents or the split changed), so its test rows are not known; "
+            f"{folder}: the tables are not those of the run (their contents or the split changed), so that its test "
+            "rows are not known; "
             "judge it on the tables that it was trained with, or train anew"
         )
     split = tables.split
