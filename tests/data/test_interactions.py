@@ -56,6 +56,8 @@ def test_times_and_weights() -> None:
     assert plain.times is None
     assert plain.weights is None
     assert plain.report.first_time is None
+    interactions.times[0], interactions.weights[0] = 7, 8  # arrays of the caller's own, which torch can take over
+    assert interactions.frame.row(0) == ("a", 1, 4, 0)
     halves = Interactions.from_table(table(t=[1.5, 2.0, 3.0, 4.0]), BY_TIME)
     assert halves.times is not None
     assert halves.times.dtype == np.float64

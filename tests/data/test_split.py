@@ -58,6 +58,13 @@ def test_time_takes_the_last_rows() -> None:
     assert parts.test.tolist() == expected[150:]
 
 
+def test_parts_are_the_callers_own() -> None:
+    interactions = world()
+    before = interactions.order.tolist()
+    split(interactions, TimeSplit()).train.sort()
+    assert interactions.order.tolist() == before
+
+
 def test_fractions_are_rounded_to_the_nearest_row() -> None:
     parts = split(world(num_rows=100), TimeSplit(test=0.29, validation=0.1))
     assert (len(parts.test), len(parts.validation), len(parts.train)) == (29, 7, 64)

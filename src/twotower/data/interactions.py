@@ -118,12 +118,14 @@ class Interactions:
     @property
     def times(self) -> NDArray[np.int64] | NDArray[np.float64] | None:
         """Unix seconds of each row, int64 or float64, shape ``[n]``; None without a time column."""
-        return self.frame[self.schema.time].to_numpy() if self.schema.time is not None else None
+        return self.frame[self.schema.time].to_numpy(writable=True) if self.schema.time is not None else None
 
     @property
     def weights(self) -> NDArray[np.float32] | None:
         """Weight of each row, finite and at least 0, shape ``[n]``; None without a weight column."""
-        return self.frame[self.schema.weight].cast(pl.Float32).to_numpy() if self.schema.weight is not None else None
+        return (
+            self.frame[self.schema.weight].cast(pl.Float32).to_numpy(writable=True) if self.schema.weight is not None else None
+        )
 
     @cached_property
     def order(self) -> NDArray[np.int64]:

@@ -141,7 +141,7 @@ def split(interactions: Interactions, config: TimeSplit | LeaveLastOut | RandomS
         if isinstance(config, RandomSplit):
             rows = np.random.default_rng(config.seed).permutation(len(interactions)).astype(np.int64, copy=False)
         else:
-            rows = interactions.order
+            rows = interactions.order.copy()  # the parts are views of it, and theirs to change
         parts = _cut(rows, test=config.test, validation=config.validation)
         wants_test, wants_validation = config.test > 0, config.validation > 0
     empty = [
