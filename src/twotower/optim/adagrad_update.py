@@ -1,0 +1,36 @@
+"""One step of Adagrad on one parameter: sparse gradients touch their rows, dense ones give the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+__all__ = ["update_in_place"]
+
+
+def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[Tensor], Tensor], lr: float, eps: float) -> None:
+    """``a += squares(g)``, ``w -= lr * g / (sqrt(a) + eps)``; both tensors are changed.
+
+    Args:
+        parameter: With a gradient, dense, or sparse in its first dimension.
+        accumulator: Shape of the parameter, or of its first dimensions.
+        squares: What of a gradient ``[r, ...]`` is added to the accumulators of its ``r`` rows.
+        lr: Learning rate.
+        eps: Above 0.
+    """
+    gradient = parameter.grad
+    assert gradient is not None
+    if not gradient.is_sparse:
+        accumulator += squares(gradient)
+        parameter.addcdiv_(gradient, _spread(accumulator.sqrt().add_(eps), gradient), value=-lr)
+        return
+    gradient = gradient.coalesce()
+    rows, values = gradient.indices()[0], gradient.values()
+    touched = accumulator.index_select(0, rows).add_(squares(values))
+    accumulator.index_copy_(0, rows, touched)
+    parameter.index_add_(0, rows, values / _spread(touched.sqrt_().add_(eps), values), alpha=-lr)
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(values.shape + (1,) * (like.dim() - values.dim()))

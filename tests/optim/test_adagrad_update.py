@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from twotower.optim.adagrad_update import update_in_place
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_one_step_by_hand(sparse: bool) -> None:
+    table = torch.nn.Parameter(torch.tensor([[1.0, 1.0], [1.0, 1.0]], dtype=torch.float64))
+    accumulator = torch.tensor([4.0, 7.0], dtype=torch.float64)
+    gradient = torch.tensor([[3.0, 6.0], [0.0, 0.0]], dtype=torch.float64)
+    table.grad = gradient.to_sparse(1) if sparse else gradient
+    with torch.no_grad():
+        update_in_place(table, accumulator, lambda g: g.square().amax(1), 0.5, 0.0)
+    assert accumulator.tolist() == [40.0, 7.0]
+    assert table[1].tolist() == [1.0, 1.0]
+    assert table[0].tolist() == pytest.approx([1 - 1.5 / 40**0.5, 1 - 3 / 40**0.5], rel=1e-12)
