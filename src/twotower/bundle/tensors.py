@@ -64,7 +64,7 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what :func:`write_tensors` wrote: the tensors, on the CPU, and the metadata.
+    """Read what :func:`write_tensors` wrote: the tensors, on the CPU, and the metadata; both in the order of their names.
 
     Raises:
         CorruptBundleError: If the file is truncated, changed, no safetensors file, or one without a checksum.
@@ -99,7 +99,7 @@ def parse_tensors(data: bytes, *, source: str) -> tuple[dict[str, Tensor], dict[
         raise CorruptBundleError(f"{source} must carry its checksum ({_CHECKSUM!r}), and does not: twotower did not write it")
     if _checksum(tensors, metadata) != expected:
         raise CorruptBundleError(f"{source} has changed since it was written: its checksum does not match; {again}")
-    return tensors, metadata
+    return {name: tensors[name] for name in sorted(tensors)}, dict(sorted(metadata.items()))
 
 
 def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
