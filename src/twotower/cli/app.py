@@ -1,0 +1,135 @@
+"""The commands and their options; what they do is in the file of their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import twotower
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="twotower",
+    help="Deep retrieval: train, judge and use two-tower recommenders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a bundle.")]
+AsJson = Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON, and print nothing else there.")]
+Count = Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(twotower.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
+    run_dir: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/NAME.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=10. Repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run.")] = False,
+    refit: Annotated[
+        str | None, typer.Option(help="none, train or all: what the final model is trained on, once the epochs are chosen.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard events into the run folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train, judge beside the baselines, and write a bundle."""
+    from twotower.cli.train import train_command
+
+    overrides = list(settings or [])
+    overrides += [f'{key}="{value}"' for key, value in (("refit", refit), ("device", device)) if value is not None]
+    train_command(recipe, run_dir, overrides, resume=resume, overwrite=overwrite, tensorboard=tensorboard, as_json=as_json)
+
+
+@app.command()
+def evaluate(run: RunPath, as_json: AsJson = False) -> None:
+    """Judge a finished run again, from its bundle, on its test rows."""
+    from twotower.cli.evaluate import evaluate_command
+
+    evaluate_command(run, as_json=as_json)
+
+
+@app.command()
+def recommend(
+    run: RunPath,
+    user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="COLUMN=VALUE,...", help="Features of the user or the moment: age=31,gender=F.")
+    ] = None,
+    history: Annotated[
+        list[str] | None, typer.Option(metavar="ITEM", help="An item of the history, the most recent last. Repeatable.")
+    ] = None,
+    k: Count = 10,
+    include_seen: Annotated[bool, typer.Option(help="Also recommend what the user has seen.")] = False,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Leave this item out. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Choose among these items. Repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items to a known user, or to anybody described by features or a history."""
+    from twotower.cli.recommend import recommend_command
+
+    recommend_command(
+        run,
+        user=user,
+        query=query,
+        history=history,
+        k=k,
+        include_seen=include_seen,
+        exclude=exclude or [],
+        only=only,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def similar(
+    run: RunPath,
+    item: Annotated[str, typer.Option(help="The item's id.")],
+    k: Count = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Items whose vectors point the same way as an item's."""
+    from twotower.cli.recommend import similar_command
+
+    similar_command(run, item=item, k=k, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A table, a bundle or a run folder.")],
+    separator: Annotated[str | None, typer.Option(help="Of a text table; a comma or, for .tsv, a tab by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is in a table, a bundle or a run."""
+    from twotower.cli.inspect import inspect_command
+
+    inspect_command(path, separator=separator, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Versions, devices, threads and extras of this installation."""
+    from twotower.cli.doctor import doctor_command
+
+    doctor_command(as_json=as_json)

@@ -1,0 +1,43 @@
+"""``twotower doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+import twotower
+from twotower.cli.output import print_json, print_table
+
+__all__ = ["doctor_command"]
+
+_NEEDED = ("torch", "numpy", "polars", "pyarrow", "pydantic", "safetensors", "tokenizers", "typer", "rich")
+_EXTRAS = {"pandas": "pandas", "tensorboard": "tensorboard"}
+
+
+def doctor_command(*, as_json: bool) -> None:
+    """Print what this installation has."""
+    facts = {
+        "twotower": twotower.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in _NEEDED},
+        **{f"extra {extra}": _version(package) for extra, package in _EXTRAS.items()},
+        "cores": str(os.cpu_count()),
+        "torch threads": str(torch.get_num_threads()),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "mps": "yes" if torch.backends.mps.is_available() else "none",
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_table("twotower doctor", ["what", "found"], [[name, value] for name, value in facts.items()], left=2)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,90 @@
+"""``twotower inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twotower.bundle import open_bundle
+from twotower.cli.output import print_json, print_lines, print_table, print_verdict
+from twotower.data import read_table
+from twotower.errors import DataError
+
+__all__ = ["inspect_command"]
+
+
+def inspect_command(path: Path, *, separator: str | None, as_json: bool) -> None:
+    """Print what is in a table, a bundle or a run."""
+    if (path / "manifest.json").exists():
+        _bundle(path, as_json)
+    elif (path / "recipe.json").exists():
+        _run(path, as_json)
+    elif not path.exists():
+        raise DataError(f"nothing at {path}; give a table (CSV, Parquet), a bundle or a run folder")
+    else:
+        _table(path, separator, as_json)
+
+
+def _table(path: Path, separator: str | None, as_json: bool) -> None:
+    frame = read_table(path, separator=separator)
+    columns = [_column(frame[name]) for name in frame.columns]
+    if as_json:
+        print_json({"path": str(path), "rows": frame.height, "columns": columns})
+        return
+    header = ["column", "type", "missing", "distinct", "example"]
+    rows = [
+        [c["name"], c["type"], f"{c['missing_fraction']:.1%}", f"{c['distinct']:,}", str(c["example"])[:60]] for c in columns
+    ]
+    print_table(f"{path}: {frame.height:,} rows", header, rows, left=2)
+
+
+def _column(column: pl.Series) -> dict[str, Any]:
+    present = column.drop_nulls()
+    distinct = (
+        present.n_unique() if not present.dtype.is_nested() else present.cast(pl.List(pl.String)).list.join(" ").n_unique()
+    )
+    return {
+        "name": column.name,
+        "type": str(column.dtype),
+        "missing_fraction": column.null_count() / max(1, len(column)),
+        "distinct": flat.n_unique(),
+        "example": present[0] if len(present) else None,
+    }
+
+
+def _bundle(path: Path, as_json: bool) -> None:
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    print_lines(
+        f"{path}: bundle, format {manifest.format_version}, written {manifest.created_at} by twotower "
+        f"{manifest.library_version}; every checksum holds",
+    )
+    rows = [[name, part.file, f"{part.size_bytes:,}", part.sha256[:12]] for name, part in sorted(manifest.parts.items())]
+    print_table("parts", ["part", "file", "bytes", "sha256"], rows, left=2)
+    if isinstance(result := bundle.card.get("result"), dict):
+        print_verdict(result)
+    if "trained_on" in bundle.card:
+        print_lines(f"trained on: {bundle.card['trained_on']}")
+
+
+def _run(path: Path, as_json: bool) -> None:
+    result = path / "result.json"
+    if not result.exists():
+        state = {"run_dir": str(path), "finished": False}
+        if as_json:
+            print_json(state)
+        else:
+            print_lines(f"{path}: a run that has not finished; go on with --resume")
+        return
+    summary = json.loads(result.read_text(encoding="utf-8"))
+    if as_json:
+        print_json({"finished": True, **{key: value for key, value in summary.items() if key != "details"}})
+        return
+    print_verdict(summary)
+    print_lines(f"bundle: {path / 'bundle'}")

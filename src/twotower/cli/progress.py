@@ -1,0 +1,89 @@
+"""A bar on stderr for long work; nothing when stderr is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from twotower.training import EpochDone, StepDone, TrainingEvent, TrainingStarted
+
+__all__ = ["RunProgress"]
+
+_TITLES = {
+    "select": "training, choosing the epoch on validation rows",
+    "refit": "training on train and validation rows",
+    "production": "training on all rows",
+    "evaluate": "evaluating",
+    "bundle": "writing the bundle",
+}
+
+
+class RunProgress:
+    """Shows a run: rows per second, loss, the latest validation figure, time left.
+
+    A `twotower.runs.RunListener`; use it as a context manager.
+
+    Args:
+        metric: The validation figure to show.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.console = Console(stderr=True, highlight=False)
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} {task.fields[loss]} {task.fields[figure]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.rows = 0
+        self.started: TrainingStarted | None = None
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def __call__(self, phase: str, event: TrainingEvent | str) -> None:
+        if isinstance(event, str):
+            if self.console.is_terminal:
+                self.console.print(f"{_TITLES[phase]}: {event}" if phase in _TITLES else event)
+        elif isinstance(event, TrainingStarted):
+            if self.task is not None:
+                self.progress.remove_task(self.task)
+            self.started, self.rows = event, 0
+            self.task = self.progress.add_task(
+                _TITLES.get(phase, phase),
+                total=event.epochs * event.batches,
+                completed=event.epoch * event.batches + event.batch,
+                rate="",
+                loss="",
+                figure="",
+            )
+        elif isinstance(event, StepDone):
+            self._step(event)
+        else:
+            self._epoch(event)
+
+    def _step(self, event: StepDone) -> None:
+        if self.task is None:
+            return
+        self.rows += event.rows
+        elapsed = self.progress.tasks[-1].elapsed or 0.0
+        rate = f"{self.rows / elapsed:,.0f} rows/s" if elapsed > 0 else ""
+        self.progress.update(self.task, completed=event.step, rate=rate, loss=f"loss {event.loss:.3f}")
+
+    def _epoch(self, event: EpochDone) -> None:
+        if self.task is not None and self.metric in event.metrics:
+            best = " (best)" if event.best else ""
+            self.progress.update(self.task, figure=f"{self.metric} {event.metrics[self.metric]:.4f}{best}")

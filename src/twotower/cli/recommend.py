@@ -1,0 +1,120 @@
+"""``twotower recommend`` and ``twotower similar``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twotower.cli.output import print_json, print_lines, print_table
+from twotower.errors import ConfigError
+from twotower.recommender import Recommendations, Recommender
+from twotower.types import Id
+
+__all__ = ["recommend_command", "similar_command"]
+
+_SHOWN = 10
+
+
+def recommend_command(
+    run: Path,
+    *,
+    user: str | None,
+    query: str | None,
+    history: Sequence[str] | None,
+    k: int,
+    include_seen: bool,
+    exclude: Sequence[str],
+    only: Sequence[str] | None,
+    as_json: bool,
+) -> None:
+    """Answer one request and print what the user liked beside what is recommended."""
+    if user is None and query is None and not history:
+        raise ConfigError("say for whom: --user ID, --query column=value, or --history ITEM")
+    recommender = Recommender.load(run)
+    items = recommender.catalogue.ids
+    asked = None if user is None else _id(user, recommender.users.table.ids, "--user")
+    past = None if not history else [_id(item, items, "--history") for item in history]
+    answer = recommender.recommend(
+        None if asked is None else [asked],
+        features=None if query is None else [_features(query, recommender)],
+        histories=None if past is None else [past],
+        k=k,
+        exclude_seen=not include_seen,
+        exclude=[_id(item, items, "--exclude") for item in exclude],
+        only=None if only is None else [_id(item, items, "--only") for item in only],
+    )
+    liked = past if past is not None else recommender.history(asked) if asked is not None else []
+    rows = answer.frame.drop("query")
+    if as_json:
+        print_json({"user": asked, "history": liked[-_SHOWN:], "items": rows.to_dicts(), "assumed": dict(answer.assumed)})
+        return
+    if liked:
+        whose = "the history given" if past is not None else f"user {user}"
+        shown = f", the latest {_SHOWN}" if len(liked) > _SHOWN else ""
+        print_lines(f"what {whose} chose ({len(liked):,} items{shown}):")
+        print_lines(*(f"  {item}" for item in reversed(liked[-_SHOWN:])), "")
+    _print(
+        f"recommended, {'' if include_seen else 'without '}{'seen items included' if include_seen else 'what was seen'}", rows
+    )
+    _print_assumed(answer)
+
+
+def similar_command(run: Path, *, item: str, k: int, as_json: bool) -> None:
+    """Print the items most like one item."""
+    recommender = Recommender.load(run)
+    asked = _id(item, recommender.catalogue.ids, "--item")
+    rows = recommender.similar_items([asked], k=k).frame.drop("query")
+    if as_json:
+        print_json({"item": asked, "items": rows.to_dicts()})
+    else:
+        _print(f"like {asked} (cosine)", rows)
+
+
+def _id(text: str, ids: pl.Series, option: str) -> Id:
+    if ids.dtype == pl.String:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text}: the ids are integers") from None
+
+
+def _features(text: str, recommender: Recommender) -> dict[str, object]:
+    """Parse ``column=value,column=value`` by the types that the query's columns had in train."""
+    types = recommender.users.table.frame.schema
+    values: dict[str, object] = {}
+    for part in text.split(","):
+        name, equals, raw = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            raise ConfigError(f"--query {part}: write column=value")
+        dtype = types.get(name)
+        try:
+            if dtype is not None and dtype.is_integer():
+                values[name] = int(raw)
+            elif dtype is not None and dtype.is_float():
+                values[name] = float(raw)
+            else:
+                values[name] = raw
+        except ValueError:
+            raise ConfigError(f"--query {part}: {name} is a number ({dtype}); came {raw!r}") from None
+    return values
+
+
+def _print(title: str, rows: pl.DataFrame) -> None:
+    columns = [name for name in rows.columns if name not in ("rank", "score")]
+    table = [[str(row["rank"]), f"{row['score']:.3f}", *(_cell(row[name]) for name in columns)] for row in rows.to_dicts()]
+    print_table(title, ["rank", "score", *columns], table, left=99)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _print_assumed(answer: Recommendations) -> None:
+    if answer.assumed:
+        print_lines("assumed: " + ", ".join(f"{name} = {value}" for name, value in answer.assumed.items()))

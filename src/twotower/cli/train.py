@@ -1,0 +1,54 @@
+"""``twotower train``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from twotower.cli.output import print_json, print_lines, print_verdict
+from twotower.cli.progress import RunProgress
+from twotower.runs import RunListener, read_recipe, run
+from twotower.training import TrainingEvent
+
+__all__ = ["train_command"]
+
+
+def train_command(
+    recipe_path: Path,
+    run_dir: Path | None,
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    overwrite: bool,
+    tensorboard: bool,
+    as_json: bool,
+) -> None:
+    """Run a recipe and print the verdict."""
+    recipe = read_recipe(recipe_path, overrides=overrides)
+    folder = run_dir or Path("runs") / recipe.name
+    stopping = recipe.training.early_stopping
+    listeners: list[RunListener] = []
+    if tensorboard:
+        from twotower.cli.tensorboard import TensorBoardLog
+
+        listeners.append(TensorBoardLog(folder / "tensorboard"))
+    with RunProgress(stopping.metric if stopping else f"recall@{recipe.evaluation.ks[-1]}") as progress:
+        listeners.append(progress)
+
+        def tell(phase: str, event: TrainingEvent | str) -> None:
+            for listener in listeners:
+                listener(phase, event)
+
+        result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell)
+    summary = result.summary
+    if as_json:
+        print_json({key: value for key, value in summary.items() if key != "details"})
+        return
+    print_verdict(summary)
+    training = summary["training"]
+    print_lines(
+        f"trained {training['epochs']} epochs in {training['seconds']:.1f} s ({training['rows_per_s']:,.0f} rows/s), "
+        f"evaluated in {summary['evaluation']['seconds']:.1f} s, peak memory {summary['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        f"bundle: {result.folder / 'bundle'}",
+        f"next: twotower recommend {result.folder} --user ID",
+    )
