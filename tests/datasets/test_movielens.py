@@ -114,7 +114,14 @@ def test_the_program_fetches_both(
     assert "no route" in shown.err
 
 
+@pytest.fixture
+def cache_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "download_wheel", failing("tests reach no network: run make data first"))
+    monkeypatch.setattr(MODULE, "download_url", failing("tests reach no network: run make data first"))
+
+
 @pytest.mark.data
+@pytest.mark.usefixtures("cache_only")
 def test_100k() -> None:
     data = movielens("100k")
     assert data.interactions.shape == (100_000, 4)
@@ -127,6 +134,7 @@ def test_100k() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.usefixtures("cache_only")
 def test_100k_popularity_on_the_random_split() -> None:
     data = movielens("100k")
     interactions = Interactions.from_table(data.interactions, Schema(user="user_id", item="movie_title", time="timestamp"))
@@ -141,6 +149,7 @@ def test_100k_popularity_on_the_random_split() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.usefixtures("cache_only")
 def test_1m() -> None:
     data = movielens("1m")
     assert data.interactions.height == 1_000_209

@@ -24,7 +24,7 @@ def make_wheel(path: Path, *, leave_out: str = "") -> Path:
         "unkonwn (unkonwn)\tunkonwn\tunkonwn\tunknown\r\nLand (1995) (V)\tLand (1995)\tV\tDrama\r\n"
         "Kolya (1996)\tKolya\t1996\tComedy\r\n",
         "user": "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\r\n"
-        "100k_1\t24\tM\ttechnician\t02215\r\n100k_2\t53\tF\tother\tT8H1N\r\n",
+        "100k_1\t24\tM\ttechnician\t94043\r\n100k_2\t53\tF\tother\t85711\r\n",
     }
     with zipfile.ZipFile(path, "w") as archive:
         for part, text in files.items():
@@ -52,8 +52,8 @@ def test_frames(tmp_path: Path) -> None:
         ("Kolya (1996)", 1996, ["Comedy"]),
     ]
     assert tables["users"].rows(named=True) == [
-        {"user_id": "1", "age": 24, "gender": "M", "occupation": "technician", "zip_code": "02215"},
-        {"user_id": "2", "age": 53, "gender": "F", "occupation": "other", "zip_code": "T8H1N"},
+        {"user_id": "1", "age": 24, "gender": "M", "occupation": "technician", "zip_code": "94043"},
+        {"user_id": "2", "age": 53, "gender": "F", "occupation": "other", "zip_code": "85711"},
     ]
     assert tables["users"].schema["age"] == pl.Int64
 
