@@ -191,6 +191,28 @@ def test_the_inputs_are_left_as_they_were() -> None:
     assert mask.sum() == 1
 
 
+def test_one_matrix_is_kept_for_the_way_back() -> None:
+    case = make_case(5)
+    kept: list[Tensor] = []
+
+    def count(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        in_batch_softmax(
+            case.queries,
+            case.candidates,
+            torch.tensor(ITEMS),
+            counts_C=torch.tensor(COUNTS),
+            temperature=case.temperature,
+            log_q_C=case.log_q,
+            weights_B=case.weights,
+            masked=tuple(torch.tensor(PAIRS).T),
+        )
+    assert len({tensor.data_ptr() for tensor in kept if tensor.numel() == len(ITEMS) * len(COUNTS)}) == 1
+
+
 def test_module_is_the_function_with_its_choices_made() -> None:
     case = make_case(6)
     counts, positives = torch.tensor(COUNTS), torch.tensor(ITEMS)

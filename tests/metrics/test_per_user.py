@@ -143,6 +143,11 @@ def test_ranks_that_can_not_hold_together_are_moved_down() -> None:
         assert user_average_precision(grouped, k).tolist() == pytest.approx([1.0])
 
 
+def test_a_group_is_as_wide_as_its_widest_rank() -> None:
+    ranks = Ranks(np.array([2, 2, 2]), np.array([1, 5, 2]))
+    assert group_by_user(ranks, np.zeros(3, dtype=np.int64)).tied.tolist() == [5]
+
+
 def test_large_ties_are_exact() -> None:
     # 400 relevant among 5,000 tied: the chance of no hit in 10 places
     grouped = group_by_user(Ranks(np.zeros(400, dtype=np.int64), np.full(400, 5000)), np.zeros(400, dtype=np.int64))

@@ -106,7 +106,8 @@ def test_a_closure_is_called_with_gradients_on() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    assert optimizer.step(closure) == 2.0
+    with torch.no_grad():
+        assert optimizer.step(closure) == 2.0
     assert weight.tolist() == pytest.approx([0.9, 0.9], rel=1e-5)
 
 

@@ -122,7 +122,8 @@ def user_hit_rate(ranks: UserRanks, k: int) -> FloatArray:
     for j in range(int(-descending[0]) if order.size else 0):
         active = order[: np.searchsorted(descending, -j, side="left")]
         tied = ranks.tied[active]
-        miss[active] *= np.maximum(tied - places[active] - j, 0) / (tied - j)
+        # with more relevant items than places elsewhere one factor is 0, and so is the product
+        miss[active] *= (tied - places[active] - j) / (tied - j)
     return 1.0 - _by_user(np.multiply, miss, ranks)
 
 
@@ -148,7 +149,7 @@ def user_average_precision(ranks: UserRanks, k: int) -> FloatArray:
     places = np.clip(k - above, 0, tied)
     harmonic = sums[np.minimum(above + places, k)] - sums[np.minimum(above, k)]
     # sum over j of (j - 1) / (a + j), where (j - 1) / (a + j) = 1 - (a + 1) / (a + j)
-    within = np.maximum(places - (above + 1) * harmonic, 0.0)
+    within = places - (above + 1) * harmonic
     gain = members / tied * ((ranks.earlier + 1) * harmonic + (members - 1) / np.maximum(tied - 1, 1) * within)
     return _by_user(np.add, gain, ranks) / np.minimum(k, ranks.relevant)
 

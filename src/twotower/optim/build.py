@@ -85,7 +85,7 @@ def build_optimizers(
     for name, parameter in named_parameters:
         names.add(name)
         if parameter.requires_grad:
-            parameters.setdefault(id(parameter), parameter)
+            parameters[id(parameter)] = parameter
             if name in sparse_parameter_names:
                 sparse.add(id(parameter))
     unknown = sorted(set(sparse_parameter_names) - names)
