@@ -26,10 +26,10 @@ import polars as pl
 from torch import Tensor
 
 from twotower import __version__
-from twotower.bundle.atomic import atomic_folder, resolve_folder, write_bytes, write_json, write_text
+from twotower.bundle.atomic import atomic_folder, resolve_folder
 from twotower.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Part, PartKind, name_fault, part_file
 from twotower.bundle.strict_json import JSON, dump_json, parse_json
-from twotower.bundle.tensors import parse_tensors, write_tensors
+from twotower.bundle.tensors import parse_tensors, save_tensors
 from twotower.config import parse_config
 from twotower.errors import BundleError, ConfigError, CorruptBundleError, IncompatibleBundleError, nearest
 
@@ -38,7 +38,7 @@ __all__ = ["Bundle", "BundleWriter", "open_bundle", "write_bundle"]
 _MANIFEST = "manifest.json"
 _MANIFEST_SUM = "manifest.sha256"
 _AGAIN = "write the bundle again or fetch it again"
-_TRIES = 5
+_TRIES = 20
 _BLOCK_BYTES = 1 << 20
 
 
@@ -57,8 +57,9 @@ class BundleWriter:
             ValueError: If the name is not simple or already has a part, or a tensor is sparse.
             BundleError: If the file can't be written.
         """
-        write_tensors(self._file(name, "tensors"), tensors)
-        self._add(name, "tensors")
+        path = self._claim(name, "tensors")
+        save_tensors(path, tensors)
+        self._add(name, "tensors", path)
 
     def json(self, name: str, obj: JSON) -> None:
         """Add a JSON value.
@@ -67,9 +68,9 @@ class BundleWriter:
             ValueError: If the name is not simple or already has a part.
             BundleError: If JSON can't hold the value (NaN, keys that are not text), or the file can't be written.
         """
-        text = dump_json(obj, source=f"part {name!r}")
-        write_text(self._file(name, "json"), text)
-        self._add(name, "json")
+        path = self._claim(name, "json")
+        _write(path, dump_json(obj, source=f"part {name!r}").encode())
+        self._add(name, "json", path)
 
     def frame(self, name: str, frame: pl.DataFrame) -> None:
         """Add a table.
@@ -78,16 +79,16 @@ class BundleWriter:
             ValueError: If the name is not simple or already has a part.
             BundleError: If Parquet can't hold a column of the table, or the file can't be written.
         """
-        path = self._file(name, "frame")
+        path = self._claim(name, "frame")
         for column, dtype in frame.schema.items():
             if dtype == pl.Object:
                 raise BundleError(f"part {name!r}: column {column!r} holds Python objects, which Parquet can't; cast it first")
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
-        write_bytes(path, buffer.getvalue())
-        self._add(name, "frame")
+        _write(path, buffer.getvalue())
+        self._add(name, "frame", path)
 
-    def _file(self, name: str, kind: PartKind) -> Path:
+    def _claim(self, name: str, kind: PartKind) -> Path:
         if not self._open:
             raise ValueError(f"part {name!r} came after the bundle was closed; add parts inside the with block")
         fault = name_fault(name)
@@ -97,8 +98,7 @@ class BundleWriter:
             raise ValueError(f"every part has a name of its own; {name!r} came twice")
         return self._folder / part_file(name, kind)
 
-    def _add(self, name: str, kind: PartKind) -> None:
-        path = self._folder / part_file(name, kind)
+    def _add(self, name: str, kind: PartKind, path: Path) -> None:
         digest, size_bytes = _digest(path)
         self._parts[name] = Part(kind=kind, file=path.name, sha256=digest, size_bytes=size_bytes)
 
@@ -112,9 +112,9 @@ class BundleWriter:
             "parts": {name: part.model_dump() for name, part in self._parts.items()},
             "card": dict(card),
         }
-        path = self._folder / _MANIFEST
-        write_json(path, cast(JSON, manifest))
-        write_text(self._folder / _MANIFEST_SUM, _sum_line(path.read_bytes()))
+        data = dump_json(cast(JSON, manifest), source=_MANIFEST).encode()
+        _write(self._folder / _MANIFEST, data)
+        _write(self._folder / _MANIFEST_SUM, _sum_line(data).encode())
 
 
 @contextlib.contextmanager
@@ -302,6 +302,14 @@ def _digest(path: Path) -> tuple[str, int]:
             digest.update(block)
             size_bytes += len(block)
     return digest.hexdigest(), size_bytes
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Straight to the file: the folder around it is flushed and gets its name as a whole."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise BundleError(f"{path} can't be written: {error.strerror}; check the space on the disk") from error
 
 
 @contextlib.contextmanager

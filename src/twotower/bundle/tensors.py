@@ -20,7 +20,7 @@ from torch import Tensor
 from twotower.bundle.atomic import atomic_file
 from twotower.errors import BundleError, CorruptBundleError
 
-__all__ = ["parse_tensors", "read_tensors", "write_tensors"]
+__all__ = ["parse_tensors", "read_tensors", "save_tensors", "write_tensors"]
 
 _CHECKSUM = "twotower.sha256"
 _RESERVED = "__metadata__"
@@ -48,7 +48,22 @@ def write_tensors(
         ...     read_tensors(Path(folder) / "state.safetensors")
         ({'step': tensor(7)}, {'epoch': '2'})
     """
-    kept = {str(name): text for name, text in (metadata or {}).items()}
+    with atomic_file(path) as temporary:
+        save_tensors(temporary, tensors, metadata, named=os.fspath(path))
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, named: str | None = None
+) -> None:
+    """As :func:`write_tensors`, but straight to ``path``: for a file in a folder that is itself written whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: As :func:`write_tensors`.
+        metadata: As :func:`write_tensors`.
+        named: What to call the file in an error; its path by default.
+    """
+    kept = dict(metadata or {})
     for name, text in kept.items():
         if name == _CHECKSUM:
             raise ValueError(f"the metadata {_CHECKSUM!r} is kept for the checksum; choose another name")
@@ -56,11 +71,10 @@ def write_tensors(
             raise TypeError(f"metadata is text; {name!r} is a {type(text).__name__}: write it as JSON text")
     dense = _own_memory(tensors)
     kept[_CHECKSUM] = _checksum(dense, kept)
-    with atomic_file(path) as temporary:
-        try:
-            safetensors.torch.save_file(dense, temporary, metadata=kept)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise BundleError(f"{os.fspath(path)} can't be written: {error}; check the space on the disk") from error
+    try:
+        safetensors.torch.save_file(dense, path, metadata=kept)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BundleError(f"{named or path} can't be written: {error}; check the space on the disk") from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
