@@ -1,10 +1,64 @@
-"""twotower: deep retrieval with a query tower and a candidate tower."""
+"""twotower: deep retrieval with a query tower and a candidate tower.
 
+    recipe = twotower.read_recipe("recipe.toml")
+    result = twotower.run(recipe, "runs/first")
+    recommender = twotower.load("runs/first")
+    recommender.recommend(["ann"], k=10).frame
+
+Importing the package imports neither torch nor anything else that is heavy; each name is looked up when it is first used.
+"""
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twotower.errors import TwotowerError
+    from twotower.recommender import Recommender
+    from twotower.recommender import load_recommender as load
+    from twotower.runs import Recipe, RunResult, parse_recipe, read_recipe, run
+    from twotower.runs import reevaluate as evaluate_run
 
 try:
     __version__ = version("twotower")
 except PackageNotFoundError:  # running from a source tree that was never installed
     __version__ = "0.0.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Recipe",
+    "Recommender",
+    "RunResult",
+    "TwotowerError",
+    "__version__",
+    "evaluate_run",
+    "load",
+    "parse_recipe",
+    "read_recipe",
+    "run",
+]
+
+_PLACES = {
+    "Recipe": ("twotower.runs", "Recipe"),
+    "Recommender": ("twotower.recommender", "Recommender"),
+    "RunResult": ("twotower.runs", "RunResult"),
+    "TwotowerError": ("twotower.errors", "TwotowerError"),
+    "evaluate_run": ("twotower.runs", "reevaluate"),
+    "load": ("twotower.recommender", "load_recommender"),
+    "parse_recipe": ("twotower.runs", "parse_recipe"),
+    "read_recipe": ("twotower.runs", "read_recipe"),
+    "run": ("twotower.runs", "run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it lives (PEP 562)."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'twotower' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.data import Batches
 from twotower.evaluation import ModelScorer, evaluate
@@ -18,7 +19,7 @@ from twotower.runs.phase import Phase
 from twotower.runs.recipe import LossConfig, Recipe
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
-__all__ = ["FittedModel", "build_loss", "fit_model", "loss_kind"]
+__all__ = ["FittedModel", "UntrainedModel", "build_loss", "build_model", "fit_model", "loss_kind"]
 
 
 @dataclass(frozen=True)
@@ -62,32 +63,35 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
     )
 
 
-def fit_model(
-    recipe: Recipe,
-    phase: Phase,
-    *,
-    device: torch.device,
-    validation_rows: NDArray[np.int64] | None = None,
-    stop_after: int | None = None,
-    checkpoints: Checkpoints | None = None,
-    listener: Listener | None = None,
-) -> FittedModel:
-    """Build and train a model.
+@dataclass(frozen=True)
+class UntrainedModel:
+    """A model with fresh weights, and all that its training needs.
 
-    Args:
-        recipe: Model, loss and training.
-        phase: What to train on.
-        device: Where.
-        validation_rows: Rows of the interactions to validate on; None or empty: train to the end, no early stopping.
-        stop_after: Stop after so many epochs, under the schedule of the recipe.
-        checkpoints: Where to keep them; None keeps none.
-        listener: Is told of steps and epochs.
+    Attributes:
+        phase: Preprocessing and rows.
+        model: On the CPU.
+        loss: As the recipe asks for.
+        batches: Of the phase's train rows.
+        log_q_N: log of each catalogue item's sampling probability; None where nothing is corrected.
+    """
+
+    phase: Phase
+    model: TwoTower
+    loss: RetrievalLoss
+    batches: Batches
+    log_q_N: Tensor | None
+
+
+def build_model(recipe: Recipe, phase: Phase) -> UntrainedModel:
+    """Build what a recipe asks for, for a phase.
+
+    Raises:
+        ConfigError: If towers, tables and columns do not fit each other; all faults at once.
     """
     catalogue_size, batch_size = len(phase.catalogue), recipe.training.batch_size
     spec = model_spec(recipe, phase.preprocessor)
     check_columns(spec.query, phase.preprocessor.query_columns, name="query")
     check_columns(spec.candidate, phase.preprocessor.candidate_columns, name="candidate")
-    model = build(spec, seed=recipe.seed)
     loss = build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
     batches = Batches(
         phase.train,
@@ -100,20 +104,46 @@ def fit_model(
     )
     log_q_N = None
     if loss.uses_log_q:
-        in_batch_N = log_q_from_counts(torch.from_numpy(phase.item_counts).float())
-        log_q_N = mixture_log_q(in_batch_N, batch_size, recipe.loss.extra_negatives, catalogue_size)
+        drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
+        rows_drawn = min(batch_size, len(phase.train))
+        log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
+    return UntrainedModel(phase, build(spec, seed=recipe.seed), loss, batches, log_q_N)
+
+
+def fit_model(
+    recipe: Recipe,
+    untrained: UntrainedModel,
+    *,
+    device: torch.device,
+    validation_rows: NDArray[np.int64] | None = None,
+    stop_after: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    listener: Listener | None = None,
+) -> FittedModel:
+    """Train a model, in place.
+
+    Args:
+        recipe: Training, and how validation measures.
+        untrained: From `build_model`.
+        device: Where.
+        validation_rows: Rows of the interactions to validate on; None or empty: train to the end, no early stopping.
+        stop_after: Stop after so many epochs, under the schedule of the recipe.
+        checkpoints: Where to keep them; None keeps none.
+        listener: Is told of steps and epochs.
+    """
+    phase, model, loss = untrained.phase, untrained.model, untrained.loss
     validating = validation_rows is not None and len(validation_rows) > 0
     config = recipe.training if validating else recipe.training.model_copy(update={"early_stopping": None})
     result = train(
         model,
         loss,
-        batches,
+        untrained.batches,
         phase.items,
         config=config,
         seed=recipe.seed,
         device=device,
         stop_after=stop_after,
-        log_q_N=log_q_N,
+        log_q_N=untrained.log_q_N,
         validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
         checkpoints=checkpoints,
         **({} if listener is None else {"listener": listener}),

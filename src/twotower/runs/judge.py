@@ -14,8 +14,9 @@ from twotower.evaluation import Evaluation, ModelScorer, Scorer, evaluate, evalu
 from twotower.models import TwoTower
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import Recipe
+from twotower.runs.tables import Tables
 
-__all__ = ["judge"]
+__all__ = ["judge", "summarised"]
 
 Variants = dict[str, dict[str, float]]
 
@@ -43,7 +44,7 @@ def judge(recipe: Recipe, phase: Phase, model: TwoTower, rows: NDArray[np.int64]
         "random": RandomScorer(len(counts), seed=recipe.seed),
     }
     frozen = phase.examples(rows, grow=False) if phase.grows else None
-    warm = np.isin(examples.user_rows.numpy(), phase.train.user_rows.numpy())
+    warm = np.isin(examples.user_rows.numpy(), phase.tables.user_rows[phase.fit_rows])
     figures: dict[str, Variants] = {}
     details: dict[str, Any] = {}
     seconds = 0.0
@@ -69,6 +70,19 @@ def judge(recipe: Recipe, phase: Phase, model: TwoTower, rows: NDArray[np.int64]
             "cold_rows": int((~warm).sum()),
         },
         "seconds": seconds,
+    }
+
+
+def summarised(recipe: Recipe, tables: Tables, found: dict[str, Any]) -> dict[str, Any]:
+    """What a judgement says, in the form of ``result.json``: the part that judging again gives as well."""
+    split = tables.split
+    return {
+        "recipe": recipe.name,
+        "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "metrics": {"test": found["model"]},
+        "baselines": {"popularity": found["popularity"], "random": found["random"]},
+        "evaluation": {"seconds": found["seconds"], **found["counts"]},
+        "details": found["details"],
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
+from twotower.errors import DataError
 from twotower.preprocessing import Preprocessor
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
@@ -32,7 +33,7 @@ class Phase:
         item_rows: int64 ``[n]``, catalogue row of every interaction, -1 where the catalogue lacks it.
         item_counts: int64 ``[N]``, interactions of every item in ``fit_rows``.
         users: Features of every user.
-        train: The rows to train on.
+        train: Those of ``fit_rows`` that weigh more than 0.
         grows: Whether a test row's history and seen set grow to just before it (splits in time), or stay at ``fit_rows``.
     """
 
@@ -69,7 +70,7 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
 
     Raises:
         ConfigError: If a feature names a column that is not there.
-        DataError: If a feature can't be fitted.
+        DataError: If a feature can't be fitted, or every row weighs 0.
     """
     interactions = tables.interactions
     schema = interactions.schema
@@ -97,7 +98,11 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
 def encode_phase(
     recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64], preprocessor: Preprocessor, catalogue: IdTable
 ) -> Phase:
-    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before."""
+    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before.
+
+    Raises:
+        DataError: If a column can't be encoded, or every row weighs 0.
+    """
     item_rows = catalogue.rows(tables.interactions.item_ids)
     grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
     histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
@@ -111,9 +116,23 @@ def encode_phase(
         item_rows=item_rows,
         item_counts=_counts(item_rows[fit_rows], len(catalogue)),
         users=encoded.users,
-        train=encoded.examples(fit_rows, histories, before, seen_before=grows),
+        train=encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows),
         grows=grows,
     )
+
+
+def _weighing(tables: Tables, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows that teach something: one of weight 0 is history and is counted, but a batch of such rows has no mean."""
+    weights = tables.interactions.weights
+    if weights is None:
+        return rows
+    kept = rows[weights[rows] > 0]
+    if not len(kept):
+        raise DataError(
+            f"weight column {tables.interactions.schema.weight!r} must be above 0 in some train rows; "
+            f"all {len(rows):,} hold 0; correct the column, or leave data.columns.weight out"
+        )
+    return kept
 
 
 @dataclass(frozen=True)

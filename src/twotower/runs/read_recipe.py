@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ def read_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        path: A TOML file. Paths of tables in it are relative to its folder.
-        overrides: ``section.key=value`` each; the value is TOML (``[64, 32]``, ``0.1``, ``true``), or else a plain string.
+        path: A TOML file. Paths of tables in it are relative to its folder; the recipe holds absolute ones, so that the run
+            can be judged again from anywhere.
+        overrides: ``section.key=value`` each; the value is TOML (``[64, 32]``, ``0.1``, ``true``), or else a plain string. An
+            entry of a list is named by its number (``query.features.0.embedding.dim=8``); a path is relative to the
+            working directory.
 
     Raises:
         ConfigError: If the file can't be read, is not TOML, or has faults; all faults at once.
@@ -33,9 +37,16 @@ def read_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{file} can't be read as a recipe: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}", source=str(file)) from None
-    for override in overrides:
-        _override(values, override)
     _anchor_paths(values, file.parent)
+    faults: list[str] = []
+    for override in overrides:
+        try:
+            _override(values, override)
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+    _anchor_paths(values, Path())
     return parse_recipe(values, source=str(file))
 
 
@@ -45,7 +56,15 @@ def parse_recipe(values: dict[str, Any], *, source: str | None = None) -> Recipe
     Raises:
         ConfigError: With every fault, each with its key and the nearest valid name.
     """
-    return parse_config(Recipe, values, source=source)
+    try:
+        return parse_config(Recipe, values, source=source)
+    except ConfigError as error:
+        raise ConfigError([_as_written(fault) for fault in error.faults], source=source) from None
+
+
+def _as_written(fault: str) -> str:
+    """In TOML the keys of a feature are those of its entry, without the level and the kind in between."""
+    return re.sub(r"^((?:query|candidate)\.features\.\d+)\.feature(?:\.[a-z_]+(?=\.[a-z_]+:|:))?(?=[.:])", r"\1", fault)
 
 
 def _override(values: dict[str, Any], text: str) -> None:
@@ -59,18 +78,19 @@ def _override(values: dict[str, Any], text: str) -> None:
     *sections, last = key.strip().split(".")
     place: Any = values
     for position, section in enumerate(sections):
-        place = _entry(place, section, text) if isinstance(place, list) else place.setdefault(section, {})
+        place = place[_position(place, section, text)] if isinstance(place, list) else place.setdefault(section, {})
         if not isinstance(place, dict | list):
             raise ConfigError(f"--set {text}: {'.'.join(sections[: position + 1])} is a value, not a section")
     if isinstance(place, list):
-        raise ConfigError(f"--set {text}: name a key of one of the entries, for instance {'.'.join(sections)}.0.{last}")
-    place[last] = value
+        place[_position(place, last, text)] = value
+    else:
+        place[last] = value
 
 
-def _entry(entries: list[Any], section: str, text: str) -> Any:
+def _position(entries: list[Any], section: str, text: str) -> int:
     if not section.isdigit() or int(section) >= len(entries):
         raise ConfigError(f"--set {text}: {section!r} must be the number of an entry, 0 to {len(entries) - 1}")
-    return entries[int(section)]
+    return int(section)
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -80,4 +100,4 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for name in ("interactions", "items", "users"):
         table = data.get(name)
         if isinstance(table, dict) and isinstance(table.get("path"), str):
-            table["path"] = str(folder / table["path"])
+            table["path"] = str((folder / table["path"]).absolute())

@@ -248,11 +248,12 @@ class Recipe(Config):
                 "training.early_stopping with evaluation.validate_on = 'test' would choose on test rows: set "
                 "training.early_stopping = false"
             )
-        if stopping is not None and stopping.metric.startswith("recall@"):
-            k = stopping.metric.removeprefix("recall@").removesuffix(" removed")
-            if not k.isdigit() or int(k) not in self.evaluation.ks:
+        if stopping is not None:
+            plain = [*(f"recall@{k}" for k in self.evaluation.ks), "ndcg@10", "mrr"]
+            if stopping.metric not in (*plain, *(f"{name} removed" for name in plain)):
                 faults.append(
-                    f"training.early_stopping.metric is {stopping.metric!r}, but evaluation.ks has {list(self.evaluation.ks)}"
+                    f"training.early_stopping.metric: validation gives {', '.join(plain)}, and each with ' removed' "
+                    f"(seen items left out), but no {stopping.metric!r}; name one of them, or change evaluation.ks"
                 )
         if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
             faults.append("split.kind = 'time' needs data.columns.time")

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from twotower.config import parse_config
 from twotower.errors import BundleError, DataError
-from twotower.recommender import load_recommender
-from twotower.runs.judge import judge
+from twotower.recommender import Recommender, load_recommender
+from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import encode_phase
+from twotower.runs.read_recipe import parse_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import load_tables
@@ -34,7 +34,7 @@ def reevaluate(
     With ``refit = "all"`` the bundle that is judged is the measured one, which did not see the test rows.
 
     Args:
-        folder: A run folder.
+        folder: A run folder, or a bundle of one.
         interactions: In place of the recipe's table, as for the run.
         items: In place of the recipe's table.
         users: In place of the recipe's table.
@@ -44,31 +44,36 @@ def reevaluate(
         As `RunResult.summary` has it, without what training told.
 
     Raises:
-        BundleError: If the folder holds no finished run.
+        BundleError: If the folder holds no finished run, or only a model that has seen the test rows.
         DataError: If the tables are no longer those of the run.
     """
     place = RunFolder(Path(folder))
-    recommender = load_recommender(place.measured if place.measured.is_dir() else place.path)
-    if "recipe" not in recommender.card:
-        raise BundleError(f"{folder}: this bundle was not written by a run, so there is no recipe to judge it by")
-    recipe = parse_config(Recipe, recommender.card["recipe"], source=f"{folder}: recipe")
+    recommender = load_recommender(place.path)
+    recipe = _recipe_of(recommender, folder)
+    if recipe.refit == "all":
+        if not place.measured.is_dir():
+            raise BundleError(
+                f"{folder}: this bundle was trained on its test rows too; judge the run folder, whose {place.measured.name}/ "
+                "holds the model that did not see them"
+            )
+        recommender = load_recommender(place.measured)
+        recipe = _recipe_of(recommender, folder)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
     if tables.fingerprint != recommender.card["data"]["fingerprint"]:
+        then = recommender.card["versions"]["polars"]
+        versions = "" if then == pl.__version__ else f" (or it is polars: {then} hashed them then, {pl.__version__} does now)"
         raise DataError(
-            f"{folder}: the tables are not those of the run (their contents or the split changed), so that its test "
-            "rows are not known; "
-            "judge it on the tables that it was trained with, or train anew"
+            f"{folder}: the tables are not those of the run: their contents or the split changed{versions}, so that its test "
+            "rows are not known; judge it on the tables that it was trained with, or train anew"
         )
     split = tables.split
     fit_rows = split.train if recipe.refit == "none" else np.concatenate([split.train, split.validation])
     phase = encode_phase(recipe, tables, fit_rows, recommender.preprocessor, recommender.catalogue)
     found = judge(recipe, phase, recommender.model, split.test, device=torch.device("cpu"))
-    return {
-        "run_dir": str(place.path),
-        "recipe": recipe.name,
-        "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "metrics": {"test": found["model"]},
-        "baselines": {"popularity": found["popularity"], "random": found["random"]},
-        "evaluation": {"seconds": found["seconds"], **found["counts"]},
-        "details": found["details"],
-    }
+    return {"run_dir": str(place.path), **summarised(recipe, tables, found)}
+
+
+def _recipe_of(recommender: Recommender, folder: str | Path) -> Recipe:
+    if "recipe" not in recommender.card:
+        raise BundleError(f"{folder}: this bundle was not written by a run, so there is no recipe to judge it by")
+    return parse_recipe(recommender.card["recipe"], source=f"{folder}: recipe")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import resource
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +22,14 @@ import twotower
 from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, DataError
 from twotower.recommender import write_recommender
-from twotower.runs.fit_model import FittedModel, fit_model
-from twotower.runs.judge import judge
+from twotower.runs.fit_model import FittedModel, UntrainedModel, build_model, fit_model
+from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
 from twotower.runs.ship import recommender_of
 from twotower.runs.tables import Tables, load_tables
-from twotower.training import Checkpoints, TrainingEvent, resolve_device
+from twotower.training import Checkpoints, TrainingEvent, TrainingResult, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
 
@@ -70,80 +71,111 @@ def run(
         items: In place of the recipe's table.
         users: In place of the recipe's table.
         resume: Go on where an interrupted run stopped; a finished one returns its result.
-        overwrite: Start over where a run is.
+        overwrite: Start over where a run is; its bundle stays until the new one replaces it.
         listener: Is told what happens.
         cache_dir: Where public data sets are kept; None for the default.
 
     Raises:
-        TwotowerError: See `twotower.errors`.
+        ConfigError: If the recipe does not fit the tables, the device is not there, or the folder may not be written.
+        DataError: If a table does not hold what the recipe says, or leaves nothing to learn from.
+        TrainingError: If a loss or a gradient is not a finite number.
+        CheckpointError: If the state to resume from is damaged, or of other data.
     """
     tell = listener or _ignore
     place = RunFolder(Path(folder))
     with place.open(recipe, resume=resume, overwrite=overwrite):
-        if place.result.exists():
+        if place.result.exists() and not overwrite:
             return RunResult(place.path, json.loads(place.result.read_text(encoding="utf-8")))
+        device = resolve_device(recipe.device)
         tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
         for line in tables.report_lines():
             tell("data", line)
-        write_json(place.path / "data.json", cast(JSON, tables.interactions.report.model_dump(mode="json")))
-        return _Run(recipe, place, tables, tell, resume).execute()
+        if recipe.refit != "none" and len(tables.split.validation) == 0:
+            raise ConfigError(
+                f"refit = {recipe.refit!r} needs validation rows to choose the epochs on; split.validation gives none"
+            )
+        untrained = _untrained(recipe, tables, tables.split.train)
+        place.begin(recipe, overwrite=overwrite)
+        write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
+        return _Run(recipe, place, tables, device, tell, resume).execute(untrained)
 
 
 def _ignore(phase: str, event: TrainingEvent | str) -> None:
     del phase, event
 
 
+def _untrained(recipe: Recipe, tables: Tables, rows: NDArray[np.int64]) -> UntrainedModel:
+    phase = fit_phase(recipe, tables, rows)
+    _check_trainable(phase)
+    return build_model(recipe, phase)
+
+
 class _Run:
-    def __init__(self, recipe: Recipe, place: RunFolder, tables: Tables, tell: RunListener, resume: bool) -> None:
+    """A run from the first weight on; what can be wrong with recipe and tables was found before."""
+
+    def __init__(
+        self, recipe: Recipe, place: RunFolder, tables: Tables, device: torch.device, tell: RunListener, resume: bool
+    ) -> None:
         self.recipe = recipe
         self.place = place
         self.tables = tables
+        self.device = device
         self.tell = tell
         self.resume = resume
-        self.device = resolve_device(recipe.device)
         self.log = MetricsLog(place.metrics)
 
-    def execute(self) -> RunResult:
+    def execute(self, untrained: UntrainedModel) -> RunResult:
         split, recipe = self.tables.split, self.recipe
         validation = split.test if recipe.evaluation.validate_on == "test" else split.validation
-        if recipe.refit != "none" and len(split.validation) == 0:
-            raise ConfigError(
-                f"refit = {recipe.refit!r} needs validation rows to choose the epochs on; split.validation gives none"
-            )
-        fitted = self._fit("select", split.train, validation, None)
+        fitted = self._fit("select", untrained, validation, None)
         chosen, selected = fitted.training.epoch, fitted.training
+        trained_on = "train rows"
         if recipe.refit != "none":
-            fitted = self._fit("refit", _joined(split.train, split.validation), None, chosen)
+            trained_on = "train and validation rows"
+            untrained = _untrained(recipe, self.tables, np.concatenate([split.train, split.validation]))
+            fitted = self._fit("refit", untrained, None, chosen)
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         found = judge(recipe, fitted.phase, fitted.model, split.test, device=self.device)
-        summary = self._summary(fitted, found)
-        summary["selection"] = {
-            "epoch": chosen,
-            "epochs_run": selected.epochs_run,
-            "validation": dict(selected.records[chosen - 1]["metrics"]) if chosen else {},
+        seconds = selected.seconds + (fitted.training.seconds if recipe.refit != "none" else 0.0)
+        summary = {
+            "run_dir": str(self.place.path),
+            **summarised(recipe, self.tables, found),
+            "training": {
+                "epochs": fitted.training.epochs_run,
+                "seconds": seconds,
+                "rows_per_s": fitted.training.rows_per_s,
+            },
+            "selection": {
+                "epoch": chosen,
+                "epochs_run": selected.epochs_run,
+                "validation": _figures_of(selected, chosen),
+            },
+            "device": str(self.device),
+            "notes": _notes(recipe, validated=len(validation) > 0),
+            "peak_memory_bytes": _peak_memory(),
         }
         card: dict[str, JSON] = {
             "recipe": recipe.model_dump(mode="json"),
             "result": cast(JSON, {key: value for key, value in summary.items() if key not in ("details", "run_dir")}),
             "versions": _versions(),
             "data": {"fingerprint": self.tables.fingerprint},
-            "trained_on": "train rows" if recipe.refit == "none" else "train and validation rows",
+            "trained_on": trained_on,
         }
         if recipe.refit == "all":
             write_recommender(self.place.measured, recommender_of(fitted, card), card=card)
-            everything = np.arange(len(self.tables.interactions))
+            everything = _untrained(recipe, self.tables, np.arange(len(self.tables.interactions)))
             fitted = self._fit("production", everything, None, chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
         self.tell("bundle", str(self.place.bundle))
         write_recommender(self.place.bundle, recommender_of(fitted, card), card=card)
+        if recipe.refit != "all":
+            shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over
         write_json(self.place.result, cast(JSON, summary))
         return RunResult(self.place.path, summary)
 
     def _fit(
-        self, name: str, rows: NDArray[np.int64], validation: NDArray[np.int64] | None, stop_after: int | None
+        self, name: str, untrained: UntrainedModel, validation: NDArray[np.int64] | None, stop_after: int | None
     ) -> FittedModel:
-        phase = fit_phase(self.recipe, self.tables, rows)
-        _check_trainable(phase)
         identity = [self.recipe.model_dump(mode="json"), self.tables.fingerprint, _versions(), name, stop_after]
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -153,7 +185,7 @@ class _Run:
 
         return fit_model(
             self.recipe,
-            phase,
+            untrained,
             device=self.device,
             validation_rows=validation,
             stop_after=stop_after,
@@ -161,27 +193,21 @@ class _Run:
             listener=listen,
         )
 
-    def _summary(self, fitted: FittedModel, found: dict[str, Any]) -> dict[str, Any]:
-        split = self.tables.split
-        return {
-            "run_dir": str(self.place.path),
-            "recipe": self.recipe.name,
-            "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-            "metrics": {"test": found["model"]},
-            "baselines": {"popularity": found["popularity"], "random": found["random"]},
-            "training": {
-                "epochs": fitted.training.epochs_run,
-                "seconds": fitted.training.seconds,
-                "rows_per_s": fitted.training.rows_per_s,
-            },
-            "evaluation": {"seconds": found["seconds"], **found["counts"]},
-            "peak_memory_bytes": _peak_memory(),
-            "details": found["details"],
-        }
+
+def _figures_of(training: TrainingResult, epoch: int) -> dict[str, float]:
+    return dict(training.records[epoch - 1]["metrics"]) if epoch else {}
 
 
-def _joined(*parts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate(parts)
+def _notes(recipe: Recipe, *, validated: bool) -> list[str]:
+    """What a reader of the figures must know."""
+    notes = []
+    if recipe.data.fit_on == "all":
+        notes.append("leaking: vocabulary, buckets and moments know the test rows (data.fit_on = 'all')")
+    if recipe.evaluation.validate_on == "test":
+        notes.append("leaking: the curve drawn while training is of test rows (evaluation.validate_on = 'test')")
+    if recipe.training.early_stopping is not None and not validated:
+        notes.append("no validation rows: every epoch was trained and the last one kept, without early stopping")
+    return notes
 
 
 def _check_trainable(phase: Phase) -> None:

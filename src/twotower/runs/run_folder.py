@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from twotower.errors import ConfigError
 from twotower.runs.recipe import Recipe
 from twotower.training import EpochDone, TrainingEvent, TrainingStarted
 
-__all__ = ["MetricsLog", "RunFolder"]
+__all__ = ["MetricsLog", "RunFolder", "flat_keys"]
+
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder.
 
-    ``recipe.json`` is the resolved recipe, ``data.json`` what was read and dropped, ``metrics.jsonl`` a line per epoch,
-    ``checkpoints/`` the state of each training, ``result.json`` the figures, ``bundle/`` what is served. ``result.json`` is
-    written last: where it is, the run has finished.
+    Nothing is written before recipe and tables were found sound. ``recipe.json`` is the resolved recipe, ``data.json`` what was
+    read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``bundle/`` what is
+    served, ``result.json`` the figures. ``result.json`` is written last: where it is, the run has finished.
     """
 
     path: Path
@@ -53,49 +56,93 @@ class RunFolder:
     def checkpoints(self, phase: str) -> Path:
         return self.path / "checkpoints" / phase
 
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
     @contextmanager
     def open(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> Iterator[None]:
-        """Hold the folder for writing.
+        """Hold the folder for writing; nothing in it changes before `begin`.
 
         Args:
-            recipe: Written into it; when resuming, it must be the one that is there.
+            recipe: When resuming, it must be the one that is there.
             resume: Go on with what is there.
-            overwrite: Start over where a run is; its bundle stays until the new one replaces it.
+            overwrite: Start over where a run is.
 
         Raises:
-            ConfigError: If a run is there and neither was asked for, if the recipe differs, or another process is writing.
+            ConfigError: If a run is there and neither was asked for, or both are; if the recipe differs, the folder holds other
+                things or can't be written, or another process is writing.
         """
+        if resume and overwrite:
+            raise ConfigError("--resume goes on with a run and --overwrite starts it over: give one of them")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--run-dir {self.path}: can't be made a folder: {error.strerror}") from None
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(f"--run-dir {self.path}: another process is training into it") from None
-            self._prepare(recipe, resume=resume, overwrite=overwrite)
-            yield
+            self._refuse_foreign()
+            with (self.path / _LOCK).open("w") as lock:
+                self._hold(lock.fileno())
+                self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
+                yield
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(f"--run-dir {self.path}: must be a folder, or a new name; a file is in the way") from None
+        except PermissionError as error:
+            raise ConfigError(
+                f"--run-dir {self.path}: can't write {error.filename}; name a folder that you may write"
+            ) from None
 
-    def _prepare(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
-        wanted = recipe.model_dump(mode="json")
-        if self.recipe.exists():
-            if not resume and not overwrite:
-                raise ConfigError(
-                    f"--run-dir {self.path}: a run is there already; go on with --resume, start over with --overwrite, "
-                    "or name another folder"
-                )
-            if resume and not overwrite and json.loads(self.recipe.read_text(encoding="utf-8")) != wanted:
-                raise ConfigError(
-                    f"--run-dir {self.path}: the run there has another recipe (see {self.recipe}); "
-                    "resume with the same one, or start over with --overwrite"
-                )
-        elif any(entry.name != ".lock" for entry in self.path.iterdir()):
-            raise ConfigError(f"--run-dir {self.path}: the folder holds other things; name a new one")
+    def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
+        """Write the recipe: from here on, a run is here. Starting over forgets the old one, except for the bundles.
+
+        The old bundle stays until the new one replaces it.
+        """
         remove_leftovers(self.path)
-        if overwrite or not self.recipe.exists():
+        if overwrite:
             self.result.unlink(missing_ok=True)
-            write_json(self.recipe, wanted)
+            self.metrics.unlink(missing_ok=True)
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        if overwrite or not self.recipe.exists():
+            write_json(self.recipe, recipe.model_dump(mode="json"))
+
+    def _refuse_foreign(self) -> None:
+        if not self.recipe.exists() and any(entry.name != _LOCK for entry in self.path.iterdir()):
+            raise ConfigError(f"--run-dir {self.path}: the folder holds other things than a run; name a new folder")
+
+    def _hold(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"--run-dir {self.path}: another process is training into it; wait, or name another") from None
+
+    def _refuse_other_run(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+        if not self.recipe.exists() or overwrite:
+            return
+        if not resume:
+            raise ConfigError(
+                f"--run-dir {self.path}: a run is there already; go on with --resume, start over with --overwrite, "
+                "or name another folder"
+            )
+        stored = flat_keys(json.loads(self.recipe.read_text(encoding="utf-8")))
+        wanted = flat_keys(recipe.model_dump(mode="json"))
+        differing = [key for key in sorted(stored.keys() | wanted.keys()) if stored.get(key) != wanted.get(key)]
+        if differing:
+            shown = ", ".join(f"{key} is {wanted.get(key)!r}, was {stored.get(key)!r}" for key in differing[:3])
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise ConfigError(
+                f"--run-dir {self.path}: the run there has another recipe ({shown}{more}); resume with the same one, "
+                "or start over with --overwrite"
+            )
+
+
+def flat_keys(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings and lists by their dotted keys.
+
+    Example:
+        >>> flat_keys({"a": {"b": [1, 2]}, "c": None})
+        {'a.b.0': 1, 'a.b.1': 2, 'c': None}
+    """
+    if not isinstance(value, dict | list) or not value:
+        return {prefix: value}
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    return {k: v for key, entry in entries for k, v in flat_keys(entry, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
 class MetricsLog:
