@@ -180,6 +180,20 @@ def test_a_missing_part_is_named(path: Path) -> None:
         open_bundle(path)
 
 
+def test_a_manifest_without_its_checksum(path: Path) -> None:
+    (path / "manifest.sha256").unlink()
+    with pytest.raises(CorruptBundleError, match=r"manifest\.sha256 is missing: the bundle is not whole"):
+        open_bundle(path)
+
+
+def test_a_part_of_megabytes(tmp_path: Path) -> None:
+    with write_bundle(tmp_path / "bundle") as writer:
+        writer.json("long", "x" * 2_500_000)
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.manifest.parts["long"].size_bytes == 2_500_003
+    assert bundle.json("long") == "x" * 2_500_000
+
+
 def test_a_changed_card_is_noticed(path: Path) -> None:
     text = (path / "manifest.json").read_text()
     (path / "manifest.json").write_text(text.replace('"recall@10": 1.0', '"recall@10": 9.0'))

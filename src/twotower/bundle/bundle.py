@@ -280,7 +280,7 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
     for entry in entries:
         if entry.name not in listed:
             raise CorruptBundleError(f"{entry.path} is not one of the bundle's files; if you trust the rest, remove it")
-        if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
+        if not entry.is_file(follow_symlinks=False):
             raise CorruptBundleError(f"{entry.path} must be a plain file, not a link or a folder; {_AGAIN}")
     missing = sorted(listed - {entry.name for entry in entries})
     if missing:

@@ -127,9 +127,8 @@ def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise ValueError(f"the name {_RESERVED!r} is kept by the safetensors format; choose another name")
         if tensor.layout != torch.strided:
             raise ValueError(f"tensors are dense; {name!r} is {tensor.layout}: call .to_dense() first")
-        own = tensor.detach().cpu().contiguous()
-        memory = own.untyped_storage().data_ptr()
-        if memory in seen or own.untyped_storage().nbytes() != own.nbytes:
+        own = tensor.cpu().contiguous()
+        if own.untyped_storage().data_ptr() in seen:
             own = own.clone()
         seen.add(own.untyped_storage().data_ptr())
         dense[name] = own
