@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from twotower.errors import ConfigError, nearest
 
@@ -23,6 +25,14 @@ C = TypeVar("C", bound=Config)
 def parse_config(config_type: type[C], values: object, *, source: str | None = None) -> C:
     """Build a config from plain values, naming every fault with its key and the nearest valid name.
 
+    A key is named as it was written: levels that a config adds for itself, and the tags by which pydantic tells the members of
+    a union apart, are left out. Entries of a list are counted from 0, as ``--set`` does.
+
+    Args:
+        config_type: What to build.
+        values: Plain values, for instance parsed TOML or JSON.
+        source: Where they come from, for the message.
+
     Raises:
         ConfigError: With one sentence per fault.
 
@@ -37,43 +47,113 @@ def parse_config(config_type: type[C], values: object, *, source: str | None = N
     try:
         return config_type.model_validate(values)
     except ValidationError as error:
-        raise ConfigError([_sentence(config_type, fault) for fault in error.errors()], source=source) from None
+        faults: list[Any] = [dict(fault) for fault in error.errors()]
+    locations = [fault["loc"] for fault in faults]
+    sentences: dict[str, list[str]] = {}
+    for fault in faults:
+        # a list whose entries are wrong is also called too short: no second fault
+        if fault["type"] == "too_short" and any(_below(other, fault["loc"]) for other in locations):
+            continue
+        place = _place(config_type, values, fault)
+        sentences.setdefault(place.key, []).append(_sentence(fault, place))
+    # several sentences on one value are the members of a union that it could have been
+    joined = [f"{key}: {', or '.join(dict.fromkeys(found))}" if key else "; ".join(found) for key, found in sentences.items()]
+    raise ConfigError(joined, source=source)
 
 
-def _sentence(config_type: type[BaseModel], fault: Any) -> str:
-    location = [str(part) for part in fault["loc"]]
-    key = ".".join(location) or "(top)"
-    if fault["type"] == "extra_forbidden":
-        parent = _model_at(config_type, fault["loc"][:-1])
-        return f"{key}: unknown key{nearest(location[-1], parent.model_fields) if parent else ''}"
-    if fault["type"] == "missing":
-        return f"{key}: is required"
-    message = fault["msg"].removeprefix("Value error, ")
+@dataclass(frozen=True)
+class _Place:
+    """Where a fault is: the key as it was written, and what may be written there."""
+
+    key: str
+    models: tuple[type[BaseModel], ...]
+    siblings: frozenset[str]
+
+    @property
+    def names(self) -> set[str]:
+        return set(self.siblings).union(*(model.model_fields for model in self.models))
+
+
+def _place(config_type: type[BaseModel], values: object, fault: Any) -> _Place:
+    """Walk down the location of a fault, beside what was written and the configs that it was checked against."""
+    location: tuple[str | int, ...] = fault["loc"]
+    unknown = fault["type"] == "extra_forbidden"
+    written: list[str] = []
+    models: list[type[BaseModel]] = [config_type]
+    siblings: frozenset[str] = frozenset()
+    value: Any = values
+    for part in location[:-1] if unknown else location:
+        if isinstance(part, int):
+            written.append(str(part))
+            value = value[part] if isinstance(value, list | tuple) and part < len(value) else None
+            continue
+        tagged = [model for model in models if _tag(model) == part]
+        if len(models) > 1 and tagged and isinstance(value, dict) and value.get("kind") == part:
+            models = tagged
+            continue
+        below = [found for model in models if part in model.model_fields for found in _models_in(model.model_fields[part])]
+        if isinstance(value, dict) and part in value:
+            written.append(part)
+            siblings, value = frozenset(), value[part]
+        elif fault["type"] == "missing" and part == location[-1]:
+            written.append(part)
+        elif any(part in model.model_fields for model in models):
+            # the config put this level in; what stands beside it can be written here too
+            siblings |= {name for model in models for name in model.model_fields} - {part}
+        else:
+            continue
+        models = below
+    if unknown:
+        written.append(str(location[-1]))
+    elif fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        written.append(fault["ctx"]["discriminator"].strip("'"))
+    return _Place(".".join(written), tuple(models), siblings)
+
+
+def _sentence(fault: Any, place: _Place) -> str:
     came = fault.get("input")
     shown = "" if isinstance(came, dict | list) and len(repr(came)) > 80 else f" (came: {came!r})"
-    return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"unknown key{nearest(str(fault['loc'][-1]), place.names)}"
+        case "missing":
+            return "is required"
+        case "union_tag_invalid":
+            return f"no {fault['ctx']['tag']!r}{nearest(fault['ctx']['tag'], filter(None, map(_tag, place.models)))}"
+        case "union_tag_not_found":
+            return f"is required; valid: {', '.join(sorted(filter(None, map(_tag, place.models))))}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            names = f", with keys such as {', '.join(sorted(place.names)[:3])}" if place.names else ""
+            return f"must be a table of keys and values{names}{shown}"
+        case "tuple_type" | "list_type":
+            hint = f": write [[{place.key}]] for each entry" if isinstance(came, dict) else ""
+            return f"must be a list{hint}{shown}"
+        case "too_short":
+            return f"must have at least {fault['ctx']['min_length']} entries{shown}"
+        case "value_error":
+            return f"{fault['msg'].removeprefix('Value error, ')}{'' if isinstance(came, dict) else shown}"
+    message = fault["msg"]
+    return f"{message[:1].lower()}{message[1:]}{shown}"
 
 
-def _model_at(model: type[BaseModel] | None, location: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """The config class that a location in the input belongs to; None when it can't be told."""
-    candidates: list[type[BaseModel]] = [model] if model else []
-    for part in location:
-        if isinstance(part, int):
-            continue
-        found: list[type[BaseModel]] = []
-        for candidate in candidates:
-            if part in candidate.model_fields:
-                found += _models_in(candidate.model_fields[part].annotation)
-        # pydantic puts the tag of a discriminated union into the location: it selects, it does not descend
-        tagged = [c for c in candidates if c.model_fields.get("kind") is not None and c.model_fields["kind"].default == part]
-        candidates = found or tagged or candidates
-    return candidates[0] if candidates else None
+def _below(location: tuple[str | int, ...], parent: tuple[str | int, ...]) -> bool:
+    return len(location) > len(parent) and location[: len(parent)] == parent
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
+def _tag(model: type[BaseModel]) -> str | None:
+    """What ``kind`` must be for this member of a union."""
+    field = model.model_fields.get("kind")
+    return field.default if field is not None and isinstance(field.default, str) else None
+
+
+def _models_in(field: FieldInfo) -> list[type[BaseModel]]:
+    """The configs that a field can hold, whether in a list, a mapping, a union or none of them."""
     found: list[type[BaseModel]] = []
-    for argument in getattr(annotation, "__args__", ()):
-        found += _models_in(argument)
+    waiting: list[Any] = [field.annotation]
+    while waiting:
+        annotation = waiting.pop(0)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        else:
+            waiting += getattr(annotation, "__args__", ())
     return found

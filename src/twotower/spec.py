@@ -89,7 +89,7 @@ class TowerSpec(Config):
         layer_sizes: Output widths of the dense layers; activation after all but the last. Empty: the concatenation itself.
         activation: Of the hidden layers.
         init: Of the dense layers: ``glorot_uniform`` (Keras' default, zero bias) or ``he_uniform``.
-        input_dropout: On the concatenation.
+        input_dropout: On the concatenation, and, drawn anew, on what ``skip`` adds.
         hidden_dropout: After every hidden activation.
         layer_norm: Layer normalisation before every hidden activation.
         l2_normalise: Scale the output to length 1, so that the dot product is the cosine.

@@ -157,6 +157,26 @@ def test_epsilon_has_the_default_of_its_kind(kind: Any, epsilon: float) -> None:
     assert optimizer.param_groups[0]["eps"] == epsilon
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "dense", "table"),
+    [
+        ("adagrad", {}, 0.1, 0.1),
+        ("rowwise_adagrad", {}, 0.1, 0.1),
+        ("adamw", {}, 0.001, 0.1),
+        ("adagrad", {"learning_rate": 0.02}, 0.02, 0.02),
+        ("adamw", {"learning_rate": 0.02}, 0.02, 0.1),
+        ("adamw", {"sparse_learning_rate": 0.3}, 0.001, 0.3),
+        ("adagrad", {"sparse_learning_rate": 0.3}, 0.1, 0.3),
+    ],
+)
+def test_learning_rates_suit_their_kind(kind: Any, options: dict[str, float], dense: float, table: float) -> None:
+    model = Model()
+    config = OptimizerConfig(kind=kind, **options)  # type: ignore[arg-type]
+    optimizers = build_optimizers(model.named_parameters(), config, sparse_parameter_names=SPARSE)
+    rates = {name: group_of(optimizers, parameter)[1]["lr"] for name, parameter in model.named_parameters()}
+    assert rates == {name: table if name in SPARSE else dense for name in rates}
+
+
 def test_groups_hold_their_initial_rate() -> None:
     model = Model()
     config = OptimizerConfig(kind="adamw", learning_rate=0.01, sparse_learning_rate=0.2)

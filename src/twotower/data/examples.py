@@ -21,7 +21,7 @@ class HistoryInput:
     Attributes:
         name: Name of the encoded column.
         lookup: int32 ``[N]``: the vocabulary row of every catalogue row.
-        max_length: At most the latest so many items; None for all.
+        max_length: At most the latest so many items, counted before the row's own are left out; None for all.
         mode: ``before``: what the user did before the row. ``others``: all of the user's rows in the histories, which for
             random splits are the other train rows.
         own_item: ``exclude``: in training, the row's own item is left out wherever it occurs, so that the target is never
@@ -70,6 +70,9 @@ class Examples:
         Args:
             rows: int64 ``[B]``, rows of these examples.
             training: The rows are themselves part of the histories, so that their own item is left out of them.
+
+        Returns:
+            By name of the column, ``[B]`` rows each; histories are ragged, the most recent last.
         """
         users = self.user_rows[rows]
         columns = {name: take_column(column, users) for name, column in self.users.items()}

@@ -16,15 +16,23 @@ __all__ = ["build", "check_columns"]
 
 
 def build(spec: ModelSpec, *, seed: int) -> TwoTower:
-    """Build a model with fresh weights.
+    """Build a model with fresh weights: tables first, then the layers of the query tower, then the candidate's.
 
     Args:
         spec: Tables, towers and whether they share layers.
         seed: Of the initial weights; torch's global state is neither read nor changed.
 
     Raises:
-        ConfigError: If the towers' outputs differ in width, an input names a table that is not there, or widths disagree;
-            all faults at once.
+        ConfigError: If the towers' outputs differ in width, an input names a table that is not there, widths disagree, or
+            towers that share layers describe different ones; all faults at once.
+
+    Example:
+        >>> from twotower.spec import InputSpec, TableSpec
+        >>> tables = [TableSpec(name=name, vocabulary_size=9, embedding_dim=4) for name in ("user", "item")]
+        >>> user, item = (TowerSpec(inputs=(InputSpec(column=t.name, width=4, table=t.name),)) for t in tables)
+        >>> model = build(ModelSpec(tables=tuple(tables), query=user, candidate=item), seed=1)
+        >>> model.encode_queries({"user": torch.tensor([3, 0])}).shape
+        torch.Size([2, 4])
     """
     faults = _faults(spec)
     if faults:
@@ -40,6 +48,11 @@ def build(spec: ModelSpec, *, seed: int) -> TwoTower:
 def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str) -> None:
     """Make sure that a tower's inputs are what preprocessing gives.
 
+    Args:
+        tower: The tower.
+        columns: Those that its rows will have.
+        name: What to call the tower in an error.
+
     Raises:
         ConfigError: Naming every input that is missing or of another kind.
     """
@@ -50,7 +63,8 @@ def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str)
         if column is None:
             faults.append(f"{name} tower: no column {entry.column!r}; preprocessing gives {', '.join(sorted(given))}")
         elif isinstance(column, RowsColumn) != (entry.table is not None):
-            faults.append(f"{name} tower: column {entry.column!r} holds {column.kind}, its input expects the other kind")
+            wanted = "floats" if entry.table is None else "rows"
+            faults.append(f"{name} tower: column {entry.column!r} holds {column.kind}, its input expects {wanted}")
     if faults:
         raise ConfigError(faults, source="model")
 
@@ -73,6 +87,10 @@ def _faults(spec: ModelSpec) -> list[str]:
     if len(tables) != len(spec.tables):
         faults.append("every table needs a name of its own")
     for name, tower in (("query", spec.query), ("candidate", spec.candidate)):
+        columns = [entry.column for entry in tower.inputs]
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            faults.append(f"{name}: every input reads a column of its own; {', '.join(twice)} came twice")
         for entry in tower.inputs:
             if entry.table is None:
                 continue
@@ -93,13 +111,12 @@ def _faults(spec: ModelSpec) -> list[str]:
             f"both towers must give vectors of one width; query gives {spec.query.output_width}, "
             f"candidate {spec.candidate.output_width}: make the last entry of layer_sizes equal"
         )
-    if spec.share_layers and (spec.query.input_width, spec.query.layer_sizes) != (
-        spec.candidate.input_width,
-        spec.candidate.layer_sizes,
-    ):
-        faults.append(
-            "towers that share layers need equal layer_sizes and inputs of equal width; "
-            f"came {spec.query.input_width} -> {list(spec.query.layer_sizes)} and "
-            f"{spec.candidate.input_width} -> {list(spec.candidate.layer_sizes)}"
-        )
+    if spec.share_layers:
+        names = ("input_width", "layer_sizes", "activation", "init", "hidden_dropout", "layer_norm")
+        differ = [name for name in names if getattr(spec.query, name) != getattr(spec.candidate, name)]
+        faults += [
+            f"towers that share layers need the same {name}; query has {getattr(spec.query, name)!r}, "
+            f"candidate {getattr(spec.candidate, name)!r}"
+            for name in differ
+        ]
     return faults

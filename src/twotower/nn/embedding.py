@@ -24,32 +24,43 @@ class EmbeddingCollection(nn.Module):
     Args:
         tables: Their specs; names are distinct.
         generator: Source of the initial values.
+
+    Attributes:
+        specs: By name of the table. The parameter of a table is ``table:<name>``.
+
+    Example:
+        >>> from twotower.spec import InputSpec, TableSpec
+        >>> item = TableSpec(name="item", vocabulary_size=3, embedding_dim=2)
+        >>> collection = EmbeddingCollection([item], generator=torch.Generator())
+        >>> vectors = collection({"item_id": torch.tensor([2, 0])}, [InputSpec(column="item_id", width=2, table="item")])
+        >>> vectors["item_id"].shape, [name for name, _ in collection.named_parameters()]
+        (torch.Size([2, 2]), ['table:item'])
     """
 
     def __init__(self, tables: Iterable[TableSpec], *, generator: torch.Generator) -> None:
         super().__init__()
         self.specs = {table.name: table for table in tables}
-        self.tables = nn.ParameterDict()
         for table in self.specs.values():
             weight_VD = torch.empty(table.vocabulary_size, table.embedding_dim)
-            self.tables[_key(table.name)] = nn.Parameter(
-                weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
-            )
+            weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
+            self.register_parameter(_parameter_name(table.name), nn.Parameter(weight_VD))
 
     def table(self, name: str) -> nn.Parameter:
         """The weights of a table, ``[vocabulary_size, embedding_dim]``."""
-        weight: nn.Parameter = self.tables[_key(name)]
-        return weight
+        return self.get_parameter(_parameter_name(name))
 
     def forward(self, columns: Mapping[str, Column], inputs: Iterable[InputSpec]) -> dict[str, Tensor]:
         """Look up, drop (in training) and pool each input.
 
         Args:
             columns: Encoded columns by name: integer rows ``[n]`` or ragged.
-            inputs: Those of a tower that have a table.
+            inputs: Those of a tower that have a table, each of another column.
 
         Returns:
             Vectors ``[n, embedding_dim]`` by column name.
+
+        Raises:
+            ValueError: If an input has no table.
         """
         return {entry.column: self._look_up(columns[entry.column], entry) for entry in inputs}
 
@@ -71,9 +82,9 @@ class EmbeddingCollection(nn.Module):
 
     def sparse_parameter_names(self) -> set[str]:
         """Names of the parameters whose gradients hold only the touched rows."""
-        return {f"tables.{_key(name)}" for name, spec in self.specs.items() if spec.update == "rows"}
+        return {_parameter_name(name) for name, spec in self.specs.items() if spec.update == "rows"}
 
 
-def _key(name: str) -> str:
-    """Parameter names can't hold dots."""
-    return name.replace(".", "/")
+def _parameter_name(table: str) -> str:
+    """A name that is free in every module (``items`` and ``train`` are not), and without the dots that torch forbids."""
+    return f"table:{table.replace('%', '%25').replace('.', '%2E')}"

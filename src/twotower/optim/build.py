@@ -24,9 +24,10 @@ class OptimizerConfig(Config):
         kind: ``adagrad``: every parameter; a sparse table gets exactly what it would from dense gradients.
             ``adamw``: dense parameters; sparse tables by row-wise Adagrad, since Adam's moments decay on every row at every
             step. ``rowwise_adagrad``: every parameter, with one accumulator per row.
-        learning_rate: Of every parameter, but for sparse tables where ``sparse_learning_rate`` is given.
-        sparse_learning_rate: Of parameters with sparse gradients. None: ``learning_rate``. AdamW wants about a hundredth of
-            what Adagrad does, so give both when they are mixed.
+        learning_rate: Of every parameter, but for sparse tables where ``sparse_learning_rate`` is given. None: what suits the
+            kind, 0.1 for both Adagrads and 0.001 for AdamW.
+        sparse_learning_rate: Of parameters with sparse gradients. None: ``learning_rate``, but with ``adamw``, whose sparse
+            tables are Adagrad's, 0.1: AdamW wants about a hundredth of what Adagrad does.
         weight_decay: Of matrices (layers and dense tables). Never applied to biases, norms and scalars such as the
             temperature (fewer than two dimensions), nor to sparse tables, of which most rows have no gradient. AdamW's is
             decoupled, Adagrad's is added to the gradient; with row-wise Adagrad it must be 0.
@@ -36,7 +37,7 @@ class OptimizerConfig(Config):
     """
 
     kind: Literal["adagrad", "adamw", "rowwise_adagrad"] = "adagrad"
-    learning_rate: float = Field(default=0.1, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     sparse_learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     initial_accumulator: float = Field(default=0.1, ge=0)
@@ -97,9 +98,9 @@ def build_optimizers(
     matrices = [p for key, p in parameters.items() if key not in sparse and p.dim() >= 2]
     vectors = [p for key, p in parameters.items() if key not in sparse and p.dim() < 2]
     tables = [p for key, p in parameters.items() if key in sparse]
-    rate = config.learning_rate
+    rate, table_rate = _learning_rates(config)
     groups = _groups((matrices, rate, config.weight_decay), (vectors, rate, 0.0))
-    table_groups = _groups((tables, config.sparse_learning_rate or rate, 0.0))
+    table_groups = _groups((tables, table_rate, 0.0))
     if config.kind == "adamw":
         optimizers = [_adamw(groups, config)] if groups else []
         return optimizers + ([_table_adagrad(RowwiseAdagrad, table_groups, config)] if table_groups else [])
@@ -107,6 +108,16 @@ def build_optimizers(
         optimizers = [_adagrad(groups, config)] if groups else []
         return optimizers + ([_table_adagrad(ExactAdagrad, table_groups, config)] if table_groups else [])
     return [_table_adagrad(RowwiseAdagrad, groups + table_groups, config)]
+
+
+def _learning_rates(config: OptimizerConfig) -> tuple[float, float]:
+    """Of parameters with dense gradients, and of those with sparse ones."""
+    adagrad, adamw = 0.1, 0.001
+    own = adamw if config.kind == "adamw" else adagrad
+    rate = own if config.learning_rate is None else config.learning_rate
+    if config.sparse_learning_rate is not None:
+        return rate, config.sparse_learning_rate
+    return rate, adagrad if config.kind == "adamw" else rate
 
 
 def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]]:
@@ -131,7 +142,7 @@ def _table_adagrad(
     without_decay = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
     return optimizer_type(
         without_decay,
-        lr=config.learning_rate,
+        lr=groups[0]["lr"],
         initial_accumulator_value=config.initial_accumulator,
         eps=_adagrad_epsilon(config),
     )

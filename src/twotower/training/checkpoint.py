@@ -1,4 +1,4 @@
-"""The whole state of a training run in one self-checking file."""
+"""The whole state of a training in one file that knows whether it is whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twotower.bundle import read_tensors, write_tensors
 from twotower.errors import BundleError, CheckpointError
 from twotower.models import load_state, state_of
 
-__all__ = ["Progress", "load_checkpoint", "read_progress", "save_checkpoint"]
+__all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass
@@ -79,6 +79,12 @@ def load_checkpoint(
 ) -> Progress:
     """Put weights and optimiser state back, and return the progress.
 
+    Args:
+        path: What `save_checkpoint` wrote.
+        modules: As they were saved, by the same names; changed in place.
+        optimizers: As they were saved, or none to leave their state in the file.
+        fingerprint: Must be the one that was saved.
+
     Raises:
         CheckpointError: If the file is damaged or belongs to another recipe, data set or version.
     """
@@ -98,11 +104,6 @@ def load_checkpoint(
                 state.setdefault(int(parameter), {})[entry] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
-
-
-def read_progress(path: Path, *, fingerprint: str) -> Progress:
-    """The progress alone; raises as `load_checkpoint` does."""
-    return _read(path, fingerprint)[1]
 
 
 def _read(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Progress]:

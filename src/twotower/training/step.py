@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twotower.data.batches import Batch
 from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
-from twotower.types import Features, Ragged, column_to, take_column
+from twotower.types import Column, Features, Ragged, column_to, take_column
 
-__all__ = ["batch_loss", "explain_divergence"]
+__all__ = ["Place", "batch_loss", "explain_divergence"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in training something happened; epoch, batch and step are counted from 0."""
+
+    epoch: int
+    batch: int
+    step: int
+    learning_rate: float
 
 
 def batch_loss(
@@ -47,31 +60,57 @@ def batch_loss(
 
 
 def explain_divergence(
-    what: str, model: TwoTower, batch: Batch, *, epoch: int, index: int, step: int, learning_rate: float
+    what: str, modules: Mapping[str, nn.Module], batch: Batch, items: Features, where: Place
 ) -> TrainingError:
-    """The error for a loss or gradient that is not finite: where it happened and what most likely caused it."""
-    bad_inputs = [
+    """The error for a figure that is not a finite number: where it came up and what most likely caused it.
+
+    Args:
+        what: The figure: ``the loss``, ``a gradient``, ``a weight``.
+        modules: Those that are trained, by name.
+        batch: The one in which it came up.
+        items: Features of the whole catalogue.
+        where: Epoch, batch, step and learning rate.
+    """
+    bad_queries = [f"query feature {name!r} (rows {rows})" for name, rows in _not_finite(batch.queries, batch.rows)]
+    bad_items = [f"item feature {name!r} (rows {rows} of the catalogue)" for name, rows in _not_finite(items, None)]
+    bad_weights = [
         name
-        for name, column in batch.queries.items()
-        if not isinstance(column, Ragged) and column.is_floating_point() and not bool(column.isfinite().all())
+        for module in modules.values()
+        for name, parameter in module.named_parameters()
+        if not bool(parameter.isfinite().all())
     ]
-    bad_weights = [name for name, parameter in model.named_parameters() if not bool(parameter.isfinite().all())]
-    if bad_inputs:
-        cause = f"the query features {', '.join(bad_inputs)} hold values that are not finite: declare how they are filled"
-    elif batch.weights is not None and float(batch.weights.sum()) == 0:
-        cause = "all sample weights of the batch are 0"
+    if bad_queries or bad_items:
+        cause = f"a cause in the data: not finite in {', '.join((bad_queries + bad_items)[:3])}; declare how they are filled"
+    elif batch.weights is not None and not float(batch.weights.sum()) > 0:
+        cause = "that all sample weights of the batch are 0: leave such rows out, or set loss.reduction = 'sum'"
     elif bad_weights:
         cause = (
-            f"the weights {', '.join(bad_weights[:3])} are no longer finite: the learning rate ({learning_rate:g}) is "
-            "too large; lower it, add warm-up (training.schedule.warmup_steps) or training.clip_norm"
+            f"that the learning rate ({where.learning_rate:g}) is too large: the weights {', '.join(bad_weights[:3])} are no "
+            "longer finite; lower it, add warm-up (training.schedule.warmup_steps) or training.clip_norm"
         )
     else:
         cause = (
-            "the scores are too large for the softmax: raise loss.temperature, normalise the vectors "
-            "(l2_normalise = true) or set training.clip_norm"
+            f"scores too large for the softmax: lower the learning rate ({where.learning_rate:g}), raise loss.temperature, "
+            "normalise the vectors (model.l2_normalise = true) or set training.clip_norm"
         )
     return TrainingError(
-        f"{what} is not a finite number in epoch {epoch + 1}, batch {index + 1} (step {step + 1}, rows "
-        f"{int(batch.rows.min())} to {int(batch.rows.max())} of the training examples); most likely {cause}. "
-        "The last checkpoint from before is kept"
+        f"{what} is not a finite number in epoch {where.epoch + 1}, batch {where.batch + 1} (step {where.step + 1}); "
+        f"most likely {cause}"
     )
+
+
+def _not_finite(features: Features, rows: Tensor | None) -> list[tuple[str, str]]:
+    """Columns of floats that hold NaN or infinity, each with the first few rows where."""
+    found = []
+    for name, column in features.items():
+        wrong = _wrong_rows(column)
+        if len(wrong):
+            shown = wrong if rows is None else rows[wrong].sort().values
+            found.append((name, ", ".join(map(str, shown[:3].tolist())) + (", ..." if len(shown) > 3 else "")))
+    return found
+
+
+def _wrong_rows(column: Column) -> Tensor:
+    if isinstance(column, Ragged) or not column.is_floating_point():
+        return torch.empty(0, dtype=torch.int64)
+    return (~column.isfinite().reshape(len(column), -1).all(1)).nonzero().flatten().cpu()

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.data.batches import Batches
-from twotower.errors import CheckpointError, ConfigError
+from twotower.bundle import remove_leftovers
+from twotower.data.batches import Batch, Batches
+from twotower.errors import CheckpointError, ConfigError, TrainingError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
-from twotower.optim import build_optimizers, clip_gradients, learning_rate_factor
+from twotower.optim import apply_learning_rate_factor, build_optimizers, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.config import TrainingConfig
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
-from twotower.training.step import batch_loss, explain_divergence
+from twotower.training.random_state import borrowed_random_state, seed_step
+from twotower.training.step import Place, batch_loss, explain_divergence
 from twotower.types import Features, column_to
 
 __all__ = ["Checkpoints", "TrainingResult", "train"]
@@ -96,25 +98,45 @@ def train(
         batches: The feed.
         items: Features of the whole catalogue.
         config: Epochs, optimiser, schedule, early stopping.
-        seed: Of dropout; every step seeds torch anew from it, and torch's global state is put back at the end.
+        seed: Of dropout; every step seeds torch anew from it, and torch's global random state is put back at the end.
         device: Where to train.
-        stop_after: Stop after so many epochs, the learning rate's schedule still being planned over ``config.epochs``.
+        stop_after: Stop after so many epochs, in ``[1, config.epochs]``, the learning rate's schedule still being planned over
+            ``config.epochs``. None: ``config.epochs``.
         log_q_N: log of each catalogue item's sampling probability, float ``[N]``.
-        validate: Called with the model in evaluation mode; returns figures by name.
+        validate: Called with the model in evaluation mode; returns figures by name. None: no early stopping either.
         checkpoints: None writes nothing.
-        listener: Is told of every step and epoch.
+        listener: Is told of every step and epoch. An error that it raises ends the training, which can then be resumed.
+
+    Returns:
+        What was trained, and which epoch the model now holds; the model and the loss are left in evaluation mode.
 
     Raises:
-        TrainingError: If the loss or a gradient is not a finite number.
+        TrainingError: If the loss, a gradient, a weight or the figure of early stopping is not a finite number. No checkpoint
+            holds such weights.
         ConfigError: If early stopping names a metric that validation does not return.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
+        ValueError: If ``stop_after`` is out of range, or the loss gives one value per row.
     """
-    loop = _Loop(
-        model, loss, batches, items, config, seed, device, stop_after or config.epochs, log_q_N, validate, checkpoints, listener
-    )
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        return loop.run()
+    if stop_after is not None and not 1 <= stop_after <= config.epochs:
+        raise ValueError(f"stop_after must be in [1, {config.epochs}], the epochs of the schedule; came {stop_after}")
+    if loss.reduction == "none":
+        raise ValueError("training needs one loss per batch: make the loss with reduction 'mean' or 'sum'; came 'none'")
+    with borrowed_random_state(device) as generators:
+        return _Loop(
+            model,
+            loss,
+            batches,
+            items,
+            config,
+            seed,
+            device,
+            generators,
+            config.epochs if stop_after is None else stop_after,
+            log_q_N,
+            validate,
+            checkpoints,
+            listener,
+        ).run()
 
 
 @dataclass
@@ -126,6 +148,7 @@ class _Loop:
     config: TrainingConfig
     seed: int
     device: torch.device
+    generators: tuple[torch.Generator, ...]
     epochs: int
     log_q_N: Tensor | None
     validate: Callable[[TwoTower], Mapping[str, float]] | None
@@ -142,7 +165,6 @@ class _Loop:
         self.parameters = [parameter for _, parameter in named]
         sparse = {f"model.{name}" for name in self.model.sparse_parameter_names()}
         self.optimizers: list[Optimizer] = build_optimizers(named, self.config.optimizer, sparse_parameter_names=sparse)
-        self.base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.total_steps = self.config.epochs * len(self.batches)
         self.progress = Progress()
         self.best_in_memory: dict[str, dict[str, Tensor]] | None = None
@@ -153,7 +175,14 @@ class _Loop:
             self._open_checkpoints(self.checkpoints)
         progress = self.progress
         self.listener(
-            TrainingStarted(progress.epoch, progress.batch, self.epochs, len(self.batches), len(self.batches.examples))
+            TrainingStarted(
+                progress.epoch,
+                progress.batch,
+                self.epochs,
+                len(self.batches),
+                len(self.batches.examples),
+                tuple(progress.records),
+            )
         )
         while progress.epoch < self.epochs and not progress.stopped:
             self._epoch()
@@ -162,6 +191,7 @@ class _Loop:
         epoch = self._restore_best()
         trained = sum(record["rows"] for record in progress.records)
         self.model.eval()
+        self.loss.eval()
         return TrainingResult(
             epoch=epoch,
             epochs_run=progress.epoch,
@@ -172,6 +202,7 @@ class _Loop:
 
     def _open_checkpoints(self, checkpoints: Checkpoints) -> None:
         checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(checkpoints.folder)
         if checkpoints.resume and checkpoints.last.exists():
             self.progress = load_checkpoint(
                 checkpoints.last, self.modules, self.optimizers, fingerprint=checkpoints.fingerprint
@@ -185,12 +216,16 @@ class _Loop:
         self.model.train()
         self.loss.train()
         began, before = time.perf_counter(), progress.seconds
-        rate = 0.0
         while progress.batch < len(self.batches):
-            rate = self._step()
+            batch = self.batches.batch(progress.epoch, progress.batch)
+            where = Place(progress.epoch, progress.batch, progress.step, self._set_learning_rate())
+            self._step(batch, where)
             progress.seconds = before + time.perf_counter() - began
             due = self.checkpoints is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_every_s
-            if due and progress.batch < len(self.batches):
+            finished = progress.batch == len(self.batches)
+            if due or finished:
+                self._require_finite_weights(batch, where)
+            if due and not finished:
                 self._save_last()
         seconds = progress.seconds - before
         progress.epoch += 1
@@ -200,7 +235,7 @@ class _Loop:
         metrics = self._validate() if self.validate is not None and due else {}
         best = self._judge(metrics) if metrics else False
         loss = progress.loss_sum / progress.rows
-        done = EpochDone(progress.epoch, loss, rate, metrics, best, progress.rows, seconds)
+        done = EpochDone(progress.epoch, loss, where.learning_rate, metrics, best, progress.rows, seconds)
         progress.records.append(done.to_json())
         progress.loss_sum, progress.rows = 0.0, 0
         if best:
@@ -209,38 +244,45 @@ class _Loop:
             self._save_last()
         self.listener(done)
 
-    def _step(self) -> float:
+    def _set_learning_rate(self) -> float:
+        factor = learning_rate_factor(self.progress.step, self.total_steps, self.config.schedule)
+        apply_learning_rate_factor(self.optimizers, factor)
+        return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def _step(self, batch: Batch, where: Place) -> None:
         progress = self.progress
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.seed, progress.step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        )
-        factor = learning_rate_factor(progress.step, self.total_steps, self.config.schedule)
-        for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-        rate = float(self.base_rates[0][0] * factor)
-        batch = self.batches.batch(progress.epoch, progress.batch)
+        seed_step(self.generators, seed=self.seed, step=progress.step)
+        if self.loss.reduction == "mean" and batch.weights is not None and not float(batch.weights.sum()) > 0:
+            raise self._divergence("the mean loss", batch, where)
         value = batch_loss(self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device)
-        loss = float(value.detach())
-        where = {"epoch": progress.epoch, "index": progress.batch, "step": progress.step, "learning_rate": rate}
-        if not np.isfinite(loss):
-            raise explain_divergence("the loss", self.model, batch, **where)  # type: ignore[arg-type]
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip_norm is not None and not np.isfinite(clip_gradients(self.parameters, self.config.clip_norm)):
-            raise explain_divergence("a gradient", self.model, batch, **where)  # type: ignore[arg-type]
+        # read after the backward pass was queued, so that an accelerator does not wait for it
+        loss = float(value.detach())
+        if not math.isfinite(loss):
+            raise self._divergence("the loss", batch, where)
+        clip_norm = self.config.clip_norm
+        if clip_norm is not None and not math.isfinite(clip_gradients(self.parameters, clip_norm)):
+            raise self._divergence("a gradient", batch, where)
         for optimizer in self.optimizers:
             optimizer.step()
         rows = len(batch.rows)
-        progress.loss_sum += loss if self.loss.reduction == "sum" else loss * rows
+        summed = loss if self.loss.reduction == "sum" else loss * rows
+        progress.loss_sum += summed
         progress.rows += rows
         progress.batch += 1
         progress.step += 1
-        self.listener(
-            StepDone(progress.epoch, progress.batch, progress.step, rows, loss / (rows if self.loss.reduction == "sum" else 1))
-        )
-        return rate
+        self.listener(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows))
+
+    def _require_finite_weights(self, batch: Batch, where: Place) -> None:
+        """Before weights are kept or judged: a step with a finite loss can still have spoilt them."""
+        largest = [torch.linalg.vector_norm(parameter.detach(), math.inf) for parameter in self.parameters]
+        if not bool(torch.stack(largest).isfinite().all()):
+            raise self._divergence("a weight", batch, where)
+
+    def _divergence(self, what: str, batch: Batch, where: Place) -> TrainingError:
+        return explain_divergence(what, self.modules, batch, self.items, where)
 
     def _validate(self) -> dict[str, float]:
         if self.validate is None:
@@ -259,6 +301,11 @@ class _Loop:
         if stopping is None:
             return False
         value = metrics[stopping.metric]
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"validation gives {stopping.metric} = {value} after epoch {progress.epoch}, and early stopping needs a finite "
+                "number: look at the validation rows, or set training.early_stopping = false"
+            )
         if progress.best_value is None or value > progress.best_value + stopping.min_delta:
             progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
             return True
