@@ -52,7 +52,8 @@ test-all: install data lint ## every check
 	@$(BIN)/python -m pytest
 
 demo: install ## train on MovieLens, then recommend for a user
-	@$(BIN)/twotower train recipes/movielens.toml --run-dir $(RUN)
+	@if [ -f $(RUN)/bundle/manifest.json ]; then echo "$(RUN) is trained already; remove it to train again"; \
+	else $(BIN)/twotower train recipes/movielens.toml --run-dir $(RUN); fi
 	@$(BIN)/twotower recommend $(RUN) --user 196
 	@echo "The bundle is in $(RUN)/bundle"
 
