@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import twotower
+from twotower.cli.commands import Commands
 
 __all__ = ["app"]
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    cls=Commands,
 )
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a bundle.")]
@@ -58,7 +60,7 @@ def train(
     from twotower.cli.train import train_command
 
     overrides = list(settings or [])
-    overrides += [f'{key}="{value}"' for key, value in (("refit", refit), ("device", device)) if value is not None]
+    overrides += [f"{key}={value}" for key, value in (("refit", refit), ("device", device)) if value is not None]
     train_command(recipe, run_dir, overrides, resume=resume, overwrite=overwrite, tensorboard=tensorboard, as_json=as_json)
 
 
@@ -75,7 +77,8 @@ def recommend(
     run: RunPath,
     user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
     query: Annotated[
-        str | None, typer.Option(metavar="COLUMN=VALUE,...", help="Features of the user or the moment: age=31,gender=F.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE,...", help="Features of the user or the moment: age=31,gender=F. Repeatable."),
     ] = None,
     history: Annotated[
         list[str] | None, typer.Option(metavar="ITEM", help="An item of the history, the most recent last. Repeatable.")
@@ -92,7 +95,7 @@ def recommend(
     recommend_command(
         run,
         user=user,
-        query=query,
+        query=query or [],
         history=history,
         k=k,
         include_seen=include_seen,

@@ -33,7 +33,7 @@ def doctor_command(*, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_table("twotower doctor", ["what", "found"], [[name, value] for name, value in facts.items()], left=2)
+        print_table("", ["what", "found"], [[name, value] for name, value in facts.items()], left=["what", "found"])
 
 
 def _version(package: str) -> str:

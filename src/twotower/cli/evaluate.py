@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twotower.cli.output import print_json, print_verdict
+from twotower.cli.output import print_json
+from twotower.cli.verdict import print_verdict
 from twotower.runs import reevaluate
 
 __all__ = ["evaluate_command"]

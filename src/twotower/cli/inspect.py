@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from twotower.bundle import open_bundle
-from twotower.cli.output import print_json, print_lines, print_table, print_verdict
+from twotower.cli.output import print_json, print_lines, print_table
+from twotower.cli.verdict import print_verdict
 from twotower.data import read_table
-from twotower.errors import DataError
 
 __all__ = ["inspect_command"]
 
@@ -22,8 +22,6 @@ def inspect_command(path: Path, *, separator: str | None, as_json: bool) -> None
         _bundle(path, as_json)
     elif (path / "recipe.json").exists():
         _run(path, as_json)
-    elif not path.exists():
-        raise DataError(f"nothing at {path}; give a table (CSV, Parquet), a bundle or a run folder")
     else:
         _table(path, separator, as_json)
 
@@ -34,25 +32,42 @@ def _table(path: Path, separator: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(path), "rows": frame.height, "columns": columns})
         return
-    header = ["column", "type", "missing", "distinct", "example"]
+    header = ["column", "type", "missing", "distinct", "range", "example"]
     rows = [
-        [c["name"], c["type"], f"{c['missing_fraction']:.1%}", f"{c['distinct']:,}", str(c["example"])[:60]] for c in columns
+        [c["name"], c["type"], f"{c['missing_fraction']:.1%}", f"{c['distinct']:,}", _range(c), _short(c["example"])]
+        for c in columns
     ]
-    print_table(f"{path}: {frame.height:,} rows", header, rows, left=2)
+    print_table(f"{path}: {frame.height:,} rows", header, rows, left=["column", "type", "range", "example"])
 
 
 def _column(column: pl.Series) -> dict[str, Any]:
     present = column.drop_nulls()
-    distinct = (
-        present.n_unique() if not present.dtype.is_nested() else present.cast(pl.List(pl.String)).list.join(" ").n_unique()
-    )
+    plain = pl.Series([str(value) for value in present.to_list()]) if present.dtype.is_nested() else present
+    ordered = len(present) > 0 and (present.dtype.is_numeric() or present.dtype.is_temporal())
     return {
         "name": column.name,
         "type": str(column.dtype),
         "missing_fraction": column.null_count() / max(1, len(column)),
-        "distinct": flat.n_unique(),
-        "example": present[0] if len(present) else None,
+        "distinct": plain.n_unique(),
+        "least": present.min() if ordered else None,
+        "greatest": present.max() if ordered else None,
+        "example": _plain(present[0]) if len(present) else None,
     }
+
+
+def _plain(value: Any) -> Any:
+    return value.to_list() if isinstance(value, pl.Series) else value
+
+
+def _range(column: dict[str, Any]) -> str:
+    return "" if column["least"] is None else f"{column['least']} to {column['greatest']}"
+
+
+def _short(value: Any, longest: int = 40) -> str:
+    if value is None:
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _bundle(path: Path, as_json: bool) -> None:
@@ -66,7 +81,8 @@ def _bundle(path: Path, as_json: bool) -> None:
         f"{manifest.library_version}; every checksum holds",
     )
     rows = [[name, part.file, f"{part.size_bytes:,}", part.sha256[:12]] for name, part in sorted(manifest.parts.items())]
-    print_table("parts", ["part", "file", "bytes", "sha256"], rows, left=2)
+    print_table("", ["part", "file", "bytes", "sha256"], rows, left=["part", "file", "sha256"])
+    print_lines("")
     if isinstance(result := bundle.card.get("result"), dict):
         print_verdict(result)
     if "trained_on" in bundle.card:
@@ -80,7 +96,7 @@ def _run(path: Path, as_json: bool) -> None:
         if as_json:
             print_json(state)
         else:
-            print_lines(f"{path}: a run that has not finished; go on with --resume")
+            print_lines(f"{path}: a run that has not finished; go on with: twotower train RECIPE --run-dir {path} --resume")
         return
     summary = json.loads(result.read_text(encoding="utf-8"))
     if as_json:

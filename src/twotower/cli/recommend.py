@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def recommend_command(
     run: Path,
     *,
     user: str | None,
-    query: str | None,
+    query: Sequence[str],
     history: Sequence[str] | None,
     k: int,
     include_seen: bool,
@@ -31,7 +32,7 @@ def recommend_command(
     as_json: bool,
 ) -> None:
     """Answer one request and print what the user liked beside what is recommended."""
-    if user is None and query is None and not history:
+    if user is None and not query and not history:
         raise ConfigError("say for whom: --user ID, --query column=value, or --history ITEM")
     recommender = Recommender.load(run)
     items = recommender.catalogue.ids
@@ -39,7 +40,7 @@ def recommend_command(
     past = None if not history else [_id(item, items, "--history") for item in history]
     answer = recommender.recommend(
         None if asked is None else [asked],
-        features=None if query is None else [_features(query, recommender)],
+        features=[_features(query, recommender)] if query else None,
         histories=None if past is None else [past],
         k=k,
         exclude_seen=not include_seen,
@@ -52,13 +53,11 @@ def recommend_command(
         print_json({"user": asked, "history": liked[-_SHOWN:], "items": rows.to_dicts(), "assumed": dict(answer.assumed)})
         return
     if liked:
-        whose = "the history given" if past is not None else f"user {user}"
-        shown = f", the latest {_SHOWN}" if len(liked) > _SHOWN else ""
-        print_lines(f"what {whose} chose ({len(liked):,} items{shown}):")
+        whose = "who has the given history" if past is not None else f"user {user}"
+        shown = f", the latest {_SHOWN} first to last" if len(liked) > _SHOWN else ""
+        print_lines(f"{whose} chose ({len(liked):,} items{shown}):")
         print_lines(*(f"  {item}" for item in reversed(liked[-_SHOWN:])), "")
-    _print(
-        f"recommended, {'' if include_seen else 'without '}{'seen items included' if include_seen else 'what was seen'}", rows
-    )
+    _print("recommended, seen items included:" if include_seen else "recommended:", rows)
     _print_assumed(answer)
 
 
@@ -70,7 +69,7 @@ def similar_command(run: Path, *, item: str, k: int, as_json: bool) -> None:
     if as_json:
         print_json({"item": asked, "items": rows.to_dicts()})
     else:
-        _print(f"like {asked} (cosine)", rows)
+        _print(f"like {asked}, by the cosine of the vectors:", rows)
 
 
 def _id(text: str, ids: pl.Series, option: str) -> Id:
@@ -82,31 +81,49 @@ def _id(text: str, ids: pl.Series, option: str) -> Id:
         raise ConfigError(f"{option} {text}: the ids are integers") from None
 
 
-def _features(text: str, recommender: Recommender) -> dict[str, object]:
-    """Parse ``column=value,column=value`` by the types that the query's columns had in train."""
+def _features(parts: Sequence[str], recommender: Recommender) -> dict[str, object]:
+    """Parse ``column=value`` by the types that the query's columns had in train; a JSON object is taken as it is."""
     types = recommender.users.table.frame.schema
     values: dict[str, object] = {}
-    for part in text.split(","):
-        name, equals, raw = (piece.strip() for piece in part.partition("="))
-        if not equals or not name:
-            raise ConfigError(f"--query {part}: write column=value")
-        dtype = types.get(name)
-        try:
-            if dtype is not None and dtype.is_integer():
-                values[name] = int(raw)
-            elif dtype is not None and dtype.is_float():
-                values[name] = float(raw)
-            else:
-                values[name] = raw
-        except ValueError:
-            raise ConfigError(f"--query {part}: {name} is a number ({dtype}); came {raw!r}") from None
+    for part in parts:
+        if part.lstrip().startswith("{"):
+            values |= _json_object(part)
+            continue
+        for pair in part.split(","):
+            name, equals, raw = (piece.strip() for piece in pair.partition("="))
+            if not equals or not name:
+                raise ConfigError(f"--query {pair}: write column=value, or a JSON object when a value holds a comma")
+            values[name] = _value(name, raw, types.get(name))
     return values
+
+
+def _json_object(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--query {text}: not valid JSON: {error}") from None
+    return dict(found)
+
+
+def _value(name: str, raw: str, dtype: pl.DataType | None) -> object:
+    try:
+        if dtype is not None and dtype.is_integer():
+            return int(raw)
+        if dtype is not None and dtype.is_float():
+            return float(raw)
+    except ValueError:
+        raise ConfigError(f"--query {name}={raw}: {name!r} is a number in train ({dtype}); came {raw!r}") from None
+    if dtype == pl.Boolean:
+        if raw not in ("true", "false"):
+            raise ConfigError(f"--query {name}={raw}: {name!r} is true or false; came {raw!r}")
+        return raw == "true"
+    return raw
 
 
 def _print(title: str, rows: pl.DataFrame) -> None:
     columns = [name for name in rows.columns if name not in ("rank", "score")]
     table = [[str(row["rank"]), f"{row['score']:.3f}", *(_cell(row[name]) for name in columns)] for row in rows.to_dicts()]
-    print_table(title, ["rank", "score", *columns], table, left=99)
+    print_table(title, ["rank", "score", *columns], table, left=columns)
 
 
 def _cell(value: Any) -> str:

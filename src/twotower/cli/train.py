@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from twotower.cli.output import print_json, print_lines, print_verdict
+from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
+from twotower.cli.verdict import print_verdict
 from twotower.runs import RunListener, read_recipe, run
 from twotower.training import TrainingEvent
 
@@ -39,16 +40,26 @@ def train_command(
             for listener in listeners:
                 listener(phase, event)
 
-        result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell)
+        try:
+            result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
     summary = result.summary
     if as_json:
         print_json({key: value for key, value in summary.items() if key != "details"})
         return
     print_verdict(summary)
-    training = summary["training"]
+    training, selection = summary["training"], summary["selection"]
+    chosen = f"epoch {selection['epoch']} of {selection['epochs_run']}"
     print_lines(
-        f"trained {training['epochs']} epochs in {training['seconds']:.1f} s ({training['rows_per_s']:,.0f} rows/s), "
-        f"evaluated in {summary['evaluation']['seconds']:.1f} s, peak memory {summary['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        f"trained on {summary['device']} in {training['seconds']:.1f} s ({training['rows_per_s']:,.0f} rows/s), kept {chosen}; "
+        f"evaluated in {summary['evaluation']['seconds']:.1f} s; peak memory {summary['peak_memory_bytes'] / 2**20:,.0f} MiB",
         f"bundle: {result.folder / 'bundle'}",
-        f"next: twotower recommend {result.folder} --user ID",
+        f"next:   twotower recommend {result.folder} --user ID",
     )
+
+
+def _how_to_go_on(recipe_path: Path, folder: Path) -> str:
+    if not (folder / "recipe.json").exists():
+        return "nothing was trained yet"
+    return f"go on with the same command and --resume: twotower train {recipe_path} --run-dir {folder} --resume"
