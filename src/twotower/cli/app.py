@@ -47,13 +47,15 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=10. Repeatable.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")] = False,
     refit: Annotated[
         str | None, typer.Option(help="none, train or all: what the final model is trained on, once the epochs are chosen.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard events into the run folder.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the run folder.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, judge beside the baselines, and write a bundle."""
@@ -84,7 +86,7 @@ def recommend(
         list[str] | None, typer.Option(metavar="ITEM", help="An item of the history, the most recent last. Repeatable.")
     ] = None,
     k: Count = 10,
-    include_seen: Annotated[bool, typer.Option(help="Also recommend what the user has seen.")] = False,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend what the user has seen.")] = False,
     exclude: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Leave this item out. Repeatable.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Choose among these items. Repeatable.")] = None,
     as_json: AsJson = False,

@@ -54,11 +54,11 @@ def recommend_command(
         return
     if liked:
         whose = "who has the given history" if past is not None else f"user {user}"
-        shown = f", the latest {_SHOWN} first to last" if len(liked) > _SHOWN else ""
+        shown = f", the latest {_SHOWN}, latest first" if len(liked) > _SHOWN else ""
         print_lines(f"{whose} chose ({len(liked):,} items{shown}):")
         print_lines(*(f"  {item}" for item in reversed(liked[-_SHOWN:])), "")
     _print("recommended, seen items included:" if include_seen else "recommended:", rows)
-    _print_assumed(answer)
+    _print_assumed(answer, recommender)
 
 
 def similar_command(run: Path, *, item: str, k: int, as_json: bool) -> None:
@@ -132,6 +132,9 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _print_assumed(answer: Recommendations) -> None:
+def _print_assumed(answer: Recommendations, recommender: Recommender) -> None:
     if answer.assumed:
-        print_lines("assumed: " + ", ".join(f"{name} = {value}" for name, value in answer.assumed.items()))
+        end = {recommender.defaults.time_column: " (the end of train)"}
+        print_lines(
+            "", "assumed: " + ", ".join(f"{name} = {value}{end.get(name, '')}" for name, value in answer.assumed.items())
+        )

@@ -35,7 +35,8 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
     for key in keys:
         print_lines(_line(key, {name: [found[variant][key] for variant in _VARIANTS] for name, found in rankers.items()}))
         intervals = {name: details[name]["intervals"] for name in rankers if name in details}
-        if key == last and all(key in found[variant] for found in intervals.values() for variant in _VARIANTS) and intervals:
+        drawn = intervals and all(last in found[variant] for found in intervals.values() for variant in _VARIANTS)
+        if key == last and drawn:
             for end, label in ((0, "  95% from"), (1, "  to")):
                 ends = {name: [found[variant][key][end] for variant in _VARIANTS] for name, found in intervals.items()}
                 print_lines(_line(label, ends))
