@@ -91,18 +91,20 @@ def _place(config_type: type[BaseModel], values: object, fault: Any) -> _Place:
         if len(models) > 1 and tagged and isinstance(value, dict) and value.get("kind") == part:
             models = tagged
             continue
-        below = [found for model in models if part in model.model_fields for found in _models_in(model.model_fields[part])]
+        holders = [model for model in models if part in model.model_fields]
+        below = [found for model in holders for found in _models_in(model.model_fields[part])]
         if isinstance(value, dict) and part in value:
             written.append(part)
             siblings, value = frozenset(), value[part]
         elif fault["type"] == "missing" and part == location[-1]:
             written.append(part)
-        elif any(part in model.model_fields for model in models):
+        elif holders:
             # the config put this level in; what stands beside it can be written here too
-            siblings |= {name for model in models for name in model.model_fields} - {part}
+            siblings |= {name for model in holders for name in model.model_fields} - {part}
         else:
             continue
-        models = below
+        # a key of a mapping is no field: what the mapping holds was found already
+        models = below if holders else models
     if unknown:
         written.append(str(location[-1]))
     elif fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -122,7 +124,9 @@ def _sentence(fault: Any, place: _Place) -> str:
             return f"no {fault['ctx']['tag']!r}{nearest(fault['ctx']['tag'], filter(None, map(_tag, place.models)))}"
         case "union_tag_not_found":
             return f"is required; valid: {', '.join(sorted(filter(None, map(_tag, place.models))))}"
-        case "model_type" | "model_attributes_type" | "dict_type":
+        case "dict_type":
+            return f"must be a table of keys and values{shown}"
+        case "model_type" | "model_attributes_type":
             names = f", with keys such as {', '.join(sorted(place.names)[:3])}" if place.names else ""
             return f"must be a table of keys and values{names}{shown}"
         case "tuple_type" | "list_type":

@@ -171,7 +171,7 @@ def test_epsilon_has_the_default_of_its_kind(kind: Any, epsilon: float) -> None:
 )
 def test_learning_rates_suit_their_kind(kind: Any, options: dict[str, float], dense: float, table: float) -> None:
     model = Model()
-    config = OptimizerConfig(kind=kind, **options)  # type: ignore[arg-type]
+    config = OptimizerConfig(kind=kind, **options)
     optimizers = build_optimizers(model.named_parameters(), config, sparse_parameter_names=SPARSE)
     rates = {name: group_of(optimizers, parameter)[1]["lr"] for name, parameter in model.named_parameters()}
     assert rates == {name: table if name in SPARSE else dense for name in rates}

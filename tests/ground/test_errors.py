@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from twotower import errors
+from twotower.errors import ConfigError, TwotowerError, nearest
+
+
+def test_one_root_catches_every_error() -> None:
+    kinds = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
+    assert len(kinds) == 12
+    assert all(issubclass(kind, TwotowerError) for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("child", "parent"),
+    [
+        ("TableReadError", "DataError"),
+        ("UnknownIdError", "DataError"),
+        ("CorruptBundleError", "BundleError"),
+        ("IncompatibleBundleError", "BundleError"),
+    ],
+)
+def test_special_errors_are_caught_by_the_general_one(child: str, parent: str) -> None:
+    assert issubclass(getattr(errors, child), getattr(errors, parent))
+
+
+def test_a_config_error_carries_its_faults() -> None:
+    one = ConfigError("seed: is required")
+    assert (one.faults, one.source, str(one)) == (("seed: is required",), None, "seed: is required")
+    two = ConfigError(["a: x", "b: y"], source="r.toml")
+    assert (two.faults, two.source) == (("a: x", "b: y"), "r.toml")
+    assert str(two) == "r.toml: 2 faults\n  - a: x\n  - b: y"
+
+
+def test_the_nearest_name_is_offered() -> None:
+    assert nearest("recal@10", ["recall@10", "mrr"]) == "; did you mean 'recall@10'?"
+    assert nearest("q", ["b", "a"]) == "; valid: a, b"
+    assert nearest("q", []) == ""

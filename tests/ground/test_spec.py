@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from twotower.config import parse_config
+from twotower.errors import ConfigError
+from twotower.spec import FloatsColumn, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+
+
+def tower(**changes: object) -> TowerSpec:
+    inputs = (InputSpec(column="id", width=4, table="item", id_dropout=0.1), InputSpec(column="price", width=2))
+    return TowerSpec(**{"inputs": inputs, "layer_sizes": (8, 3), **changes})
+
+
+def test_a_spec_survives_json() -> None:
+    table = TableSpec(name="item", vocabulary_size=9, embedding_dim=4, update="rows")
+    spec = ModelSpec(tables=(table,), query=tower(skip=("id",)), candidate=tower(l2_normalise=True), share_layers=True)
+    assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_widths() -> None:
+    assert (tower().input_width, tower().output_width) == (6, 3)
+    assert tower(layer_sizes=()).output_width == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "t", "vocabulary_size": 0, "embedding_dim": 4}, "vocabulary_size: "),
+        ({"name": "t", "vocabulary_size": 1, "embedding_dim": 0}, "embedding_dim: "),
+        ({"name": "t", "vocabulary_size": 1, "embedding_dim": 1, "init_scale": 0}, "init_scale: "),
+        ({"name": "t", "vocabulary_size": 1, "embedding_dim": 1, "update": "row"}, "update: "),
+    ],
+)
+def test_tables_that_can_not_be_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(TableSpec, values)
+
+
+def test_towers_need_inputs_and_dropouts_below_one() -> None:
+    for key, value in {"inputs": (), "input_dropout": 1.0, "hidden_dropout": -0.1, "layer_sizes": (0,)}.items():
+        values = {**tower().model_dump(), key: value}
+        with pytest.raises(ConfigError, match=f"{key}"):
+            parse_config(TowerSpec, values)
+
+
+def test_columns_tell_their_kind() -> None:
+    assert RowsColumn(name="id", vocabulary_size=3).model_dump() == {
+        "kind": "rows",
+        "name": "id",
+        "vocabulary_size": 3,
+        "ragged": False,
+    }
+    assert FloatsColumn(name="price", width=1).kind == "floats"

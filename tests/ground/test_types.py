@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import itertools
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.types import Ragged, column_length, column_to, gather_slices, take_column
+
+lists = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=6)
+
+
+def ragged(rows: list[list[int]]) -> Ragged:
+    offsets = [0]
+    for row in rows:
+        offsets.append(offsets[-1] + len(row))
+    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), torch.tensor(offsets))
+
+
+def unragged(column: Ragged) -> list[list[int]]:
+    values, offsets = column.values.tolist(), column.offsets.tolist()
+    assert offsets[0] == 0
+    assert offsets[-1] == len(values)
+    return [values[start:end] for start, end in itertools.pairwise(offsets)]
+
+
+@given(lists, st.data())
+def test_take_is_indexing(rows: list[list[int]], data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8) if rows else st.just([]))
+    taken = ragged(rows).take(torch.tensor(chosen, dtype=torch.int64))
+    assert unragged(taken) == [rows[row] for row in chosen]
+
+
+@given(lists, st.randoms(use_true_random=False))
+def test_keep_shortens_rows(rows: list[list[int]], random: object) -> None:
+    kept = [[value % 3 != 0 for value in row] for row in rows]
+    mask = torch.tensor([flag for row in kept for flag in row], dtype=torch.bool)
+    expected = [[value for value, flag in zip(row, flags, strict=True) if flag] for row, flags in zip(rows, kept, strict=True)]
+    assert unragged(ragged(rows).keep(mask)) == expected
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=20), st.data())
+def test_gather_slices_is_slicing(values: list[int], data: st.DataObject) -> None:
+    slices = data.draw(
+        st.lists(st.integers(0, len(values)).flatmap(lambda start: st.tuples(st.just(start), st.integers(start, len(values)))))
+    )
+    values = [value % 1000 for value in values]
+    starts = torch.tensor([start for start, _ in slices], dtype=torch.int64)
+    lengths = torch.tensor([end - start for start, end in slices], dtype=torch.int64)
+    assert unragged(gather_slices(torch.tensor(values), starts, lengths)) == [values[start:end] for start, end in slices]
+
+
+def test_types_of_values_are_kept() -> None:
+    column = Ragged(torch.tensor([1, 2, 3], dtype=torch.int32), torch.tensor([0, 1, 3]))
+    assert column.take(torch.tensor([1])).values.dtype == torch.int32
+    assert column.keep(torch.tensor([True, False, True])).values.dtype == torch.int32
+
+
+def test_columns_of_both_kinds_are_taken_moved_and_counted() -> None:
+    many, one = ragged([[1], [], [2, 3]]), torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    rows = torch.tensor([2, 0])
+    taken = take_column(many, rows)
+    assert isinstance(taken, Ragged)
+    assert unragged(taken) == [[2, 3], [1]]
+    assert torch.equal(take_column(one, rows), torch.tensor([[5.0, 6.0], [1.0, 2.0]]))  # type: ignore[arg-type]
+    assert column_length(many) == column_length(one) == 3
+    assert many.lengths.tolist() == [1, 0, 2]
+    moved = column_to(many, "meta")
+    assert isinstance(moved, Ragged)
+    assert (moved.values.device.type, moved.offsets.device.type) == ("meta", "meta")
