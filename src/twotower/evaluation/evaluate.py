@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.examples import Examples
+from twotower.errors import DataError
 from twotower.evaluation.rank import rank_positives
 from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
@@ -32,6 +33,9 @@ __all__ = ["evaluate", "evaluate_per_user"]
 
 Table = dict[str, NDArray[np.float64]]
 
+_SHOWN_FROM = 0.0005
+"""Both ends of the ties are given where they are further apart than this."""
+
 
 def evaluate(
     scorer: Scorer,
@@ -46,7 +50,7 @@ def evaluate(
     """Judge a ranker per interaction: each row with its own context and history, one positive each.
 
     Recall@k is then the share of rows whose item is among the first k of the whole catalogue: top-k accuracy. Ties count
-    with the expectation over random tie-breaking.
+    with the expectation over random tie-breaking. A row whose item the catalogue lacks is a miss in every figure.
 
     Args:
         scorer: Made for these examples.
@@ -56,20 +60,31 @@ def evaluate(
         draws: Bootstrap draws over users for the intervals; 0 computes none.
         seed: Of the bootstrap.
         ndcg_ks: Cut-offs for NDCG.
+
+    Raises:
+        DataError: If there is no row to judge, or a score is NaN.
     """
     chosen = torch.arange(len(examples)) if rows is None else rows
+    _require_rows(len(chosen))
     began = time.perf_counter()
     items = examples.item_rows[chosen]
     positives = Ragged(items, torch.arange(len(chosen) + 1))
-    ranks = rank_positives(scorer, chosen, positives, examples.seen(chosen))
+    ranks = rank_positives(scorer, chosen, positives, examples.seen)
     seconds = time.perf_counter() - began
     users = examples.user_rows[chosen].numpy()
+    longest = scorer.num_items  # a list can't be longer, and what the catalogue lacks ranks behind it
 
     def figures(found: Ranks) -> Figures:
-        table: Table = {f"recall@{k}": hit_rate(found, k) for k in ks}
-        table |= {f"ndcg@{k}": ndcg(found, k) for k in ndcg_ks}
-        table["mrr"] = reciprocal_rank(found)
-        ends = {f"recall@{k}": (hit_rate(found, k, ties="optimistic"), hit_rate(found, k, ties="pessimistic")) for k in ks}
+        table: Table = {f"recall@{k}": hit_rate(found, min(k, longest)) for k in ks}
+        table |= {f"ndcg@{k}": ndcg(found, min(k, longest)) for k in ndcg_ks}
+        table["mrr"] = reciprocal_rank(found, longest)
+        ends = {
+            f"recall@{k}": (
+                hit_rate(found, min(k, longest), ties="optimistic"),
+                hit_rate(found, min(k, longest), ties="pessimistic"),
+            )
+            for k in ks
+        }
         return _figures(table, users, draws, seed, ends)
 
     return Evaluation(
@@ -86,31 +101,39 @@ def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], 
     """Judge a ranker per user: one list per user, made just before the user's first row, against all of the user's items.
 
     Recall@k is the hits over the user's relevant items, NDCG@k has its ideal over min(k, relevant), MAP and MRR follow
-    the expectation over random tie-breaking; figures are means over users.
+    the expectation over random tie-breaking; figures are means over users who have test rows. Ties at both ends are not
+    computed.
 
     Args:
         scorer: Made for these examples.
-        examples: The test rows; a user's distinct items are relevant.
-        ks: Cut-offs.
+        examples: The test rows; a user's distinct items are relevant, and each row whose item the catalogue lacks is a
+            relevant item that is never found.
+        ks: Cut-offs of recall, NDCG and MAP.
         draws: Bootstrap draws over users; 0 computes no intervals.
         seed: Of the bootstrap.
+
+    Raises:
+        DataError: If there is no row to judge, or a score is NaN.
     """
+    _require_rows(len(examples))
     began = time.perf_counter()
     users, items = examples.user_rows.numpy(), examples.item_rows.numpy()
     queries, positives = _by_user(users, items, examples.before.numpy())
-    ranks = rank_positives(scorer, queries, positives, examples.seen(queries))
+    ranks = rank_positives(scorer, queries, positives, examples.seen)
     seconds = time.perf_counter() - began
     group = torch.repeat_interleave(torch.arange(len(queries)), positives.lengths).numpy()
     judged = users[queries.numpy()]
+    longest = scorer.num_items
 
     def figures(found: Ranks) -> Figures:
         grouped = group_by_user(found, group)
         table: Table = {}
         for k in ks:
-            table[f"recall@{k}"] = user_recall(grouped, k)
-            table[f"ndcg@{k}"] = user_ndcg(grouped, k)
-            table[f"map@{k}"] = user_average_precision(grouped, k)
-        table["mrr"] = user_reciprocal_rank(grouped)
+            depth = min(k, longest)
+            table[f"recall@{k}"] = user_recall(grouped, depth)
+            table[f"ndcg@{k}"] = user_ndcg(grouped, depth)
+            table[f"map@{k}"] = user_average_precision(grouped, depth)
+        table["mrr"] = user_reciprocal_rank(grouped, longest)
         return _figures(table, judged, draws, seed, {})
 
     return Evaluation(
@@ -123,12 +146,24 @@ def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], 
     )
 
 
+def _require_rows(count: int) -> None:
+    if count == 0:
+        raise DataError("an evaluation needs at least one row to judge; came 0: give the split a test part")
+
+
 def _by_user(users: NDArray[np.int64], items: NDArray[np.int64], before: NDArray[np.int64]) -> tuple[Tensor, Ragged]:
-    """The earliest row of every user, and the user's distinct items."""
+    """The earliest row of every user, and the user's relevant items: distinct ones, and -1 once per row that has it."""
     order = np.lexsort((np.arange(len(users)), before, users))
     first = np.r_[True, users[order][1:] != users[order][:-1]]
     queries = order[first]
-    pairs = np.unique(np.stack([users, items], axis=1), axis=0)
+    known = items >= 0
+    pairs = np.concatenate(
+        [
+            np.unique(np.stack([users[known], items[known]], axis=1), axis=0),
+            np.stack([users[~known], items[~known]], axis=1),
+        ]
+    )
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     lengths = np.bincount(np.searchsorted(users[queries], pairs[:, 0]), minlength=len(queries))
     offsets = torch.zeros(len(queries) + 1, dtype=torch.int64)
     offsets[1:] = torch.from_numpy(lengths).cumsum(0)
@@ -142,12 +177,12 @@ def _figures(
     seed: int,
     ends: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> Figures:
-    values = {key: float(column.mean()) if len(column) else float("nan") for key, column in table.items()}
+    values = {key: float(column.mean()) for key, column in table.items()}
     intervals: dict[str, tuple[float, float]] = {}
-    if draws and len(users):
+    if draws:
         found = bootstrap_interval(np.stack(list(table.values()), axis=1), users, draws=draws, seed=seed)
         intervals = {key: (float(found.low[i]), float(found.high[i])) for i, key in enumerate(table)}
-    shown = {key for key, (most, least) in ends.items() if len(users) and abs(most.mean() - least.mean()) > 0.0005}
+    shown = {key for key, (most, least) in ends.items() if most.mean() - least.mean() > _SHOWN_FROM}
     return Figures(
         values=values,
         intervals=intervals,

@@ -13,9 +13,23 @@ from twotower.types import Features, column_length, column_to, take_column
 
 __all__ = ["ModelScorer", "encode_catalogue"]
 
+_VECTORS_AT_ONCE = 16_384
 
-def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, batch_size: int = 16_384) -> Tensor:
-    """The vectors of the whole catalogue, float32 ``[N, D]``, on the device."""
+
+def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, batch_size: int = _VECTORS_AT_ONCE) -> Tensor:
+    """The vectors of the whole catalogue, float32 ``[N, D]``, on the device.
+
+    Args:
+        model: In evaluation mode, on the device.
+        items: Features of the whole catalogue, one row per item.
+        device: Where the model is.
+        batch_size: Items encoded at a time.
+
+    Raises:
+        ValueError: If the model is in training mode: its dropout would make every call give other vectors.
+    """
+    if model.training:
+        raise ValueError("the model must be in evaluation mode; call model.eval() first")
     size = column_length(next(iter(items.values())))
     parts = []
     with torch.inference_mode():
@@ -28,26 +42,42 @@ def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, 
 class ModelScorer:
     """Scores by dot product; candidates are encoded once, queries as they come.
 
+    Products are summed in float64 and rounded to float32, as `twotower.index.ExactIndex` does: summed in float32, equal
+    vectors at two places of the catalogue can score differently in the last bit, and a model that makes all items alike
+    would be judged by the arithmetic in place of its ties.
+
     Args:
         model: In evaluation mode, on the device.
         items: Features of the whole catalogue.
         examples: Those whose rows will be asked for.
         device: Where the model is.
+
+    Raises:
+        ValueError: If the model is in training mode.
     """
 
     def __init__(self, model: TwoTower, items: Features, examples: Examples, *, device: torch.device) -> None:
         self.model = model
         self.examples = examples
         self.device = device
-        self.vectors_ND = encode_catalogue(model, items, device=device)
+        # Apple's MPS has no float64
+        self.scoring_device = torch.device("cpu") if device.type == "mps" else device
+        self.vectors_ND = encode_catalogue(model, items, device=device).to(self.scoring_device)
 
     @property
     def num_items(self) -> int:
         return int(self.vectors_ND.shape[0])
 
     def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
+        """See `twotower.evaluation.Scorer`; scores are float32."""
         with torch.inference_mode():
             columns = self.examples.queries(rows, training=False)
             queries_BD = self.model.encode_queries({name: column_to(c, self.device) for name, c in columns.items()})
+            queries_BD = queries_BD.to(self.scoring_device).double()
             for start in range(0, self.num_items, tile_size):
-                yield start, queries_BD @ self.vectors_ND[start : start + tile_size].T
+                stop = min(start + tile_size, self.num_items)
+                scores_BT = torch.empty(len(rows), stop - start, device=self.scoring_device)
+                for first in range(start, stop, _VECTORS_AT_ONCE):  # so that few vectors are in float64 at a time
+                    last = min(first + _VECTORS_AT_ONCE, stop)
+                    scores_BT[:, first - start : last - start] = queries_BD @ self.vectors_ND[first:last].double().T
+                yield start, scores_BT

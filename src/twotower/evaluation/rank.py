@@ -5,18 +5,24 @@ Knowing how many items score above a positive and how many tie with it is enough
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.errors import TwotowerError
+from twotower.errors import DataError
 from twotower.evaluation.scorer import Scorer
 from twotower.metrics import Ranks
 from twotower.types import Ragged
 
 __all__ = ["PositiveRanks", "rank_positives"]
+
+_BYTES_PER_SCORE = 8
+"""A float32 score, its share of the comparisons, and room for a scorer that counts in float64."""
+
+_MOST_QUERIES = 2048
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,12 @@ class PositiveRanks:
 
 
 def rank_positives(
-    scorer: Scorer, rows: Tensor, positives: Ragged, seen: Ragged, *, block_bytes: int = 64 * 2**20
+    scorer: Scorer,
+    rows: Tensor,
+    positives: Ragged,
+    seen: Callable[[Tensor], Ragged],
+    *,
+    block_bytes: int = 64 * 2**20,
 ) -> PositiveRanks:
     """Count, for every positive, the items above it and those tied with it.
 
@@ -37,77 +48,116 @@ def rank_positives(
     Args:
         scorer: Gives the scores.
         rows: int64 ``[Q]``, the queries: rows of the scorer's examples.
-        positives: Catalogue rows of each query's positives; -1 is an item that the catalogue lacks, which ranks last.
-        seen: Distinct catalogue rows that each query's user has seen; a query's own positive competes even if it was seen.
-        block_bytes: Memory for scores at a time. When one query's scores exceed it, tiles are computed twice.
+        positives: Catalogue rows of each query's positives, distinct within a query; -1 is an item that the catalogue lacks,
+            which ranks behind all of it (as `Ranks.unranked` has it).
+        seen: Given some of ``rows``, the distinct catalogue rows that each one's user has seen; asked for a block at a time.
+            They do not compete in ``seen_removed``, except the query's own positives, which always do.
+        block_bytes: Memory for scores at a time, counted with 8 bytes each. Where one query's scores exceed it, the
+            catalogue is taken in tiles, and scored twice.
 
     Returns:
         Ranks of the positives end to end, in the order of ``positives.values``.
 
     Raises:
-        TwotowerError: If a score is NaN.
+        DataError: If a score is NaN.
+        ValueError: If shapes do not fit, a positive is outside of the catalogue, or the scorer's tiles do not cover it.
     """
-    num_items = scorer.num_items
-    above, tied, above_seen, tied_seen = (np.zeros(len(positives.values), dtype=np.int64) for _ in range(4))
-    lengths = positives.lengths
-    longest = int(lengths.max()) if len(lengths) else 1
-    block = max(1, min(2048, block_bytes // (4 * max(1, num_items) * max(1, longest))))
-    tile_size = num_items if block > 1 else max(1, block_bytes // 4)
+    num_items, num_positives = scorer.num_items, len(positives.values)
+    if positives.num_rows != len(rows):
+        raise ValueError(f"positives must have one entry per query; came {positives.num_rows} for {len(rows)} queries")
+    if num_positives and not -1 <= int(positives.values.min()) <= int(positives.values.max()) < num_items:
+        came = f"{int(positives.values.min())} to {int(positives.values.max())}"
+        raise ValueError(f"positives must be rows of the catalogue, in [0, {num_items}), or -1 (came: {came})")
+    at_once = max(1, block_bytes // _BYTES_PER_SCORE)
+    block = max(1, min(_MOST_QUERIES, at_once // max(1, num_items)))
+    tile_size = max(1, min(num_items, at_once))
+    above, tied, above_seen, tied_seen = (np.zeros(num_positives, dtype=np.int64) for _ in range(4))
     for start in range(0, len(rows), block):
-        stop = min(start + block, len(rows))
-        queries = torch.arange(start, stop)
-        chunk = slice(int(positives.offsets[start]), int(positives.offsets[stop]))
-        counts = _count(scorer, rows[start:stop], positives.take(queries), seen.take(queries), tile_size)
-        above[chunk], tied[chunk], above_seen[chunk], tied_seen[chunk] = counts
+        queries = torch.arange(start, min(start + block, len(rows)))
+        mine = positives.take(queries)
+        chunk = slice(int(positives.offsets[start]), int(positives.offsets[start + len(queries)]))
+        counted = _Block(scorer, rows[queries], mine, seen(rows[queries]), tile_size, at_once).count()
+        above[chunk], tied[chunk], above_seen[chunk], tied_seen[chunk] = counted
     missing = positives.values.numpy() < 0
-    above[missing], tied[missing] = num_items, 1
-    above_seen[missing], tied_seen[missing] = 0, 0
+    above[missing], tied[missing], above_seen[missing], tied_seen[missing] = num_items, 1, 0, 0
     return PositiveRanks(Ranks(above, tied), Ranks(above - above_seen, tied - tied_seen))
 
 
-def _count(
-    scorer: Scorer, rows: Tensor, positives: Ragged, seen: Ragged, tile_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Above and tied over the catalogue, and how many of those were seen (the positive itself not counted as seen)."""
-    query_of = torch.repeat_interleave(torch.arange(len(rows)), positives.lengths)
-    items = positives.values.long()
-    single = tile_size >= scorer.num_items
-    scores = torch.zeros(len(items), dtype=torch.float64)  # holds float32 scores exactly
-    above, tied, above_seen, tied_seen = (torch.zeros(len(items), dtype=torch.int64) for _ in range(4))
-    pairs = _seen_pairs(positives, seen)
-    if not single:
-        for first, tile_BT in scorer.tiles(rows, tile_size):
-            _take_scores(scores, first, tile_BT, query_of, items)
-    for first, tile_BT in scorer.tiles(rows, tile_size):
-        if bool(torch.isnan(tile_BT).any()):
-            raise TwotowerError(f"a score is not a number (items {first} and on): the model or the features hold NaN")
-        if single:
-            _take_scores(scores, first, tile_BT, query_of, items)
-        if len(items) == len(rows) and bool((positives.lengths == 1).all()):
-            expanded_PT = tile_BT
-        else:
-            expanded_PT = tile_BT[query_of.to(tile_BT.device)]
-        own_P1 = scores.to(tile_BT).unsqueeze(1)
-        above += (expanded_PT > own_P1).sum(1).cpu()
-        tied += (expanded_PT == own_P1).sum(1).cpu()
-        inside = (pairs[1] >= first) & (pairs[1] < first + tile_BT.shape[1])
-        positive, item = pairs[0][inside], pairs[1][inside] - first
-        seen_scores = tile_BT[query_of[positive].to(tile_BT.device), item.to(tile_BT.device)].double().cpu()
-        above_seen.index_add_(0, positive, (seen_scores > scores[positive]).long())
-        tied_seen.index_add_(0, positive, (seen_scores == scores[positive]).long())
-    return above.numpy(), tied.numpy(), above_seen.numpy(), tied_seen.numpy()
+class _Block:
+    """Some queries, their positives end to end, and what was counted of them so far."""
+
+    def __init__(self, scorer: Scorer, rows: Tensor, positives: Ragged, seen: Ragged, tile_size: int, at_once: int) -> None:
+        self.scorer = scorer
+        self.rows = rows
+        self.items = positives.values.long()
+        self.query_of = torch.repeat_interleave(torch.arange(len(rows)), positives.lengths)
+        self.one_each = bool((positives.lengths == 1).all())
+        self.seen = _without_positives(seen, self.query_of, self.items, scorer.num_items)
+        self.tile_size = tile_size
+        self.positives_at_once = max(1, at_once // tile_size)
+        self.scores = torch.zeros(len(self.items), dtype=torch.float64)  # holds float32 scores exactly
+        self.above, self.tied, self.above_seen, self.tied_seen = (
+            torch.zeros(len(self.items), dtype=torch.int64) for _ in range(4)
+        )
+
+    def count(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Above and tied over the catalogue, and how many of those were seen."""
+        whole = self.tile_size >= self.scorer.num_items
+        if not whole:  # a positive is compared with tiles that come before its own, so its score must be known first
+            for first, tile_BT in self._tiles():
+                self._take_scores(first, tile_BT)
+        for first, tile_BT in self._tiles():
+            if bool(torch.isnan(tile_BT).any()):
+                query = int(torch.isnan(tile_BT).any(dim=1).nonzero()[0])
+                raise DataError(
+                    f"scores must be numbers; one of query row {int(self.rows[query])} is NaN (catalogue rows {first} to "
+                    f"{first + tile_BT.shape[1] - 1}): look for NaN in the model's weights or in the features"
+                )
+            if whole:
+                self._take_scores(first, tile_BT)
+            for start in range(0, len(self.items), self.positives_at_once):
+                self._compare(torch.arange(start, min(start + self.positives_at_once, len(self.items))), first, tile_BT)
+        return self.above.numpy(), self.tied.numpy(), self.above_seen.numpy(), self.tied_seen.numpy()
+
+    def _tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """The scorer's tiles; one that left items out would make every rank too good."""
+        reached = 0
+        for first, tile_BT in self.scorer.tiles(self.rows, self.tile_size):
+            if first != reached or tile_BT.ndim != 2 or tile_BT.shape[0] != len(self.rows):
+                raise ValueError(
+                    f"a scorer's tiles must follow one another and have {len(self.rows)} rows; after {reached} items came "
+                    f"{list(tile_BT.shape)} scores from item {first}"
+                )
+            reached += tile_BT.shape[1]
+            yield first, tile_BT
+        if reached != self.scorer.num_items:
+            raise ValueError(f"a scorer's tiles must cover its {self.scorer.num_items} items; came {reached}")
+
+    def _take_scores(self, first: int, tile_BT: Tensor) -> None:
+        inside = (self.items >= first) & (self.items < first + tile_BT.shape[1])
+        queries, columns = self.query_of[inside], self.items[inside] - first
+        self.scores[inside] = tile_BT[queries.to(tile_BT.device), columns.to(tile_BT.device)].double().cpu()
+
+    def _compare(self, part: Tensor, first: int, tile_BT: Tensor) -> None:
+        """Count what the tile has above and beside some positives (positions, ascending)."""
+        device = tile_BT.device
+        rivals_PT = tile_BT if self.one_each else tile_BT[self.query_of[part].to(device)]
+        own_P1 = self.scores[part].to(tile_BT).unsqueeze(1)
+        self.above[part] += (rivals_PT > own_P1).sum(1).cpu()
+        self.tied[part] += (rivals_PT == own_P1).sum(1).cpu()
+        seen = self.seen.take(self.query_of[part])
+        position = torch.repeat_interleave(part, seen.lengths)
+        item = seen.values.long()
+        inside = (item >= first) & (item < first + tile_BT.shape[1])
+        position, column = position[inside], item[inside] - first
+        scores = tile_BT[self.query_of[position].to(device), column.to(device)].double().cpu()
+        self.above_seen.index_add_(0, position, (scores > self.scores[position]).long())
+        self.tied_seen.index_add_(0, position, (scores == self.scores[position]).long())
 
 
-def _take_scores(scores: Tensor, first: int, tile_BT: Tensor, query_of: Tensor, items: Tensor) -> None:
-    inside = (items >= first) & (items < first + tile_BT.shape[1])
-    scores[inside] = tile_BT[query_of[inside].to(tile_BT.device), (items[inside] - first).to(tile_BT.device)].double().cpu()
-
-
-def _seen_pairs(positives: Ragged, seen: Ragged) -> tuple[Tensor, Tensor]:
-    """Every (positive, seen item of its query) but the positive itself: positions and catalogue rows."""
-    query_of = torch.repeat_interleave(torch.arange(positives.num_rows), positives.lengths)
-    per_positive = seen.take(query_of)
-    position = torch.repeat_interleave(torch.arange(len(query_of)), per_positive.lengths)
-    items = per_positive.values.long()
-    other = items != positives.values.long()[position]
-    return position[other], items[other]
+def _without_positives(seen: Ragged, query_of: Tensor, items: Tensor, num_items: int) -> Ragged:
+    """What each query's user has seen, but for the query's positives (``items``, of the queries ``query_of``)."""
+    seen_by = torch.repeat_interleave(torch.arange(seen.num_rows), seen.lengths)
+    known = items >= 0
+    own = query_of[known] * num_items + items[known]
+    return seen.keep(~torch.isin(seen_by * num_items + seen.values.long(), own))

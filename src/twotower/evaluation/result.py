@@ -19,8 +19,9 @@ class Figures:
     Attributes:
         values: By key, for instance ``"recall@10"``; means over the unit.
         intervals: Low and high end by key; empty when no bootstrap was asked for.
-        optimistic: Values that differ by more than .0005 when every tie is won; ``pessimistic``: when every tie is lost.
-        rows: Per-unit values by key, for paired comparisons.
+        optimistic: Recall when every tie is won, by key, where that is more than .0005 above recall when every tie is lost.
+        pessimistic: The other end, for the same keys.
+        rows: float64 ``[units]``, per-unit values by key, for paired comparisons.
     """
 
     values: Mapping[str, float]
@@ -48,7 +49,7 @@ class Evaluation:
         seen_included: The whole catalogue competes.
         seen_removed: What the user has seen does not compete.
         units: How many rows or users were judged.
-        not_in_catalogue: Positives that the catalogue lacks, each counted as a miss.
+        not_in_catalogue: Test rows whose item the catalogue lacks, each counted as a miss.
         seconds: Wall time of scoring and ranking.
     """
 
