@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from twotower.errors import ConfigError
+from twotower.models import build, check_columns, state_of
+from twotower.spec import ColumnSpec, FloatsColumn, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+
+USER = TableSpec(name="user", vocabulary_size=6, embedding_dim=4)
+ITEM = TableSpec(name="item", vocabulary_size=7, embedding_dim=4)
+
+
+def reads(column: str, table: str | None = None, width: int = 4) -> InputSpec:
+    return InputSpec(column=column, width=width, table=table)
+
+
+def tower(*inputs: InputSpec, **options: Any) -> TowerSpec:
+    return TowerSpec(inputs=inputs, **{"layer_sizes": (5, 4), **options})
+
+
+def spec(**changes: Any) -> ModelSpec:
+    parts: dict[str, Any] = {
+        "tables": (USER, ITEM),
+        "query": tower(reads("user_id", "user"), reads("history", "item")),
+        "candidate": tower(reads("item_id", "item"), reads("title", "item")),
+    }
+    return ModelSpec(**{**parts, **changes})
+
+
+def test_a_seed_fixes_every_weight_and_torch_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    one, again, other = (state_of(build(spec(), seed=seed)) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    weights = [name for name in one if one[name].dim() == 2]
+    assert len(weights) == 6
+    assert not any(torch.equal(one[name], other[name]) for name in weights)
+
+
+def test_towers_have_layers_of_their_own_unless_shared() -> None:
+    apart, shared = build(spec(), seed=0), build(spec(share_layers=True), seed=0)
+    assert apart.query.layers is not apart.candidate.layers
+    assert shared.query.layers is shared.candidate.layers
+    size = sum(parameter.numel() for parameter in apart.parameters())
+    layers = sum(parameter.numel() for parameter in apart.candidate.layers.parameters())
+    assert sum(parameter.numel() for parameter in shared.parameters()) == size - layers
+
+
+def test_tables_are_in_the_model_once() -> None:
+    model = build(spec(), seed=0)
+    assert model.query.embeddings is model.candidate.embeddings
+    assert sum(parameter.shape == (7, 4) for parameter in model.parameters()) == 1
+    assert model.embedding_dim == 4
+
+
+def test_tables_of_row_updates_are_named_as_parameters() -> None:
+    model = build(spec(tables=(USER, ITEM.model_copy(update={"update": "rows"}))), seed=0)
+    (name,) = model.sparse_parameter_names()
+    assert dict(model.named_parameters())[name].shape == (7, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"candidate": tower(reads("item_id", "item"), layer_sizes=(8,))},
+            "query gives 4, candidate 8: make the last entry of layer_sizes equal",
+        ),
+        ({"query": tower(reads("user_id", "usr"))}, "query.user_id: no table 'usr'; there are item, user"),
+        ({"query": tower(reads("user_id", "user", 3))}, "query.user_id: width 3, but table 'user' is 4 wide"),
+        ({"tables": (USER, ITEM, USER)}, "every table needs a name of its own"),
+        (
+            {"query": tower(reads("id", "user"), reads("id", "item"))},
+            "query: every input reads a column of its own; id came twice",
+        ),
+        ({"query": tower(reads("user_id", "user"), skip=("user",))}, "query.skip: 'user' must be an embedded input as wide as"),
+        (
+            {"query": tower(reads("user_id", "user"), reads("price", width=4), skip=("price",))},
+            "query.skip: 'price' must be an embedded input",
+        ),
+        (
+            {
+                "query": tower(reads("user_id", "user"), skip=("user_id",), layer_sizes=(3,)),
+                "candidate": tower(reads("item_id", "item"), layer_sizes=(3,)),
+            },
+            "as wide as the output \\(3\\); came one 4 wide",
+        ),
+        (
+            {"share_layers": True, "query": tower(reads("user_id", "user"))},
+            "towers that share layers need the same input_width; query has 4, candidate 8",
+        ),
+        (
+            {"share_layers": True, "query": tower(reads("a", "user"), reads("b", "user"), layer_sizes=(4,))},
+            r"the same layer_sizes; query has \(4,\), candidate \(5, 4\)",
+        ),
+        *(
+            (
+                {"share_layers": True, "query": tower(reads("a", "user"), reads("b", "user"), **{name: value})},
+                f"the same {name}",
+            )
+            for name, value in {"activation": "tanh", "init": "he_uniform", "hidden_dropout": 0.5, "layer_norm": True}.items()
+        ),
+    ],
+)
+def test_a_spec_that_can_not_be_built_is_refused(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault) as caught:
+        build(spec(**changes), seed=0)
+    assert len(caught.value.faults) == 1
+
+
+def test_all_faults_come_at_once() -> None:
+    query = tower(reads("user_id", "usr"), reads("history", "item", 3), skip=("nothing",), layer_sizes=(9,))
+    with pytest.raises(ConfigError) as caught:
+        build(spec(query=query), seed=0)
+    assert len(caught.value.faults) == 4
+
+
+def test_columns_must_be_what_the_inputs_read() -> None:
+    columns: list[ColumnSpec] = [RowsColumn(name="user_id", vocabulary_size=6), FloatsColumn(name="price", width=1)]
+    check_columns(tower(reads("user_id", "user"), reads("price", width=1)), columns, name="query")
+    wrong = tower(reads("user_id", width=1), reads("price", "user"), reads("age", width=1))
+    with pytest.raises(ConfigError) as caught:
+        check_columns(wrong, columns, name="query")
+    assert caught.value.faults == (
+        "query tower: column 'user_id' holds rows, its input expects floats",
+        "query tower: column 'price' holds floats, its input expects rows",
+        "query tower: no column 'age'; preprocessing gives price, user_id",
+    )

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from twotower.nn import EmbeddingCollection
+from twotower.spec import InputSpec, TableSpec
+from twotower.types import Ragged
+
+TABLE = TableSpec(name="item", vocabulary_size=50, embedding_dim=4, init_scale=0.5)
+
+
+def collection(*tables: TableSpec, seed: int = 0) -> EmbeddingCollection:
+    return EmbeddingCollection(tables or (TABLE,), generator=torch.Generator().manual_seed(seed))
+
+
+def reading(column: str = "x", **changes: Any) -> InputSpec:
+    return InputSpec(**{"column": column, "width": 4, "table": "item", **changes})
+
+
+def ragged() -> Ragged:
+    return Ragged(torch.tensor([3, 9, 9, 1]), torch.tensor([0, 3, 3, 4]))
+
+
+def test_rows_are_looked_up_by_column() -> None:
+    embeddings = collection()
+    table = embeddings.table("item")
+    columns = {"one": torch.tensor([7, 0, 7], dtype=torch.int32), "many": ragged(), "unused": torch.tensor([99])}
+    found = embeddings(columns, [reading("one"), reading("many", pooling="sum")])
+    assert set(found) == {"one", "many"}
+    assert torch.equal(found["one"], table[[7, 0, 7]])
+    torch.testing.assert_close(found["many"], torch.stack([table[3] + 2 * table[9], torch.zeros(4), table[1]]))
+
+
+def test_pooling_is_the_mean_unless_told_otherwise() -> None:
+    embeddings = collection()
+    found = {
+        pooling: embeddings({"x": ragged()}, [reading(pooling=pooling)])["x"] for pooling in (None, "mean", "sum", "sqrt_n")
+    }
+    assert torch.equal(found[None], found["mean"])
+    assert not torch.allclose(found["mean"], found["sum"])
+    assert not torch.allclose(found["sqrt_n"], found["sum"])
+
+
+def test_initial_rows_are_uniform_in_the_scale_and_fixed_by_the_generator() -> None:
+    weight = collection(TableSpec(name="item", vocabulary_size=2_000, embedding_dim=10, init_scale=0.5)).table("item").detach()
+    assert 0.49 < float(weight.max()) <= 0.5
+    assert -0.5 <= float(weight.min()) < -0.49
+    assert abs(float(weight.mean())) < 0.02
+    assert abs(float(weight.std()) - 0.5 / 3**0.5) < 0.01
+    assert torch.equal(collection(seed=3).table("item"), collection(seed=3).table("item"))
+    assert not torch.equal(collection(seed=3).table("item"), collection(seed=4).table("item"))
+
+
+def test_columns_of_one_table_share_it() -> None:
+    embeddings = collection()
+    assert len(list(embeddings.parameters())) == 1
+    found = embeddings({"a": torch.tensor([5]), "b": ragged()}, [reading("a"), reading("b")])
+    (found["a"].sum() + found["b"].sum()).backward()
+    gradient = embeddings.table("item").grad
+    assert gradient is not None
+    assert sorted(gradient.abs().sum(1).nonzero().flatten().tolist()) == [1, 3, 5, 9]
+
+
+@pytest.mark.parametrize("name", ["items", "train", "type", "a.b", "forward", "tables", "specs", "%2E", ""])
+def test_a_table_may_have_any_name(name: str) -> None:
+    embeddings = collection(TableSpec(name=name, vocabulary_size=2, embedding_dim=3))
+    assert embeddings.table(name).shape == (2, 3)
+    assert embeddings.train().eval().training is False
+
+
+def test_names_that_look_alike_are_two_tables() -> None:
+    names = ["a.b", "a/b", "a%2Eb", "a:b"]
+    embeddings = collection(*(TableSpec(name=name, vocabulary_size=2, embedding_dim=3) for name in names))
+    assert len({id(embeddings.table(name)) for name in names}) == len(list(embeddings.parameters())) == 4
+
+
+def test_tables_of_row_updates_have_sparse_gradients() -> None:
+    rows = TableSpec(name="rows.of", vocabulary_size=50, embedding_dim=4, update="rows")
+    embeddings = collection(TABLE, rows)
+    names = {name for name, parameter in embeddings.named_parameters() if parameter is embeddings.table("rows.of")}
+    assert embeddings.sparse_parameter_names() == names
+    inputs = [reading("a", table="rows.of"), reading("b", table="rows.of"), reading("c")]
+    columns = {"a": torch.tensor([1, 2]), "b": ragged(), "c": torch.tensor([4])}
+    sum(vector.sum() for vector in embeddings(columns, inputs).values()).backward()
+    sparse, dense = embeddings.table("rows.of").grad, embeddings.table("item").grad
+    assert sparse is not None
+    assert dense is not None
+    assert (sparse.is_sparse, dense.is_sparse) == (True, False)
+    assert sorted(sparse.coalesce().indices()[0].tolist()) == [1, 2, 3, 9]
+
+
+def test_dropouts_are_for_training_alone() -> None:
+    embeddings = collection().eval()
+    inputs = [reading("a", id_dropout=0.9), reading("b", id_dropout=0.9, value_dropout=0.9, pooling="sum")]
+    columns = {"a": torch.arange(50), "b": ragged()}
+    plain = embeddings(columns, [reading("a"), reading("b", pooling="sum")])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for name, vectors in embeddings(columns, inputs).items():
+            assert torch.equal(vectors, plain[name])
+        for name, vectors in embeddings.train()(columns, inputs).items():
+            assert not torch.equal(vectors, plain[name])
+
+
+def test_id_dropout_gives_the_vector_of_the_unknown() -> None:
+    embeddings = collection().train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vectors = embeddings({"x": torch.full((2_000,), 7)}, [reading(id_dropout=0.25)])["x"]
+    unknown = (vectors == embeddings.table("item")[0]).all(1)
+    known = (vectors == embeddings.table("item")[7]).all(1)
+    assert bool((unknown ^ known).all())
+    assert abs(float(unknown.float().mean()) - 0.25) < 5 * (0.25 * 0.75 / 2_000) ** 0.5
+
+
+def test_value_dropout_keeps_the_expectation_of_a_sum_and_the_scale_of_a_mean() -> None:
+    embeddings = collection().train()
+    column = Ragged(torch.tensor([1, 2, 3, 4, 5]).repeat(20_000), torch.arange(0, 100_001, 5))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        summed = embeddings({"x": column}, [reading(pooling="sum", value_dropout=0.4)])["x"]
+        mean = embeddings({"x": column}, [reading(pooling="mean", value_dropout=0.4)])["x"]
+    own = embeddings.table("item")[1:6].detach()
+    torch.testing.assert_close(summed.mean(0), own.sum(0), atol=0.02, rtol=0)
+    # a row that lost all its values pools to zeros: 0.4 ** 5 of them
+    torch.testing.assert_close(mean.mean(0), own.mean(0) * (1 - 0.4**5), atol=0.01, rtol=0)
+    assert summed.std(0).min() > 0.1
+
+
+def test_an_input_without_a_table_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="'price' has no table"):
+        collection()({"price": torch.zeros(2)}, [InputSpec(column="price", width=1)])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+
+from twotower.nn import pool_rows
+from twotower.types import Ragged
+
+ROWS = [[3, 1, 3], [], [0], [4, 4], [2, 1, 0, 4]]
+Pooling = Literal["mean", "sum", "sqrt_n"]
+DIVISORS = {"mean": lambda n: n, "sum": lambda n: n**0, "sqrt_n": lambda n: n**0.5}
+
+
+def ragged(rows: list[list[int]], dtype: torch.dtype = torch.int64) -> Ragged:
+    lengths = torch.tensor([0] + [len(row) for row in rows])
+    return Ragged(torch.tensor([value for row in rows for value in row], dtype=dtype), lengths.cumsum(0))
+
+
+def table() -> torch.Tensor:
+    return torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "sqrt_n"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_pooling_is_the_loop(pooling: Pooling, dtype: torch.dtype) -> None:
+    table_VD = table()
+    expected = [
+        [sum(float(table_VD[row, d]) for row in rows) / DIVISORS[pooling](max(len(rows), 1)) for d in range(3)] for rows in ROWS
+    ]
+    pooled_BD = pool_rows(table_VD, ragged(ROWS, dtype), pooling)
+    torch.testing.assert_close(pooled_BD, torch.tensor(expected, dtype=torch.float64))
+    assert pooled_BD[1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "sqrt_n"])
+def test_sparse_gradients_are_the_dense_ones(pooling: Pooling) -> None:
+    gradients = []
+    for sparse in (False, True):
+        weight = table().requires_grad_()
+        weights_BD = torch.arange(15, dtype=torch.float64).reshape(5, 3)
+        pool_rows(weight, ragged(ROWS), pooling, sparse=sparse).backward(weights_BD)  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        assert weight.grad.is_sparse == sparse
+        gradients.append(weight.grad.to_dense())
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "sqrt_n"])
+def test_rows_that_are_all_empty_give_zeros(pooling: Pooling) -> None:
+    assert pool_rows(table(), ragged([[], []]), pooling).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert pool_rows(table(), ragged([]), pooling).shape == (0, 3)
