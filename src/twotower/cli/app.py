@@ -53,9 +53,7 @@ def train(
         str | None, typer.Option(help="none, train or all: what the final model is trained on, once the epochs are chosen.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the run folder.")
-    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, judge beside the baselines, and write a bundle."""

@@ -102,7 +102,10 @@ class Interactions:
             last_time=None if times is None else float(cast("float", times.max())),
         )
         if frame.is_empty():
-            raise DataError(f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}")
+            rule = f" (positives are rows with {schema.positives})" if schema.positives else ""
+            raise DataError(
+                f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}{rule}"
+            )
         return cls(frame.drop(_ROW), negatives.drop(_ROW), schema, report)
 
     @property

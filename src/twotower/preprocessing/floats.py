@@ -25,12 +25,21 @@ def to_floats(values: pl.Series, column: str) -> NDArray[np.float64]:
         shown = ", ".join(repr(value) for value in values.drop_nulls().head(3))
         raise DataError(
             f"column {column!r} must hold numbers; it holds {values.dtype} ({shown}); cast it, or declare another kind"
+            f"{_first_text(values)}"
         )
     floats: NDArray[np.float64] = values.cast(pl.Float64).to_numpy(writable=True)
     infinite = np.isinf(floats)
     if infinite.any():
         raise DataError(f"column {column!r} must hold finite numbers; infinite in {first_rows(infinite)}; replace them")
     return floats
+
+
+def _first_text(values: pl.Series) -> str:
+    """Where a column of text stops being one of numbers: one stray word turns all of it into text."""
+    if values.dtype != pl.String:
+        return ""
+    stray = (values.is_not_null() & ~values.str.contains(r"^\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*$")).arg_true()
+    return f"; the first that is no number is {values[int(stray[0])]!r}, in row {stray[0]}" if len(stray) else ""
 
 
 class Moments(NamedTuple):

@@ -99,9 +99,8 @@ def _given_or_known(given: pl.Series, known: pl.Series) -> pl.Series:
     if given.dtype != known.dtype:
         numeric = known.dtype.is_numeric() and (given.dtype.is_numeric() or given.dtype == pl.Null)
         if not numeric and given.dtype != pl.Null:
-            raise DataError(
-                f"features: column {known.name!r} must be {known.dtype} as in train; came {given.dtype} ({given[0]!r})"
-            )
+            came = f"{given.dtype} ({given.to_list()[0]!r})"
+            raise DataError(f"features: column {known.name!r} must be {known.dtype} as in train; came {came}")
         given = given.cast(known.dtype)
     return pl.select(pl.coalesce(pl.lit(given), pl.lit(known)).alias(known.name)).to_series() if len(given) else given
 

@@ -81,17 +81,20 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
     learn_counts = _counts(item_rows[learn_rows], len(catalogue))
     people = user_frame(tables)
     user_counts = np.bincount(tables.user_rows[learn_rows], minlength=people.height)
-    preprocessor = Preprocessor.fit(
-        [entry.feature for entry in recipe.query.features],
-        [entry.feature for entry in recipe.candidate.features],
-        users=people.filter(pl.Series(user_counts > 0)),
-        user_counts=user_counts[user_counts > 0],
-        context=learned,
-        items=catalogue.frame.filter(pl.Series(learn_counts > 0)),
-        item_counts=learn_counts[learn_counts > 0],
-        user_column=schema.user,
-        item_column=schema.item,
-    )
+    try:
+        preprocessor = Preprocessor.fit(
+            [entry.feature for entry in recipe.query.features],
+            [entry.feature for entry in recipe.candidate.features],
+            users=people.filter(pl.Series(user_counts > 0)),
+            user_counts=user_counts[user_counts > 0],
+            context=learned,
+            items=catalogue.frame.filter(pl.Series(learn_counts > 0)),
+            item_counts=learn_counts[learn_counts > 0],
+            user_column=schema.user,
+            item_column=schema.item,
+        )
+    except DataError as error:
+        raise DataError(f"{error} (rows are counted among those of train)" if " row" in str(error) else str(error)) from None
     return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue)
 
 

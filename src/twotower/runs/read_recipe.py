@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,15 +55,7 @@ def parse_recipe(values: dict[str, Any], *, source: str | None = None) -> Recipe
     Raises:
         ConfigError: With every fault, each with its key and the nearest valid name.
     """
-    try:
-        return parse_config(Recipe, values, source=source)
-    except ConfigError as error:
-        raise ConfigError([_as_written(fault) for fault in error.faults], source=source) from None
-
-
-def _as_written(fault: str) -> str:
-    """In TOML the keys of a feature are those of its entry, without the level and the kind in between."""
-    return re.sub(r"^((?:query|candidate)\.features\.\d+)\.feature(?:\.[a-z_]+(?=\.[a-z_]+:|:))?(?=[.:])", r"\1", fault)
+    return parse_config(Recipe, values, source=source)
 
 
 def _override(values: dict[str, Any], text: str) -> None:

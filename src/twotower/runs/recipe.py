@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from twotower.config import Config
 from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
@@ -22,6 +22,9 @@ __all__ = [
     "QueryConfig",
     "Recipe",
 ]
+
+
+LayerSize: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 class DataConfig(Config):
@@ -100,7 +103,7 @@ class FeatureEntry(Config):
 
 class _TowerConfig(Config):
     features: tuple[FeatureEntry, ...] = Field(min_length=1)
-    layer_sizes: tuple[int, ...] | None = None
+    layer_sizes: tuple[LayerSize, ...] | None = None
     input_dropout: float | None = Field(default=None, ge=0, lt=1)
     hidden_dropout: float | None = Field(default=None, ge=0, lt=1)
     skip: tuple[str, ...] = ()
@@ -136,7 +139,7 @@ class ModelConfig(Config):
         share_layers: One set of dense layers for both towers.
     """
 
-    layer_sizes: tuple[int, ...] = (64,)
+    layer_sizes: tuple[LayerSize, ...] = (64,)
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     init: Literal["glorot_uniform", "he_uniform"] = "glorot_uniform"
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -199,11 +202,12 @@ class EvaluationConfig(Config):
     validate_on: Literal["validation", "test"] = "validation"
     max_validation_rows: int | None = Field(default=None, ge=1)
 
-    @model_validator(mode="after")
-    def _ks_are_ranks(self) -> EvaluationConfig:
-        if not self.ks or any(k < 1 for k in self.ks) or list(self.ks) != sorted(set(self.ks)):
-            raise ValueError("ks must be distinct ranks of at least 1, ascending")
-        return self
+    @field_validator("ks")
+    @classmethod
+    def _ks_are_ranks(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if not ks or any(k < 1 for k in ks) or list(ks) != sorted(set(ks)):
+            raise ValueError("must be distinct ranks of at least 1, ascending")
+        return ks
 
 
 class Recipe(Config):
