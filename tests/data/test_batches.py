@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from twotower.data import Batch, Batches, Examples, HistoryInput, build_histories
+from twotower.types import Ragged
+
+USERS, ITEMS, ROWS = 5, 7, 23
+_DRAWN = np.random.default_rng(0)
+USER_ROWS, ITEM_ROWS = _DRAWN.integers(0, USERS, ROWS), _DRAWN.integers(0, ITEMS, ROWS)
+# what a user has in the table of histories, more than in the examples: rows of another part of the data
+MORE_USERS, MORE_ITEMS = _DRAWN.integers(0, USERS, 6), _DRAWN.integers(0, ITEMS, 6)
+
+
+def examples(*, weights: torch.Tensor | None = None) -> Examples:
+    users, items = np.concatenate([USER_ROWS, MORE_USERS]), np.concatenate([ITEM_ROWS, MORE_ITEMS])
+    histories, before = build_histories(users, items, np.arange(len(users)), num_users=USERS)
+    return Examples(
+        user_rows=torch.from_numpy(USER_ROWS),
+        item_rows=torch.from_numpy(ITEM_ROWS),
+        users={"user": torch.arange(USERS)},
+        context={"row": torch.arange(ROWS)},
+        histories=histories,
+        before=before[:ROWS],
+        seen_before=True,
+        history_inputs=(HistoryInput("history", torch.arange(ITEMS, dtype=torch.int32)),),
+        weights=weights,
+    )
+
+
+def batches(**options: Any) -> Batches:
+    weights = options.pop("weights", None)
+    defaults: dict[str, Any] = {"batch_size": 8, "catalogue_size": ITEMS, "seed": 1, "candidates": "in_batch"}
+    return Batches(examples(weights=weights), **{**defaults, **options})
+
+
+def all_of(feed: Batches, epoch: int) -> list[Batch]:
+    return [feed.batch(epoch, index) for index in range(len(feed))]
+
+
+def test_an_epoch_has_every_row_once() -> None:
+    feed = batches()
+    sizes = [len(batch.rows) for batch in all_of(feed, 0)]
+    assert (len(feed), sizes) == (3, [8, 8, 7])
+    for epoch in range(3):
+        rows = torch.cat([batch.rows for batch in all_of(feed, epoch)])
+        assert rows.tolist() != list(range(ROWS))
+        assert sorted(rows.tolist()) == list(range(ROWS))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    feed, fresh = batches(), batches()
+    walked = {epoch: [batch.rows.tolist() for batch in all_of(feed, epoch)] for epoch in range(3)}
+    assert fresh.batch(2, 1).rows.tolist() == walked[2][1]
+    assert fresh.batch(0, 2).rows.tolist() == walked[0][2]
+    assert feed.order(1).tolist() == [row for rows in walked[1] for row in rows]
+    assert walked[0] != walked[1]
+    assert [batch.rows.tolist() for batch in all_of(batches(seed=2), 0)] != walked[0]
+
+
+@pytest.mark.parametrize("extra_negatives", [0, 5])
+def test_candidates_are_folded_and_counted(extra_negatives: int) -> None:
+    feed = batches(extra_negatives=extra_negatives)
+    drawn = Counter[int]()
+    for batch in all_of(feed, 0):
+        assert batch.candidate_rows is not None
+        assert batch.counts is not None
+        candidates, counts = batch.candidate_rows.tolist(), batch.counts.tolist()
+        own = [int(ITEM_ROWS[row]) for row in batch.rows.tolist()]
+        assert [candidates[column] for column in batch.positives.tolist()] == own
+        assert len(set(candidates)) == len(candidates)
+        assert batch.counts.dtype == torch.float32
+        extra = Counter(dict(zip(candidates, map(int, counts), strict=True)))
+        extra.subtract(own)
+        assert min(extra.values()) >= 0
+        assert sum(extra.values()) == extra_negatives
+        drawn.update(extra)
+    assert bool(drawn.total()) == bool(extra_negatives)
+
+
+def test_extra_negatives_are_uniform_and_drawn_anew_but_repeatable() -> None:
+    feed = batches(extra_negatives=400)
+    drawn = [Counter[int](), Counter[int]()]
+    for epoch in range(2):
+        for batch in all_of(feed, epoch):
+            assert batch.candidate_rows is not None
+            assert batch.counts is not None
+            found = Counter(dict(zip(batch.candidate_rows.tolist(), map(int, batch.counts.tolist()), strict=True)))
+            found.subtract(int(ITEM_ROWS[row]) for row in batch.rows.tolist())
+            drawn[epoch].update(found)
+    assert drawn[0] != drawn[1]
+    expected, deviation = 1200 / ITEMS, (1200 / ITEMS * (1 - 1 / ITEMS)) ** 0.5
+    assert all(abs(drawn[0][item] - expected) < 5 * deviation for item in range(ITEMS))
+    again, other = batches(extra_negatives=400).batch(1, 2), batches(extra_negatives=400, seed=5).batch(1, 2)
+    assert again.counts is not None
+    assert other.counts is not None
+    first = feed.batch(1, 2).counts
+    assert first is not None
+    assert torch.equal(again.counts, first)
+    assert not torch.equal(other.counts, first)
+
+
+def test_all_of_the_catalogue_competes() -> None:
+    for batch in all_of(batches(candidates="catalogue"), 0):
+        assert (batch.candidate_rows, batch.counts, batch.masked) == (None, None, None)
+        assert batch.positives.tolist() == [int(ITEM_ROWS[row]) for row in batch.rows.tolist()]
+
+
+@pytest.mark.parametrize("candidates", ["in_batch", "catalogue"])
+@pytest.mark.parametrize("extra_negatives", [0, 4])
+def test_known_positives_are_masked_exactly(candidates: Any, extra_negatives: int) -> None:
+    if candidates == "catalogue" and extra_negatives:
+        return
+    feed = batches(candidates=candidates, extra_negatives=extra_negatives, mask_known_positives=True)
+    count = 0
+    for batch in all_of(feed, 0):
+        assert batch.masked is not None
+        columns = list(range(ITEMS)) if batch.candidate_rows is None else batch.candidate_rows.tolist()
+        expected = set()
+        for query, row in enumerate(batch.rows.tolist()):
+            user = USER_ROWS[row]
+            known = {int(i) for u, i in zip(USER_ROWS, ITEM_ROWS, strict=True) if u == user}
+            known |= {int(i) for u, i in zip(MORE_USERS, MORE_ITEMS, strict=True) if u == user}
+            expected |= {(query, column) for column, item in enumerate(columns) if item in known and item != ITEM_ROWS[row]}
+        pairs = list(zip(batch.masked[0].tolist(), batch.masked[1].tolist(), strict=True))
+        assert len(pairs) == len(set(pairs))
+        assert set(pairs) == expected
+        count += len(pairs)
+    assert count > 20
+    assert batches(candidates=candidates).batch(0, 0).masked is None
+
+
+def test_queries_and_weights_follow_the_rows() -> None:
+    weights = torch.arange(ROWS, dtype=torch.float32)
+    for batch in all_of(batches(weights=weights), 0):
+        assert batch.weights is not None
+        assert batch.weights.tolist() == [float(row) for row in batch.rows.tolist()]
+        assert torch.equal(batch.queries["row"], batch.rows)  # type: ignore[arg-type]
+        assert torch.equal(batch.queries["user"], torch.from_numpy(USER_ROWS)[batch.rows])  # type: ignore[arg-type]
+        history = batch.queries["history"]
+        assert isinstance(history, Ragged)
+        for i, row in enumerate(batch.rows.tolist()):
+            items = history.values[int(history.offsets[i]) : int(history.offsets[i + 1])].tolist()
+            earlier = [int(ITEM_ROWS[j]) for j in range(row) if USER_ROWS[j] == USER_ROWS[row]]
+            assert items == [item for item in earlier if item != ITEM_ROWS[row]]
+    assert batches().batch(0, 0).weights is None
+
+
+def test_what_makes_no_batches_is_refused() -> None:
+    with pytest.raises(ValueError, match="no meaning when all of the catalogue competes"):
+        batches(candidates="catalogue", extra_negatives=1)
+    unknown = torch.from_numpy(ITEM_ROWS.copy())
+    unknown[3] = -1
+    for wrong in (replace(examples(), item_rows=unknown), replace(examples(), user_rows=unknown[:0], item_rows=unknown[:0])):
+        with pytest.raises(ValueError, match="at least one example, and every item in the catalogue"):
+            Batches(wrong, batch_size=8, catalogue_size=ITEMS, seed=0, candidates="in_batch")

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.data import Histories, build_histories
+from twotower.types import Ragged
+
+USERS, ITEMS = 4, 5
+
+
+class Row(NamedTuple):
+    user: int
+    item: int
+    time: int
+    member: bool
+
+
+rows_of_a_table = st.lists(
+    st.builds(Row, st.integers(0, USERS - 2), st.integers(-1, ITEMS - 1), st.integers(0, 3), st.booleans()), max_size=14
+)
+
+
+def build(table: list[Row], *, members_only: bool = True) -> tuple[Histories, torch.Tensor]:
+    times = np.array([row.time for row in table], dtype=np.int64)
+    return build_histories(
+        np.array([row.user for row in table], dtype=np.int64),
+        np.array([row.item for row in table], dtype=np.int64),
+        np.argsort(times, kind="stable"),
+        num_users=USERS,  # the last one has no rows
+        member=np.array([row.member for row in table], dtype=np.bool_) if members_only else None,
+        times=times,
+    )
+
+
+def did(table: list[Row], user: int, *, members_only: bool) -> list[int]:
+    """Row numbers that enter the user's history, from the earliest; rows of equal time in the order of the table."""
+    rows = [i for i, row in enumerate(table) if row.user == user and row.item >= 0 and (row.member or not members_only)]
+    return sorted(rows, key=lambda i: (table[i].time, i))
+
+
+def did_before(table: list[Row], row: int, *, members_only: bool) -> list[int]:
+    own = (table[row].time, row)
+    return [i for i in did(table, table[row].user, members_only=members_only) if (table[i].time, i) < own]
+
+
+def as_lists(column: Ragged) -> list[list[int]]:
+    offsets = column.offsets.tolist()
+    return [column.values[offsets[i] : offsets[i + 1]].tolist() for i in range(column.num_rows)]
+
+
+@given(rows_of_a_table, st.booleans(), st.none() | st.integers(1, 3))
+def test_what_came_before_a_row_is_a_slice(table: list[Row], members_only: bool, max_length: int | None) -> None:
+    histories, before = build(table, members_only=members_only)
+    users = torch.tensor([row.user for row in table], dtype=torch.int64)
+    expected = [
+        [table[i].item for i in did_before(table, row, members_only=members_only)][-(max_length or len(table)) :]
+        for row in range(len(table))
+    ]
+    assert as_lists(histories.slices(users, before, max_length=max_length)) == expected
+
+
+@given(rows_of_a_table, st.booleans(), st.none() | st.integers(1, 3))
+def test_whole_histories_of_all_users(table: list[Row], members_only: bool, max_length: int | None) -> None:
+    histories, _ = build(table, members_only=members_only)
+    users = torch.arange(USERS)
+    entries = [did(table, user, members_only=members_only) for user in range(USERS)]
+    whole = [[table[i].item for i in rows] for rows in entries]
+    assert histories.num_users == USERS
+    found = histories.slices(users, histories.ends_of(users), max_length=max_length)
+    assert as_lists(found) == [items[-(max_length or 99) :] for items in whole]
+    assert as_lists(Ragged(histories.item_rows, histories.offsets)) == whole
+    assert histories.times is not None
+    assert histories.times.tolist() == [table[i].time for rows in entries for i in rows]
+    first = [item not in items[:place] for items in whole for place, item in enumerate(items)]
+    assert histories.first.tolist() == first
+
+
+@given(rows_of_a_table, st.booleans())
+def test_seen_sets_are_distinct(table: list[Row], members_only: bool) -> None:
+    histories, before = build(table, members_only=members_only)
+    users = torch.tensor([row.user for row in table], dtype=torch.int64)
+    for row, found in enumerate(as_lists(histories.seen(users, before))):
+        assert len(found) == len(set(found))
+        assert set(found) == {table[i].item for i in did_before(table, row, members_only=members_only)}
+    everyone = torch.arange(USERS)
+    for user, found in enumerate(as_lists(histories.seen(everyone, histories.ends_of(everyone)))):
+        assert len(found) == len(set(found))
+        assert set(found) == {table[i].item for i in did(table, user, members_only=members_only)}
+
+
+@given(rows_of_a_table, st.lists(st.integers(0, USERS - 1), max_size=6))
+def test_taking_users_is_taking_their_rows(table: list[Row], users: list[int]) -> None:
+    histories, _ = build(table)
+    taken = histories.take(torch.tensor(users, dtype=torch.int64))
+    assert taken.num_users == len(users)
+    assert taken.times is not None
+    assert histories.times is not None
+    for name in ("item_rows", "first", "times"):
+        whole = as_lists(Ragged(getattr(histories, name), histories.offsets))
+        assert as_lists(Ragged(getattr(taken, name), taken.offsets)) == [whole[user] for user in users]
+
+
+def test_without_times_and_types_of_columns() -> None:
+    rows = np.array([0, 0, 1])
+    histories, before = build_histories(rows, np.array([2, 2, 1]), np.array([2, 1, 0]), num_users=2)
+    assert histories.times is None
+    assert histories.take(torch.tensor([1])).times is None
+    assert (histories.offsets.dtype, histories.item_rows.dtype, histories.first.dtype) == (torch.int64, torch.int32, torch.bool)
+    # the order is the one that is given: row 1 is the earlier of the two
+    assert before.tolist() == [1, 0, 2]
+    assert (before.dtype, histories.first.tolist()) == (torch.int64, [True, False, True])
