@@ -1,0 +1,47 @@
+"""What acceptance programs share: a line per figure, with what was asked, what was seen, and pass or fail."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["Checks"]
+
+
+class Checks:
+    """Prints checks as they are made and ends the program with 1 if one failed."""
+
+    def __init__(self, title: str) -> None:
+        self.failed: list[str] = []
+        self.made = 0
+        print(f"{title}\n{'':4} {'what':58} {'asked':>22} {'seen':>22}", flush=True)
+
+    def check(self, what: str, asked: str, seen: str, passed: bool) -> None:
+        """Print one check.
+
+        Args:
+            what: The figure.
+            asked: What it must be.
+            seen: What it was.
+            passed: Whether that will do.
+        """
+        self.made += 1
+        if not passed:
+            self.failed.append(what)
+        print(f"{'pass' if passed else 'FAIL'} {what:58} {asked:>22} {seen:>22}", flush=True)
+
+    def at_least(self, what: str, seen: float, asked: float) -> None:
+        """``seen`` must be at least ``asked``."""
+        self.check(what, f">= {asked:g}", f"{seen:.4f}", seen >= asked)
+
+    def at_most(self, what: str, seen: float, asked: float, unit: str = "") -> None:
+        """``seen`` must be at most ``asked``."""
+        self.check(what, f"<= {asked:g}{unit}", f"{seen:.4g}{unit}", seen <= asked)
+
+    def near(self, what: str, seen: float, asked: float, tolerance: float) -> None:
+        """``seen`` must be within ``tolerance`` of ``asked``."""
+        self.check(what, f"{asked:g} +- {tolerance:g}", f"{seen:.5f}", abs(seen - asked) <= tolerance)
+
+    def finish(self) -> None:
+        """Print the count, and exit."""
+        print(f"{self.made - len(self.failed)} passed, {len(self.failed)} failed", flush=True)
+        sys.exit(1 if self.failed else 0)
