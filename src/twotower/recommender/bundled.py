@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
-from twotower.bundle import JSON, open_bundle, write_bundle
+from twotower.bundle import JSON, Bundle, open_bundle, write_bundle
 from twotower.config import parse_config
 from twotower.data import Histories, IdTable
-from twotower.errors import BundleError, CorruptBundleError
-from twotower.models import TwoTower, build, load_state, state_of
+from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
+from twotower.models import TwoTower, build, check_columns, load_state, state_of
 from twotower.preprocessing import Preprocessor, PreprocessorSpec
 from twotower.recommender.recommender import Recommender
 from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 from twotower.spec import ModelSpec
+from twotower.types import Ragged
 
 __all__ = ["bundle_folder", "load_recommender", "write_recommender"]
 
@@ -30,7 +32,8 @@ def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str
         recommender: What to write.
         card: What the bundle says of itself: recipe, metrics, versions.
     """
-    histories = recommender.users.item_histories
+    users = recommender.users
+    histories, disliked = users.item_histories, users.disliked
     tensors = {"offsets": histories.offsets, "item_rows": histories.item_rows, "first": histories.first}
     if histories.times is not None:
         tensors["times"] = histories.times
@@ -40,8 +43,10 @@ def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str
         writer.json("preprocessor", recommender.preprocessor.spec.model_dump(mode="json"))
         writer.frame("catalogue", recommender.catalogue.frame)
         writer.tensors("item_vectors", {"vectors": recommender.item_vectors_ND})
-        writer.frame("users", recommender.users.table.frame)
+        writer.frame("users", users.table.frame)
         writer.tensors("histories", tensors)
+        if disliked is not None:
+            writer.tensors("disliked", {"offsets": disliked.offsets, "item_rows": disliked.values})
         writer.json(
             "requests",
             {"time_column": recommender.defaults.time_column, "defaults": cast(JSON, dict(recommender.defaults.values))},
@@ -55,36 +60,71 @@ def load_recommender(path: str | Path) -> Recommender:
         BundleError: If it is not a bundle, is damaged, newer than this library, or its parts do not fit each other.
     """
     bundle = open_bundle(bundle_folder(path))
-    preprocessor = Preprocessor(parse_config(PreprocessorSpec, bundle.json("preprocessor"), source=f"{path}: preprocessor"))
-    spec = parse_config(ModelSpec, bundle.json("model"), source=f"{path}: model")
+    try:
+        return _assembled(bundle)
+    except (ConfigError, DataError) as error:
+        raise CorruptBundleError(f"{path}: the parts do not fit each other: {error}") from error
+
+
+def _assembled(bundle: Bundle) -> Recommender:
+    """A recommender from parts that are as they were written.
+
+    Raises:
+        ConfigError: If parts do not fit each other; all faults that can be told at once.
+        DataError: If a table is not one of ids, or a vector is not finite.
+    """
+    preprocessor = Preprocessor(parse_config(PreprocessorSpec, bundle.json("preprocessor"), source="preprocessor"))
+    spec = parse_config(ModelSpec, bundle.json("model"), source="model")
+    check_columns(spec.query, preprocessor.query_columns, name="query")
+    check_columns(spec.candidate, preprocessor.candidate_columns, name="candidate")
     model: TwoTower = build(spec, seed=0)
     load_state(model, bundle.tensors("weights"))
     catalogue = IdTable.from_table(bundle.frame("catalogue"), preprocessor.spec.item_column, noun="item")
     users = IdTable.from_table(bundle.frame("users"), preprocessor.spec.user_column, noun="user")
-    parts = bundle.tensors("histories")
+    histories = bundle.tensors("histories")
+    disliked = bundle.tensors("disliked") if "disliked" in bundle.names else None
     requests = cast("dict[str, Any]", bundle.json("requests"))
-    vectors_ND: Tensor = bundle.tensors("item_vectors")["vectors"]
-    faults = []
-    if vectors_ND.shape != (len(catalogue), spec.candidate.output_width):
-        faults.append(
-            f"{list(vectors_ND.shape)} item vectors for {len(catalogue)} items of width {spec.candidate.output_width}"
-        )
-    if len(parts["offsets"]) != len(users) + 1:
-        faults.append(f"histories of {len(parts['offsets']) - 1} users for {len(users)} users")
-    if len(parts["item_rows"]) and not 0 <= int(parts["item_rows"].min()) <= int(parts["item_rows"].max()) < len(catalogue):
-        faults.append("histories with items outside of the catalogue")
+    vectors_ND = bundle.tensors("item_vectors").get("vectors", torch.empty(0, 0))
+    faults = _ragged_faults("histories", histories, len(users), len(catalogue))
+    if disliked is not None:
+        faults += _ragged_faults("disliked", disliked, len(users), len(catalogue))
+    if not faults and len(histories.get("first", ())) != len(histories["item_rows"]):
+        faults.append("histories do not say of each item whether it is the first time")
+    if vectors_ND.shape != (len(catalogue), model.embedding_dim):
+        faults.append(f"item_vectors are {list(vectors_ND.shape)} for {len(catalogue)} items of width {model.embedding_dim}")
+    read = {feature.config.column for feature in (*preprocessor.spec.user, *preprocessor.spec.context)}
+    faults += [f"users have no column {name!r}, which the query reads" for name in sorted(read - set(users.frame.columns))]
+    if not isinstance(requests, dict) or set(requests) != {"time_column", "defaults"}:
+        faults.append("requests must hold time_column and defaults")
     if faults:
-        raise CorruptBundleError(f"{path}: the parts do not fit each other: {'; '.join(faults)}")
-    histories = Histories(parts["offsets"], parts["item_rows"], parts["first"], parts.get("times"))
+        raise ConfigError(faults)
     return Recommender(
         model=model,
         preprocessor=preprocessor,
         catalogue=catalogue,
         item_vectors_ND=vectors_ND,
-        users=StoredUsers(users, histories),
+        users=StoredUsers(
+            users,
+            Histories(histories["offsets"], histories["item_rows"], histories["first"], histories.get("times")),
+            None if disliked is None else Ragged(disliked["item_rows"], disliked["offsets"]),
+        ),
         defaults=RequestDefaults(requests["time_column"], requests["defaults"]),
         card=bundle.card,
     )
+
+
+def _ragged_faults(part: str, tensors: Mapping[str, Tensor], num_users: int, num_items: int) -> list[str]:
+    """What keeps a part from being rows of the catalogue for each user."""
+    if not {"offsets", "item_rows"} <= tensors.keys():
+        return [f"{part} must hold offsets and item_rows"]
+    offsets, rows = tensors["offsets"], tensors["item_rows"]
+    if len(offsets) != num_users + 1:
+        return [f"{part} are of {len(offsets) - 1} users, and there are {num_users}"]
+    if int(offsets[0]) != 0 or int(offsets[-1]) != len(rows) or bool((offsets.diff() < 0).any()):
+        return [f"{part}: the offsets must rise from 0 to {len(rows)}"]
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < num_items:
+        return [f"{part} hold items outside of the catalogue of {num_items}"]
+    return []
 
 
 def bundle_folder(path: str | Path) -> Path:

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import torch
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing import Preprocessor
-from twotower.types import Column, Id, Ragged, gather_slices
+from twotower.types import Column, Ragged, gather_slices
 
-__all__ = ["FeatureRows", "RequestDefaults", "as_history", "query_columns", "request_frame"]
+__all__ = ["FeatureRows", "RequestDefaults", "join_rows", "query_columns", "request_frame"]
 
 FeatureRows = pl.DataFrame | Sequence[Mapping[str, object]]
+"""One row, or one mapping, per request: raw values by column."""
+
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True)
@@ -31,33 +35,53 @@ class RequestDefaults:
 
     @classmethod
     def from_train(cls, frame: pl.DataFrame, columns: Sequence[str], *, time_column: str | None) -> RequestDefaults:
-        """Read them off the train rows (one row per interaction, or per user)."""
+        """Read them off the train rows (one row per interaction, or per user).
+
+        The median of integers is the upper one, so that it is an integer; of equally frequent values the first in order is
+        taken. A column of another type (lists, dates), or without a value, has no default.
+
+        Example:
+            >>> frame = pl.DataFrame({"age": [20, 30, 50, 60], "city": ["b", "a", "b", None], "at": [5, 9, 7, 8]})
+            >>> RequestDefaults.from_train(frame, ["age", "city", "at"], time_column="at").values
+            {'age': 50, 'city': 'b', 'at': 9}
+        """
         values: dict[str, object] = {}
         for name in columns:
             column = frame[name].drop_nulls()
+            if column.dtype.is_float():
+                column = column.drop_nans()
             if column.is_empty():
                 continue
             if name == time_column:
                 values[name] = column.max()
             elif column.dtype.is_float():
-                values[name] = column.drop_nans().median()
+                values[name] = column.median()
             elif column.dtype.is_integer():
                 values[name] = int(column.sort()[len(column) // 2])
-            elif column.dtype in (pl.String, pl.Boolean):
+            elif column.dtype == pl.Boolean:
                 values[name] = column.mode().sort()[0]
+            elif column.dtype in _TEXT:
+                values[name] = column.cast(pl.String).mode().sort()[0]
         return cls(time_column if time_column in values else None, values)
 
 
 def request_frame(
-    known: pl.DataFrame, features: FeatureRows | None, defaults: RequestDefaults, strict_columns: Sequence[str]
+    known: pl.DataFrame,
+    features: FeatureRows | None,
+    defaults: RequestDefaults,
+    *,
+    id_column: str,
+    strict_columns: Sequence[str],
 ) -> tuple[pl.DataFrame, dict[str, object]]:
     """Put together what is stored, what the request gives and what must be assumed.
 
     Args:
         known: Stored raw columns, nulls where nothing is known, ``n`` rows.
-        features: What the request gives, ``n`` rows; its values win over stored ones.
+        features: What the request gives, ``n`` rows; a value wins over the stored one, a null does not.
         defaults: For columns that allow no missing values.
-        strict_columns: Those columns.
+        id_column: The user's id, which is not a feature that a request can give.
+        strict_columns: Columns that are filled with their default; the others' features say themselves what a missing value
+            means.
 
     Returns:
         The frame to encode, and what was assumed in any row.
@@ -71,38 +95,70 @@ def request_frame(
         given = features if isinstance(features, pl.DataFrame) else _rows_frame(features)
         if given.height != known.height:
             raise DataError(f"features must have one row per request; came {given.height} rows for {known.height} requests")
-        unknown = [name for name in given.columns if name not in known.columns]
-        if unknown:
-            raise ConfigError([f"features: the query does not read {name!r}{nearest(name, known.columns)}" for name in unknown])
+        readable = [name for name in known.columns if name != id_column]
+        faults = [
+            f"features: {name!r} is the user's id; give it in users"
+            if name == id_column
+            else f"features: the query does not read {name!r}{nearest(name, readable)}"
+            for name in given.columns
+            if name not in readable
+        ]
+        if faults:
+            raise ConfigError(faults)
         frame = frame.with_columns(_given_or_known(given[name], known[name]) for name in given.columns)
     assumed: dict[str, object] = {}
     for name in strict_columns:
-        if name in defaults.values and frame[name].null_count():
+        column = frame[name]
+        if column.dtype.is_float():
+            column = column.fill_nan(None)
+        if name in defaults.values and column.null_count():
             assumed[name] = defaults.values[name]
-            frame = frame.with_columns(pl.col(name).fill_null(pl.lit(defaults.values[name], dtype=frame[name].dtype)))
+            dtype = pl.String() if column.dtype in _TEXT else column.dtype
+            column = column.cast(dtype)
+            frame = frame.with_columns(column.zip_with(column.is_not_null(), pl.Series([assumed[name]], dtype=dtype)))
     return frame, assumed
 
 
 def _rows_frame(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+    if isinstance(rows, Mapping):
+        raise DataError(f"features must be a list with one mapping per request; came a single one: write [{dict(rows)!r}]")
+    wrong = next((row for row in rows if not isinstance(row, Mapping)), None)
+    if wrong is not None:
+        raise DataError(f"features must be a polars data frame, or a list of mappings; an entry came as {wrong!r}")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
     for name in names:
         values = [row.get(name) for row in rows]
+        if {type(value) for value in values} - {type(None)} == {int, float}:
+            values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
         try:
             columns[name] = pl.Series(name, values, strict=True)
-        except (TypeError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"features: column {name!r} must hold values of one type; came {values!r} ({error})") from None
+        except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"features: column {name!r} must hold values of one type; came {values[:5]!r} ({error})") from None
     return pl.DataFrame(columns) if columns else pl.DataFrame(height=len(rows))
 
 
 def _given_or_known(given: pl.Series, known: pl.Series) -> pl.Series:
+    """What the request gives, in its absence what is stored; in a type that holds both without a loss."""
+    if given.dtype == pl.Null:
+        return known
+    try:
+        if given.dtype.is_numeric() and known.dtype.is_numeric():
+            whole = not given.dtype.is_float() or bool((given.drop_nulls() == given.drop_nulls().floor()).all())
+            dtype = pl.Int64() if known.dtype.is_integer() and whole else pl.Float64()
+            given, known = given.cast(dtype), known.cast(dtype)
+        elif given.dtype in _TEXT and known.dtype in _TEXT:
+            given, known = given.cast(pl.String), known.cast(pl.String)
+        elif (given.dtype.is_nested() and known.dtype.is_nested()) or (given.dtype.is_temporal() and known.dtype.is_temporal()):
+            given = given.cast(known.dtype)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"features: column {known.name!r} must be {known.dtype} as in train ({error})") from None
     if given.dtype != known.dtype:
-        numeric = known.dtype.is_numeric() and (given.dtype.is_numeric() or given.dtype == pl.Null)
-        if not numeric and given.dtype != pl.Null:
-            came = f"{given.dtype} ({given.to_list()[0]!r})"
-            raise DataError(f"features: column {known.name!r} must be {known.dtype} as in train; came {came}")
-        given = given.cast(known.dtype)
-    return pl.select(pl.coalesce(pl.lit(given), pl.lit(known)).alias(known.name)).to_series() if len(given) else given
+        raise DataError(
+            f"features: column {known.name!r} must be {known.dtype} as in train; came {given.dtype} "
+            f"({given.drop_nulls().head(1).to_list()})"
+        )
+    return given.zip_with(given.is_not_null(), known)
 
 
 def query_columns(
@@ -130,8 +186,16 @@ def _latest(histories: Ragged, max_length: int) -> Ragged:
     return gather_slices(histories.values, histories.offsets[1:] - lengths, lengths)
 
 
-def as_history(items: Sequence[Id]) -> list[Id]:
-    """A history as a list of ids; a bare string is an error, since it would be taken letter by letter."""
-    if isinstance(items, str | bytes):
-        raise DataError(f"a history must be a list of item ids; came the single value {items!r}")
-    return list(items)
+def join_rows(*parts: Ragged) -> Ragged:
+    """Ragged columns of the same number of rows, row by row one after the other.
+
+    Example:
+        >>> left = Ragged(torch.tensor([1, 2]), torch.tensor([0, 1, 2]))
+        >>> right = Ragged(torch.tensor([7]), torch.tensor([0, 0, 1]))
+        >>> joined = join_rows(left, right)
+        >>> joined.values.tolist(), joined.offsets.tolist()
+        ([1, 2, 7], [0, 1, 3])
+    """
+    rows = torch.cat([torch.repeat_interleave(torch.arange(part.num_rows), part.lengths) for part in parts])
+    values = torch.cat([part.values.long() for part in parts])
+    return Ragged(values[torch.argsort(rows, stable=True)], torch.stack([part.offsets for part in parts]).sum(dim=0))

@@ -14,6 +14,7 @@ from twotower.evaluation import encode_catalogue
 from twotower.recommender import Recommender, RequestDefaults, StoredUsers
 from twotower.runs.fit_model import FittedModel
 from twotower.runs.phase import Phase, user_frame
+from twotower.types import Ragged
 
 __all__ = ["recommender_of"]
 
@@ -37,6 +38,7 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     users = users.join(latest.select(schema.user, *kept), on=schema.user, how="left", maintain_order="left")
     if schema.time in context_columns:  # the time of a request is not that of the user's last visit
         users = users.with_columns(pl.lit(None, dtype=interactions.frame[schema.time].dtype).alias(schema.time))
+    people = IdTable.from_table(users, schema.user, noun="user")
     of_users = RequestDefaults.from_train(users, user_columns, time_column=None)
     of_context = RequestDefaults.from_train(interactions.frame, context_columns, time_column=schema.time)
     return Recommender(
@@ -44,7 +46,7 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
         preprocessor=phase.preprocessor,
         catalogue=phase.catalogue,
         item_vectors_ND=encode_catalogue(model, phase.items, device=torch.device("cpu")).clone(),
-        users=StoredUsers(IdTable.from_table(users, schema.user, noun="user"), histories),
+        users=StoredUsers(people, histories, _disliked(phase, people)),
         defaults=RequestDefaults(of_context.time_column, {**of_users.values, **of_context.values}),
         card=card,
     )
@@ -67,3 +69,16 @@ def _known_users(phase: Phase, columns: list[str]) -> tuple[pl.DataFrame, Histor
     )
     offsets = torch.cat([histories.offsets, histories.offsets[-1:].expand(idle.height)])
     return pl.concat([frame, idle]), Histories(offsets, histories.item_rows, histories.first, histories.times)
+
+
+def _disliked(phase: Phase, people: IdTable) -> Ragged | None:
+    """What each user met and did not like: the distinct items of the rows that are no positives. None where there are none."""
+    interactions = phase.tables.interactions
+    negatives, schema = interactions.negatives, interactions.schema
+    if negatives.is_empty():
+        return None
+    pairs = np.stack([people.rows(negatives[schema.user]), phase.catalogue.rows(negatives[schema.item])], axis=1)
+    pairs = np.unique(pairs[(pairs >= 0).all(axis=1)], axis=0)
+    offsets = np.zeros(len(people) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(pairs[:, 0], minlength=len(people)), out=offsets[1:])
+    return Ragged(torch.from_numpy(pairs[:, 1].astype(np.int32)), torch.from_numpy(offsets))
