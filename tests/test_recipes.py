@@ -1,0 +1,50 @@
+"""The shipped recipes: they parse, they run, and they find what the README says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twotower.runs import read_recipe, run
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_parses_and_is_named_after_its_file(path: Path) -> None:
+    assert read_recipe(path).name == path.stem
+
+
+def _path(name: str) -> Path:
+    return next(path for path in RECIPES if path.stem == name)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["movielens", "movielens-by-time"])
+def test_a_recipe_is_above_popularity_after_two_epochs(name: str, tmp_path: Path) -> None:
+    overrides = ["training.epochs=2", "refit='none'", "evaluation.draws=0", "evaluation.per_user=false"]
+    summary = run(read_recipe(_path(name), overrides=overrides), tmp_path / "run").summary
+    model, popularity = summary["metrics"]["test"], summary["baselines"]["popularity"]
+    for variant in ("seen_included", "seen_removed"):
+        assert model[variant]["recall@100"] > popularity[variant]["recall@100"]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1800)
+def test_the_shipped_recipe_reaches_its_floor(tmp_path: Path) -> None:
+    test = run(read_recipe(_path("movielens"), overrides=["evaluation.draws=0"]), tmp_path / "run").summary["metrics"]["test"]
+    assert test["seen_included"]["recall@100"] >= 0.45
+    assert test["seen_removed"]["recall@100"] >= 0.64
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("sizes", "recall"), [("[32]", 0.272), ("[64, 32]", 0.292), ("[128, 64, 32]", 0.283)])
+def test_the_reference_is_no_straw_man(sizes: str, recall: float, tmp_path: Path) -> None:
+    recipe = read_recipe(_path("movielens-reference"), overrides=[f"model.layer_sizes={sizes}", "evaluation.draws=0"])
+    assert run(recipe, tmp_path / "run").summary["metrics"]["test"]["seen_included"]["recall@100"] == pytest.approx(
+        recall, abs=0.012
+    )
