@@ -1,6 +1,7 @@
 """What the MovieLens recipes find: every figure of the README's table, measured in one run.
 
-Each recipe is run with the training seeds asked for; popularity is judged beside it on the same rows. Ends with one line of JSON.
+Each recipe is run with the training seeds asked for; popularity is judged beside it on the same rows. Ends with one line of
+JSON.
 
     python benchmarks/movielens_quality.py --seeds 3 --recipes movielens movielens-by-time movielens-1m reference
 """
@@ -59,9 +60,8 @@ def _run(name: str, seeds: list[int], folder: Path, overrides: list[str]) -> dic
                 "most": max(values),
                 "popularity": popularity,
             }
-            print(
-                f"  {variant:14} {key:11} {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})  popularity {popularity:.4f}"
-            )
+            spread = f"{np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
+            print(f"  {variant:14} {key:11} {spread}  popularity {popularity:.4f}")
     figures["training_seconds"] = [round(summary["training"]["seconds"], 1) for summary in runs]
     return figures
 
