@@ -1,0 +1,115 @@
+"""A world of 12 users and 8 items in which even users like even items, odd users odd ones, and a tiny model of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from twotower.data import Batches, Examples, HistoryInput, build_histories
+from twotower.losses import InBatchSoftmax, RetrievalLoss, Temperature
+from twotower.models import TwoTower, build
+from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
+from twotower.training import TrainingConfig, TrainingResult, train
+from twotower.types import Column, Ragged
+
+USERS, ITEMS = 12, 8
+
+
+@dataclass
+class World:
+    """Everything that ``train`` takes, made anew for every test."""
+
+    model: TwoTower
+    loss: RetrievalLoss
+    batches: Batches
+    items: dict[str, Column]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, config: Mapping[str, Any] | None = None, **options: Any) -> TrainingResult:
+        values = {"epochs": 3, "batch_size": 10, "early_stopping": None, **self.options, **(config or {})}
+        defaults: dict[str, Any] = {"seed": 7, "device": torch.device("cpu")}
+        return train(
+            self.model,
+            self.loss,
+            self.batches,
+            self.items,
+            config=TrainingConfig.model_validate(values),
+            **{**defaults, **options},
+        )
+
+    def liked_first(self, model: TwoTower | None = None) -> dict[str, float]:
+        """The share of users all of whose four likes come before the items that they do not like; and a finer figure."""
+        found = model or self.model
+        histories = self.batches.examples.histories
+        users: dict[str, Column] = {
+            "user": torch.arange(USERS),
+            "mood": torch.zeros(USERS, 1),
+            "history": Ragged(histories.item_rows, histories.offsets),
+        }
+        with torch.no_grad():
+            scores = (found.encode_queries(users) @ found.encode_candidates(self.items).T).numpy()
+        likes = (np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0
+        worst = np.where(likes, scores, np.inf).min(1)
+        best = np.where(likes, -np.inf, scores).max(1)
+        return {"liked first": float((worst > best).mean()), "margin": float((worst - best).mean())}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        modules = {"model": self.model, "loss": self.loss}
+        return {f"{key}.{name}": p.detach().clone() for key, module in modules.items() for name, p in module.named_parameters()}
+
+
+def make_world(
+    *,
+    seed: int = 0,
+    update: str = "dense",
+    history: bool = True,
+    dropout: float = 0.0,
+    learned_temperature: bool = False,
+    reduction: str = "mean",
+    weights: torch.Tensor | None = None,
+    mood: torch.Tensor | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> World:
+    users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
+    order = np.random.default_rng(0).permutation(len(users))
+    histories, before = build_histories(users, items, order, num_users=USERS)
+    examples = Examples(
+        user_rows=torch.from_numpy(users),
+        item_rows=torch.from_numpy(items),
+        users={"user": torch.arange(USERS)},
+        context={"mood": torch.zeros(len(users), 1) if mood is None else mood},
+        histories=histories,
+        before=before,
+        seen_before=True,
+        history_inputs=(HistoryInput("history", torch.arange(ITEMS)),),
+        weights=weights,
+    )
+    tables = tuple(
+        TableSpec(name=name, vocabulary_size=size, embedding_dim=4, update=update)
+        for name, size in (("user", USERS), ("item", ITEMS))
+    )
+    query: tuple[InputSpec, ...] = (
+        InputSpec(column="user", width=4, table="user", id_dropout=dropout),
+        InputSpec(column="mood", width=1),
+    )
+    if history:
+        query += (InputSpec(column="history", width=4, table="item", pooling="sum", value_dropout=dropout),)
+    candidate = (InputSpec(column="item", width=4, table="item"),)
+    spec = ModelSpec(
+        tables=tables,
+        query=TowerSpec(inputs=query, layer_sizes=(6, 4), input_dropout=dropout, hidden_dropout=dropout),
+        candidate=TowerSpec(inputs=candidate, layer_sizes=(4,)),
+    )
+    loss = InBatchSoftmax(Temperature(0.5, learned=learned_temperature), reduction=reduction)  # type: ignore[arg-type]
+    batches = Batches(examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch")
+    return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}))
+
+
+@pytest.fixture
+def world() -> Callable[..., World]:
+    return make_world
