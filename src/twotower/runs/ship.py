@@ -39,7 +39,8 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     if schema.time in context_columns:  # the time of a request is not that of the user's last visit
         users = users.with_columns(pl.lit(None, dtype=interactions.frame[schema.time].dtype).alias(schema.time))
     people = IdTable.from_table(users, schema.user, noun="user")
-    of_users = RequestDefaults.from_train(users, user_columns, time_column=None)
+    trained = users.join(latest, on=schema.user, how="semi")
+    of_users = RequestDefaults.from_train(trained, user_columns, time_column=None)
     of_context = RequestDefaults.from_train(interactions.frame, context_columns, time_column=schema.time)
     return Recommender(
         model=model,

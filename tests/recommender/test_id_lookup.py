@@ -1,0 +1,57 @@
+"""Ids to rows, and the nearest id to a wrong one."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+import pytest
+
+from twotower.data import IdTable
+from twotower.errors import DataError, UnknownIdError
+from twotower.recommender.id_lookup import IdLookup, require_list
+from twotower.types import Id
+
+
+def lookup_of(ids: list[Id]) -> IdLookup:
+    return IdLookup(IdTable.from_table(pl.DataFrame({"item": ids}), "item"))
+
+
+def test_rows() -> None:
+    assert lookup_of(["b", "a"]).rows(["a", "b", "c", None, 1]).tolist() == [1, 0, -1, -1, -1]
+    assert lookup_of([5, 3]).rows([3, "3", 5]).tolist() == [1, -1, 0]
+    assert lookup_of([5, 3]).rows([]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked", "hint"),
+    [
+        ([7, 70, 700], "700", r"integers; did you mean 700\?"),
+        (["7", "70", "700"], 70, r"text; did you mean '70'\?"),
+        ([-7, 70], "-7", r"integers; did you mean -7\?"),
+        (["The Matrix", "Heat"], " the matrix ", r"text; did you mean 'The Matrix'\?"),
+        (["Heat", "The Matrix (1999)"], "The Martix (1999)", r"text; did you mean 'The Matrix \(1999\)'\?"),
+        ([1000001, 5], 1000002, r"integers; did you mean 1000001\?"),
+        (["Heat", "Alien"], "Star Wars", "text$"),
+        ([1, 2], "x", "integers$"),
+        ([1, 2], None, "integers$"),
+    ],
+)
+def test_the_nearest_id(ids: list[Id], asked: Id, hint: str) -> None:
+    with pytest.raises(
+        UnknownIdError, match=rf"^only: no item {re.escape(repr(asked))} among {len(ids)}, whose ids are {hint}"
+    ):
+        lookup_of(ids).require([ids[0], asked], "only")
+
+
+def test_require_gives_rows() -> None:
+    assert lookup_of(["b", "a"]).require(["a", "a", "b"], "only").tolist() == [1, 1, 0]
+    assert lookup_of(["b", "a"]).require([], "only").tolist() == []
+
+
+@pytest.mark.parametrize("single", ["abc", 7, b"abc"])
+def test_a_single_id_is_no_list(single: object) -> None:
+    with pytest.raises(DataError, match="exclude must be a list of ids; came the single value"):
+        require_list(single, "exclude")
+    require_list([single], "exclude")
+    require_list(None, "exclude")
