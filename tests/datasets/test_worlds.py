@@ -7,7 +7,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from twotower.datasets import checkerboard, time_drift
+from twotower.datasets import checkerboard, tastes, time_drift
 
 
 def test_checkerboard_is_every_liked_pair_once() -> None:
@@ -80,3 +80,22 @@ def test_drifts_that_are_none(wrong: dict[str, int]) -> None:
         time_drift(**wrong)
     with pytest.raises(ValueError, match="a drift needs"):
         time_drift(test_fraction=1.0)
+
+
+def test_tastes_follow_the_group_and_popularity_serves_one() -> None:
+    world = tastes(num_users=9, num_items=10, rows_per_user=3, seed=1)
+    group = dict(world["users"].iter_rows())
+    assert [group[user] for user in range(9)] == ["a", "a", "b"] * 3
+    pairs = world["interactions"].select("user_id", "item_id").rows()
+    assert all((item >= 5) == (group[user] == "b") for user, item in pairs)
+    assert Counter(user for user, _ in pairs) == dict.fromkeys(range(9), 3)
+    assert len(set(pairs)) == 27
+    assert sum(item < 5 for _, item in pairs) == 18
+    times = world["interactions"]["timestamp"].to_list()
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("changed", [{"num_items": 9}, {"num_users": 2}, {"rows_per_user": 0}, {"rows_per_user": 6}])
+def test_tastes_that_can_not_be(changed: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="tastes need"):
+        tastes(**({"num_users": 6, "num_items": 10, "rows_per_user": 3} | changed))

@@ -110,3 +110,13 @@ def test_distinct_points_back() -> None:
     assert positions.tolist() == [1, 2, 0, 1]
     values, positions = distinct(pl.Series([None, None], dtype=pl.String))
     assert (values.to_list(), positions.tolist()) == ([], [0, 0])
+
+
+def test_equality_is_of_the_values_whatever_was_looked_up() -> None:
+    first, second = Lookup(ids=("a", "b")), Lookup(ids=("a", "b"))
+    for lookup in (first, second):
+        lookup.rows(pl.Series(["b"]), column="letter")
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != Lookup(ids=("b", "a"))
+    assert first != ("a", "b")

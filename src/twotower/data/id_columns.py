@@ -28,6 +28,11 @@ def require_columns(frame: pl.DataFrame, names: dict[str, str], *, noun: str) ->
         for role, name in names.items()
         if name not in frame.columns
     ]
+    if missing and frame.width == 1 and (sign := next((s for s in ";\t|," if s in frame.columns[0]), None)):
+        raise DataError(
+            f"{noun}: no column {', '.join(map(repr, names.values()))}, but one column {frame.columns[0]!r}; "
+            f"if its separator is {sign!r}, declare separator = {sign!r}"
+        )
     if missing:
         raise DataError(f"{noun}: {' | '.join(missing)}")
 

@@ -148,5 +148,6 @@ def _require_distinct(frame: pl.DataFrame, id_column: str, table: str) -> None:
     shown = "; ".join(f"{name}: {' and '.join(repr(v) for v in rows[name].to_list()[:2])}" for name in differing[:3])
     raise DataError(
         f"{table}: an id must have one row; {value!r} has {rows.height} that differ in {', '.join(differing)} ({shown}); "
-        f"{count:,} such ids; correct the table, or declare duplicates = 'first' or 'last'"
+        f"{count:,} such ids; correct the table, or declare duplicates = 'first' or 'last' "
+        f"(in a recipe: data.duplicate_{table.split()[0]})"
     )

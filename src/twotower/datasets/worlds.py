@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-__all__ = ["checkerboard", "time_drift"]
+__all__ = ["checkerboard", "tastes", "time_drift"]
 
 _START_S = 1_600_000_000
 _HOUR_S = 3_600
@@ -111,3 +111,50 @@ def time_drift(
             "split": np.where(test, "test", "train")[order],
         }
     )
+
+
+def tastes(*, num_users: int = 120, num_items: int = 60, rows_per_user: int = 12, seed: int = 0) -> dict[str, pl.DataFrame]:
+    """An attribute of the user decides the taste, and most users have the one taste, so that popularity serves only them.
+
+    Items ``0`` to ``num_items / 2 - 1`` are liked by users of group ``a`` (two thirds), the others by users of group ``b``. A
+    recommender that reads the group serves a user that it has never seen; the items that are popular are those of group ``a``.
+
+    Args:
+        num_users: Ids are 0 to ``num_users - 1``; every third is of group ``b``.
+        num_items: An even number; ids are 0 to ``num_items - 1``.
+        rows_per_user: Distinct liked items of each user, at most ``num_items / 2``.
+        seed: Of which ones.
+
+    Returns:
+        ``interactions`` (``user_id`` Int64, ``item_id`` Int64, ``timestamp`` Int64, distinct seconds) and ``users``
+        (``user_id`` Int64, ``group`` String).
+
+    Raises:
+        ValueError: If ``num_items`` is odd, there are fewer than 3 users, or ``rows_per_user`` is out of its range.
+
+    Example:
+        >>> tastes(num_users=3, num_items=4, rows_per_user=2)["users"]["group"].to_list()
+        ['a', 'a', 'b']
+    """
+    if num_items % 2 or num_users < 3 or not 1 <= rows_per_user <= num_items // 2:
+        raise ValueError(
+            "tastes need an even num_items, 3 users and rows_per_user in [1, num_items / 2]; "
+            f"came num_items={num_items}, num_users={num_users}, rows_per_user={rows_per_user}"
+        )
+    generator = np.random.default_rng(seed)
+    half = num_items // 2
+    in_b = np.arange(num_users) % 3 == 2
+    chosen = np.stack([generator.choice(half, size=rows_per_user, replace=False) for _ in range(num_users)])
+    items = (chosen + half * in_b[:, None]).ravel()
+    users = np.repeat(np.arange(num_users, dtype=np.int64), rows_per_user)
+    order = generator.permutation(len(users))
+    return {
+        "interactions": pl.DataFrame(
+            {
+                "user_id": users[order],
+                "item_id": items[order].astype(np.int64),
+                "timestamp": _START_S + np.arange(len(users), dtype=np.int64),
+            }
+        ),
+        "users": pl.DataFrame({"user_id": np.arange(num_users, dtype=np.int64), "group": np.where(in_b, "b", "a")}),
+    }

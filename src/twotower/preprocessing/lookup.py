@@ -62,6 +62,13 @@ class Lookup(Config):
             raise DataError(f"column {column!r} must have a value that occurs at least {max(min_count, 1)} times; {found}")
         return cls(ids=tuple(kept["value"].to_list()))
 
+    def __eq__(self, other: object) -> bool:
+        """By the values alone: what was looked up so far, and cached for it, says nothing."""
+        return isinstance(other, Lookup) and self.ids == other.ids
+
+    def __hash__(self) -> int:
+        return hash(self.ids)
+
     @property
     def size(self) -> int:
         """Number of rows, the out-of-vocabulary row included."""

@@ -75,26 +75,31 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
     interactions = tables.interactions
     schema = interactions.schema
     learn_rows = np.arange(len(interactions)) if recipe.data.fit_on == "all" else fit_rows
-    learned = interactions.frame[learn_rows]
     catalogue = tables.items or IdTable.from_ids(interactions.item_ids[fit_rows], schema.item, noun="item")
     item_rows = catalogue.rows(interactions.item_ids)
-    learn_counts = _counts(item_rows[learn_rows], len(catalogue))
+    item_counts = _counts(item_rows[learn_rows], len(catalogue))
     people = user_frame(tables)
     user_counts = np.bincount(tables.user_rows[learn_rows], minlength=people.height)
-    try:
-        preprocessor = Preprocessor.fit(
+
+    def fit(context: pl.DataFrame, user_mask: NDArray[np.bool_], item_mask: NDArray[np.bool_]) -> Preprocessor:
+        return Preprocessor.fit(
             [entry.feature for entry in recipe.query.features],
             [entry.feature for entry in recipe.candidate.features],
-            users=people.filter(pl.Series(user_counts > 0)),
-            user_counts=user_counts[user_counts > 0],
-            context=learned,
-            items=catalogue.frame.filter(pl.Series(learn_counts > 0)),
-            item_counts=learn_counts[learn_counts > 0],
+            users=people.filter(pl.Series(user_mask)),
+            user_counts=user_counts[user_mask],
+            context=context,
+            items=catalogue.frame.filter(pl.Series(item_mask)),
+            item_counts=item_counts[item_mask],
             user_column=schema.user,
             item_column=schema.item,
         )
-    except DataError as error:
-        raise DataError(f"{error} (rows are counted among those of train)" if " row" in str(error) else str(error)) from None
+
+    try:
+        preprocessor = fit(interactions.frame[learn_rows], user_counts > 0, item_counts > 0)
+    except DataError as fault:
+        # the same fault again, for its row numbers: those of the tables, not of what was taken from them
+        fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
+        raise fault
     return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue)
 
 

@@ -31,7 +31,7 @@ def read_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no recipe at {file}") from None
+        raise ConfigError(f"no recipe at {file}; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} can't be read as a recipe: {error}") from None
     except tomllib.TOMLDecodeError as error:

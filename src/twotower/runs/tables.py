@@ -84,7 +84,10 @@ def load_tables(
     }
     table = frames["interactions"]
     if table is None:
-        raise ConfigError("data: give dataset or interactions in the recipe, or pass interactions as a data frame")
+        raise ConfigError(
+            "data: where are the interactions? Name a file ([data.interactions] with path) or a dataset in the recipe, "
+            "or pass a data frame in Python"
+        )
     columns = data.columns
     catalogue, people = frames["items"], frames["users"]
     item_table = (

@@ -1,0 +1,76 @@
+"""The loss that a recipe gets, and what it is corrected for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from twotower.losses import FullSoftmax, InBatchSoftmax
+from twotower.runs import Recipe, load_tables
+from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, loss_kind
+from twotower.runs.phase import fit_phase
+from twotower.runs.recipe import LossConfig
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.mark.parametrize(
+    ("config", "catalogue_size", "kind"),
+    [
+        ({}, 100, "full"),
+        ({}, 101, "in_batch"),
+        ({"log_q": True}, 100, "in_batch"),
+        ({"log_q": False}, 100, "full"),
+        ({"extra_negatives": 1}, 100, "in_batch"),
+        ({"kind": "in_batch"}, 5, "in_batch"),
+        ({"kind": "full"}, 10_000, "full"),
+    ],
+)
+def test_auto_is_full_where_the_catalogue_fits_a_batch(config: dict[str, Any], catalogue_size: int, kind: str) -> None:
+    assert loss_kind(LossConfig(**config), catalogue_size=catalogue_size, batch_size=100) == kind
+
+
+def test_in_batch_logits_are_corrected_unless_the_recipe_says_no() -> None:
+    for log_q, expected in ((None, True), (True, True), (False, False)):
+        loss = build_loss(LossConfig(kind="in_batch", log_q=log_q), catalogue_size=10, batch_size=4)
+        assert isinstance(loss, InBatchSoftmax)
+        assert loss.uses_log_q == expected
+    full = build_loss(LossConfig(), catalogue_size=4, batch_size=4)
+    assert isinstance(full, FullSoftmax)
+    assert not full.uses_log_q
+
+
+def untrained(recipe: Recipe, interactions: pl.DataFrame) -> UntrainedModel:
+    tables = load_tables(recipe, interactions=interactions)
+    return build_model(recipe, fit_phase(recipe, tables, tables.split.train))
+
+
+@pytest.mark.parametrize(("batch_size", "extra"), [(16, 0), (16, 8), (1000, 8)])
+def test_log_q_is_the_chance_of_being_a_negative(
+    batch_size: int, extra: int, make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"kind": "in_batch", "extra_negatives": extra}, training={"batch_size": batch_size})
+    ready = untrained(recipe, interactions)
+    train = interactions.sort("time").head(70)["item"].to_list()
+    drawn = min(batch_size, 70)  # a batch has no more rows than there are
+    catalogue = ready.phase.catalogue.ids.to_list()
+    expected = [(drawn * train.count(item) / 70 + extra / len(catalogue)) / (drawn + extra) for item in catalogue]
+    assert ready.log_q_N is not None
+    np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
+
+
+def test_nothing_is_corrected_with_the_full_softmax(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    assert untrained(make_recipe(), interactions).log_q_N is None
+
+
+def test_weights_come_from_the_seed(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    def first(seed: int) -> torch.Tensor:
+        return next(iter(untrained(make_recipe(seed=seed), interactions).model.parameters())).detach()
+
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))

@@ -1,0 +1,181 @@
+"""Who may write into a run's folder, what resuming and starting over mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twotower.errors import CheckpointError, ConfigError
+from twotower.recommender import Recommender
+from twotower.runs import Recipe, RunFolder, reevaluate, run
+from twotower.runs.run_folder import flat_keys
+from twotower.training import EpochDone, StepDone, TrainingEvent
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stop_at(phase: str, epoch: int) -> Callable[[str, TrainingEvent | str], None]:
+    """A listener that ends the run as a person would, in the middle of an epoch."""
+
+    def listen(now: str, event: TrainingEvent | str) -> None:
+        if now == phase and isinstance(event, StepDone) and (event.epoch, event.batch) == (epoch, 2):
+            raise KeyboardInterrupt
+
+    return listen
+
+
+def test_a_finished_run_gives_its_result_without_training(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    first = run(make_recipe(), tmp_path / "run", interactions=interactions)
+    before = files(tmp_path / "run")
+    heard: list[str] = []
+    again = run(make_recipe(), tmp_path / "run", resume=True, listener=lambda phase, _: heard.append(phase))
+    assert again.summary == json.loads(json.dumps(first.summary))
+    assert heard == []
+    assert files(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("phase", ["select", "refit", "production"])
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    phase: str, make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        refit="all", training={"epochs": 2, "batch_size": 24, "checkpoint_every_s": 0, "early_stopping": False}
+    )
+    whole = run(recipe, tmp_path / "whole", interactions=interactions)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "cut", interactions=interactions, listener=stop_at(phase, 0))
+    assert not (tmp_path / "cut" / "result.json").exists()
+    heard: list[tuple[str, int]] = []
+
+    def listen(now: str, event: TrainingEvent | str) -> None:
+        if isinstance(event, StepDone):
+            heard.append((now, event.step))
+
+    resumed = run(recipe, tmp_path / "cut", interactions=interactions, resume=True, listener=listen)
+    assert resumed.summary["metrics"] == whole.summary["metrics"]
+    assert heard[0][0] == phase
+    assert heard[0][1] > 1, "the steps before the interruption are not repeated"
+    for name in ("weights.safetensors", "item_vectors.safetensors"):
+        assert (tmp_path / "cut" / "bundle" / name).read_bytes() == (tmp_path / "whole" / "bundle" / name).read_bytes()
+
+    def epochs(folder: str) -> list[tuple[str, int, float]]:
+        lines = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+        return [(line["phase"], line["epoch"], line["loss"]) for line in lines]
+
+    assert epochs("cut") == epochs("whole")
+
+
+def test_resuming_on_other_tables_is_refused(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    recipe = make_recipe(training={"checkpoint_every_s": 0})
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "run", interactions=interactions, listener=stop_at("select", 1))
+    with pytest.raises(CheckpointError, match="another recipe, data set"):
+        run(recipe, tmp_path / "run", interactions=interactions.reverse(), resume=True)
+
+
+def test_a_run_is_there_already(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    run(make_recipe(), tmp_path / "run", interactions=interactions)
+    before = files(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
+        run(make_recipe(), tmp_path / "run", interactions=interactions)
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 8, was 16"):
+        run(make_recipe(training={"batch_size": 8}), tmp_path / "run", interactions=interactions, resume=True)
+    with pytest.raises(ConfigError, match="one of them"):
+        run(make_recipe(), tmp_path / "run", interactions=interactions, resume=True, overwrite=True)
+    assert files(tmp_path / "run") == before
+
+
+def test_starting_over_keeps_the_old_bundle_until_the_new_one_is_there(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run(make_recipe(refit="all"), folder, interactions=interactions)
+    old = files(folder / "bundle")
+    recipe = make_recipe(seed=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, folder, interactions=interactions, overwrite=True, listener=stop_at("select", 1))
+    assert files(folder / "bundle") == old
+    assert not (folder / "result.json").exists()
+    assert Recommender.load(folder).card["recipe"]["seed"] == 1
+    assert reevaluate(folder, interactions=interactions)["metrics"]
+    run(recipe, folder, interactions=interactions, resume=True)
+    assert Recommender.load(folder).card["recipe"]["seed"] == 2
+    assert not (folder / "measured").exists(), "of the old run"
+    assert reevaluate(folder, interactions=interactions)["recipe"] == "small"
+
+
+def test_starting_over_starts_with_fresh_weights(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    run(make_recipe(), tmp_path / "run", interactions=interactions)
+    first = (tmp_path / "run" / "bundle" / "weights.safetensors").read_bytes()
+    epochs: list[int] = []
+
+    def listen(_: str, event: TrainingEvent | str) -> None:
+        if isinstance(event, EpochDone):
+            epochs.append(event.epoch)
+
+    run(make_recipe(), tmp_path / "run", interactions=interactions, overwrite=True, listener=listen)
+    assert epochs == [1, 2]
+    assert (tmp_path / "run" / "bundle" / "weights.safetensors").read_bytes() == first
+
+
+def test_a_recipe_that_does_not_fit_leaves_no_run(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    wrong = make_recipe(query={"layer_sizes": [7]})
+    with pytest.raises(ConfigError, match="query gives 7"):
+        run(wrong, tmp_path / "run", interactions=interactions)
+    run(make_recipe(), tmp_path / "run", interactions=interactions)
+    with pytest.raises(ConfigError, match="query gives 7"):
+        run(wrong, tmp_path / "run", interactions=interactions, overwrite=True)
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["query"]["layer_sizes"] is None
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_two_processes_do_not_write_into_one_folder(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    program = (
+        "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX); "
+        "sys.stdout.write('held\\n'); sys.stdout.flush(); sys.stdin.read()"
+    )
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", program, str(tmp_path / "run" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        folder = RunFolder(tmp_path / "run")
+        with pytest.raises(ConfigError, match="another process"), folder.open(make_recipe(), resume=False, overwrite=False):
+            pass
+        other.communicate("")
+    with folder.open(make_recipe(), resume=False, overwrite=False):
+        folder.begin(make_recipe(), overwrite=False)
+    assert folder.recipe.exists()
+
+
+def test_foreign_folders_are_left_alone(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("words")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="other things"):
+            run(make_recipe(), tmp_path / "mine", interactions=interactions, overwrite=overwrite)
+    assert files(tmp_path / "mine") == {"thesis.txt": b"words"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": {"b": [1, {"c": 2}]}, "d": []}, {"a.b.0": 1, "a.b.1.c": 2, "d": []}),
+        ({}, {"": {}}),
+    ],
+)
+def test_flat_keys(value: Any, expected: dict[str, Any]) -> None:
+    assert flat_keys(value) == expected
