@@ -205,3 +205,10 @@ def test_nothing_to_judge_is_an_error() -> None:
         evaluate(scorer, examples, ks=[1])
     with pytest.raises(DataError, match="at least one row to judge"):
         evaluate_per_user(scorer, examples, ks=[1])
+
+
+def test_a_user_whose_items_the_catalogue_lacks_scores_nothing() -> None:
+    examples = examples_of([0, 1], [-1, 2], [0, 1], grow=True)
+    found = evaluate_per_user(TableScorer(torch.tensor([[0.0, 0.0, 1.0]] * 2)), examples, ks=[1, 50], draws=0)
+    for figures in (found.seen_included, found.seen_removed):
+        assert {key: values.tolist() for key, values in figures.rows.items()} == {key: [0.0, 1.0] for key in figures.values}
