@@ -12,12 +12,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # from the files themselves: a type checker takes `twotower.runs.run` for the file of that name
     from twotower.errors import TwotowerError
-    from twotower.recommender import Recommender
-    from twotower.recommender import load_recommender as load
-    from twotower.runs import Recipe, RunResult, parse_recipe, read_recipe, run
-    from twotower.runs import reevaluate as evaluate_run
+    from twotower.recommender.bundled import load_recommender as load
+    from twotower.recommender.recommender import Recommender
+    from twotower.runs.read_recipe import parse_recipe, read_recipe
+    from twotower.runs.recipe import Recipe
+    from twotower.runs.reevaluate import reevaluate as evaluate_run
+    from twotower.runs.run import RunResult, run
 
 try:
     __version__ = version("twotower")

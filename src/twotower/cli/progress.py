@@ -6,18 +6,18 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from twotower.training import EpochDone, StepDone, TrainingEvent, TrainingStarted
 
 __all__ = ["RunProgress"]
 
 _TITLES = {
-    "select": "training, choosing the epoch on validation rows",
+    "select": "training",
     "refit": "training on train and validation rows",
     "production": "training on all rows",
     "evaluate": "evaluating",
-    "bundle": "writing the bundle",
+    "bundle": "writing",
 }
 
 
@@ -34,18 +34,16 @@ class RunProgress:
         self.metric = metric
         self.console = Console(stderr=True, highlight=False)
         self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} {task.fields[loss]} {task.fields[figure]}"),
+            TextColumn("{task.percentage:3.0f}%"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[rate]}  {task.fields[loss]}  {task.fields[figure]}"),
             TimeRemainingColumn(),
             console=self.console,
+            transient=True,
             disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
         self.rows = 0
-        self.started: TrainingStarted | None = None
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -56,14 +54,16 @@ class RunProgress:
 
     def __call__(self, phase: str, event: TrainingEvent | str) -> None:
         if isinstance(event, str):
-            if self.console.is_terminal:
-                self.console.print(f"{_TITLES[phase]}: {event}" if phase in _TITLES else event)
+            self._clear()
+            self._say(f"{_TITLES[phase]}: {event}" if phase in _TITLES else event)
         elif isinstance(event, TrainingStarted):
-            if self.task is not None:
-                self.progress.remove_task(self.task)
-            self.started, self.rows = event, 0
+            self._clear()
+            self._say(
+                f"{_TITLES[phase]}: {event.rows:,} rows, {event.batches:,} steps an epoch, at most {event.epochs:,} epochs"
+            )
+            self.rows = 0
             self.task = self.progress.add_task(
-                _TITLES.get(phase, phase),
+                phase,
                 total=event.epochs * event.batches,
                 completed=event.epoch * event.batches + event.batch,
                 rate="",
@@ -75,6 +75,15 @@ class RunProgress:
         else:
             self._epoch(event)
 
+    def _say(self, sentence: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(sentence, soft_wrap=True)
+
+    def _clear(self) -> None:
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+            self.task = None
+
     def _step(self, event: StepDone) -> None:
         if self.task is None:
             return
@@ -85,5 +94,4 @@ class RunProgress:
 
     def _epoch(self, event: EpochDone) -> None:
         if self.task is not None and self.metric in event.metrics:
-            best = " (best)" if event.best else ""
-            self.progress.update(self.task, figure=f"{self.metric} {event.metrics[self.metric]:.4f}{best}")
+            self.progress.update(self.task, figure=f"{self.metric} {event.metrics[self.metric]:.4f}")

@@ -38,6 +38,7 @@ def recommend_command(
     items = recommender.catalogue.ids
     asked = None if user is None else _id(user, recommender.users.table.ids, "--user")
     past = None if not history else [_id(item, items, "--history") for item in history]
+    recommender.items.require(past or [], "--history")  # the library passes over unknown ones, a person may have misspelt
     answer = recommender.recommend(
         None if asked is None else [asked],
         features=[_features(query, recommender)] if query else None,

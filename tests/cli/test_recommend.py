@@ -1,0 +1,92 @@
+"""``twotower recommend`` and ``similar``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from twotower.recommender import Recommender
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def test_a_known_user_without_what_was_seen(call: Call, finished: Path) -> None:
+    status, out, err = call("recommend", finished, "--user", "u1", "-k", "3", "--json")
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    found = json.loads(out)
+    expected = Recommender.load(finished).recommend(["u1"], k=3).frame
+    assert [item["film"] for item in found["items"]] == expected["film"].to_list()
+    assert (found["user"], [item["rank"] for item in found["items"]]) == ("u1", list(range(1, expected.height + 1)))
+    assert not {item["film"] for item in found["items"]} & set(found["history"])
+    assert found["assumed"] == {"time": 1_600_000_000 + 1000 * 55}
+
+
+def test_every_option_changes_the_answer(call: Call, finished: Path) -> None:
+    def films(*options: str) -> list[str]:
+        return [item["film"] for item in json.loads(call("recommend", finished, "-k", "8", "--json", *options)[1])["items"]]
+
+    usual = films("--user", "u1")
+    assert set(films("--user", "u1", "--include-seen")) > set(usual)
+    assert films("--user", "u1", "--exclude", usual[0]) == usual[1:]
+    assert films("--user", "u1", "--only", usual[-1]) == usual[-1:]
+    assert len(films("--query", "age=25")) == 8
+    assert "film 3" not in films("--query", "age=25", "--history", "film 3")
+    assert films("--history", "film 1", "--history", "film 2") == films("--history", "film 2", "--history", "film 1")
+
+    def scores(*options: str) -> list[float]:
+        return [item["score"] for item in json.loads(call("recommend", finished, "--json", *options)[1])["items"]]
+
+    assert scores("--query", "age=20") != scores("--query", "age=29")
+    assert scores("--query", "age=20,time=1600000000") == scores("--query", '{"age": 20, "time": 1600000000}')
+    assert scores("--query", "age=20", "--query", "time=1600000000") == scores("--query", "age=20,time=1600000000")
+
+
+def test_the_table_shows_history_recommendations_and_what_was_assumed(call: Call, finished: Path) -> None:
+    status, out, err = call("recommend", finished, "--user", "u1", "-k", "2")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    chosen = Recommender.load(finished).history("u1")
+    assert lines[0].startswith(f"user u1 chose ({len(chosen)} items")
+    assert lines[1] == f"  {chosen[-1]}"
+    assert lines[lines.index("recommended:") + 1].split() == ["rank", "score", "film", "genres"]
+    assert lines[-1] == "assumed: time = 1600055000 (the end of train)"
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_long_cells_are_not_cut_where_stdout_is_no_terminal(call: Call, finished: Path) -> None:
+    out = call("recommend", finished, "--user", "u1", "--include-seen")[1]
+    assert "Drama, long, and very sad indeed" in out
+
+
+def test_similar_items_leave_out_the_item(call: Call, finished: Path) -> None:
+    status, out, err = call("similar", finished, "--item", "film 3", "-k", "100", "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert found["item"] == "film 3"
+    assert sorted(item["film"] for item in found["items"]) == [f"film {f}" for f in range(8) if f != 3]
+    assert all(-1.001 <= item["score"] <= 1.001 for item in found["items"])
+    assert "like film 3" in call("similar", finished, "--item", "film 3")[1]
+
+
+def test_integer_ids(call: Call, world: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(world / "interactions.csv")
+    numbers = frame.with_columns(
+        pl.col("user").str.strip_prefix("u").cast(int), pl.col("film").str.strip_prefix("film ").cast(int)
+    )
+    numbers.write_csv(tmp_path / "interactions.csv")
+    text = (world / "recipe.toml").read_text().replace('[data.items]\npath = "items.csv"\n', "")
+    (tmp_path / "recipe.toml").write_text(text)
+    assert call("train", tmp_path / "recipe.toml", "--run-dir", tmp_path / "run")[0] == 0
+    assert json.loads(call("recommend", tmp_path / "run", "--user", "3", "--json")[1])["user"] == 3
+    status, _, err = call("recommend", tmp_path / "run", "--user", "ann")
+    assert (status, err) == (2, "twotower: --user ann: the ids are integers\n")
+
+
+def test_a_misspelt_item_of_the_history_is_not_passed_over(call: Call, finished: Path) -> None:
+    status, out, err = call("recommend", finished, "--history", "film 1", "--history", "flim 3")
+    assert (status, out) == (1, "")
+    assert "--history: no item 'flim 3'" in err
+    assert "did you mean 'film" in err
