@@ -114,6 +114,7 @@ def test_starting_over_keeps_the_old_bundle_until_the_new_one_is_there(
     run(recipe, folder, interactions=interactions, resume=True)
     assert Recommender.load(folder).card["recipe"]["seed"] == 2
     assert not (folder / "measured").exists(), "of the old run"
+    assert [entry.name for entry in (folder / "checkpoints").iterdir()] == ["select"], "no state of the old run is left"
     assert reevaluate(folder, interactions=interactions)["recipe"] == "small"
 
 
