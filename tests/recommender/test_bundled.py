@@ -134,7 +134,8 @@ def decreasing(offsets: torch.Tensor) -> torch.Tensor:
         ("histories", lambda tensors: {"first": tensors["first"]}, "histories must hold offsets and item_rows"),
         ("disliked", with_tensor("offsets", lambda offsets: offsets[1:]), "disliked are of 24 users, and there are 25"),
         ("requests", lambda _: {"time_column": "at"}, "requests must hold time_column and defaults"),
-        ("model", lambda spec: {**spec, "towers": 3}, "towers: unknown key"),
+        ("model", lambda model: {**model, "spec": {**model["spec"], "towers": 3}}, "towers: unknown key"),
+        ("model", lambda model: model["spec"], "model must hold builder and spec"),
         ("preprocessor", lambda spec: {**spec, "candidate": spec["candidate"][1:]}, "candidate tower: no column 'item'"),
     ],
 )

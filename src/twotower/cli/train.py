@@ -50,7 +50,7 @@ def train_command(
         return
     print_verdict(summary)
     training, selection = summary["training"], summary["selection"]
-    chosen = f"epoch {selection['epoch']} of {selection['epochs_run']}"
+    chosen = f"epoch {selection['epoch']} of {selection['epochs_run']}, chosen in {selection['seconds']:.1f} s"
     print_lines(
         f"trained on {summary['device']} in {training['seconds']:.1f} s ({training['rows_per_s']:,.0f} rows/s), kept {chosen}; "
         f"evaluated in {summary['evaluation']['seconds']:.1f} s; peak memory {summary['peak_memory_bytes'] / 2**20:,.0f} MiB",

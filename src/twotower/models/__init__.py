@@ -1,8 +1,8 @@
 """Two-tower models: specs in, modules out."""
 
-from twotower.models.build import build, check_columns
+from twotower.models.build import ModelBuilder, build, builder_name, check_columns
 from twotower.models.state import load_state, state_of
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
 
-__all__ = ["Tower", "TwoTower", "build", "check_columns", "load_state", "state_of"]
+__all__ = ["ModelBuilder", "Tower", "TwoTower", "build", "builder_name", "check_columns", "load_state", "state_of"]

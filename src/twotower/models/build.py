@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 
@@ -12,7 +13,23 @@ from twotower.models.two_tower import TwoTower
 from twotower.nn import MLP, EmbeddingCollection
 from twotower.spec import ColumnSpec, ModelSpec, RowsColumn, TowerSpec
 
-__all__ = ["build", "check_columns"]
+__all__ = ["ModelBuilder", "build", "builder_name", "check_columns"]
+
+
+class ModelBuilder(Protocol):
+    """What builds a model from a spec: `build`, or a function of one's own that puts other towers into a `TwoTower`.
+
+    It is passed from Python when training and again when loading; a bundle remembers only its name, to refuse another one.
+    """
+
+    def __call__(self, spec: ModelSpec, *, seed: int) -> TwoTower:
+        """Build a model with fresh weights; the same seed gives the same weights."""
+        ...
+
+
+def builder_name(builder: ModelBuilder) -> str:
+    """The name that a bundle remembers a builder by."""
+    return f"{getattr(builder, '__module__', '?')}.{getattr(builder, '__qualname__', type(builder).__qualname__)}"
 
 
 def build(spec: ModelSpec, *, seed: int) -> TwoTower:

@@ -97,12 +97,15 @@ class Lookup(Config):
                 f"column {column!r} must hold what it was fitted on, {_KIND[type(self.ids[0])]} such as {self.ids[0]!r}; "
                 f"it holds {values.dtype} such as {came.drop_nulls()[0]!r}; cast the column"
             )
+        if len(came) <= _FEW:  # a request: the map of a join over all known values would be built for it
+            return self.vocabulary.rows(came.to_list())
         rows = np.arange(1, self.size, dtype=np.int32)
         found = came.replace_strict(self._known, pl.Series(rows), default=OUT_OF_VOCABULARY, return_dtype=pl.Int32)
         return found.fill_null(OUT_OF_VOCABULARY).to_numpy(writable=True)
 
 
 _KIND = {str: "text", int: "integers"}
+_FEW = 1_000
 
 
 def id_values(values: pl.Series, column: str) -> pl.Series:

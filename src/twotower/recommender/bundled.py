@@ -13,7 +13,7 @@ from twotower.bundle import JSON, Bundle, open_bundle, write_bundle
 from twotower.config import parse_config
 from twotower.data import Histories, IdTable
 from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
-from twotower.models import TwoTower, build, check_columns, load_state, state_of
+from twotower.models import ModelBuilder, build, builder_name, check_columns, load_state, state_of
 from twotower.preprocessing import Preprocessor, PreprocessorSpec
 from twotower.recommender.recommender import Recommender
 from twotower.recommender.requests import RequestDefaults
@@ -24,13 +24,14 @@ from twotower.types import Ragged
 __all__ = ["bundle_folder", "load_recommender", "write_recommender"]
 
 
-def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str, JSON]) -> None:
+def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str, JSON], builder: ModelBuilder = build) -> None:
     """Write a recommender as a bundle, atomically: the folder is the old one, or the new one, whole.
 
     Args:
         path: Replaced when it is a bundle.
         recommender: What to write.
         card: What the bundle says of itself: recipe, metrics, versions.
+        builder: What built the model; the bundle remembers its name.
     """
     users = recommender.users
     histories, disliked = users.item_histories, users.disliked
@@ -38,7 +39,8 @@ def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str
     if histories.times is not None:
         tensors["times"] = histories.times
     with write_bundle(path, card=card) as writer:
-        writer.json("model", recommender.model.spec.model_dump(mode="json"))
+        spec = recommender.model.spec.model_dump(mode="json")
+        writer.json("model", {"builder": builder_name(builder), "spec": spec})
         writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(recommender.model).items()})
         writer.json("preprocessor", recommender.preprocessor.spec.model_dump(mode="json"))
         writer.frame("catalogue", recommender.catalogue.frame)
@@ -53,20 +55,25 @@ def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str
         )
 
 
-def load_recommender(path: str | Path) -> Recommender:
+def load_recommender(path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
     """Read a bundle back; every part is verified against its checksum before anything is used.
 
+    Args:
+        path: A bundle, or the folder of a run.
+        builder: What built the model, where it was one of your own: a bundle holds weights, never code.
+
     Raises:
-        BundleError: If it is not a bundle, is damaged, newer than this library, or its parts do not fit each other.
+        BundleError: If it is not a bundle, is damaged, newer than this library, was built by another builder, or its parts do
+            not fit each other.
     """
     bundle = open_bundle(bundle_folder(path))
     try:
-        return _assembled(bundle)
+        return _assembled(bundle, builder)
     except (ConfigError, DataError) as error:
         raise CorruptBundleError(f"{path}: the parts do not fit each other: {error}") from error
 
 
-def _assembled(bundle: Bundle) -> Recommender:
+def _assembled(bundle: Bundle, builder: ModelBuilder) -> Recommender:
     """A recommender from parts that are as they were written.
 
     Raises:
@@ -74,10 +81,10 @@ def _assembled(bundle: Bundle) -> Recommender:
         DataError: If a table is not one of ids, or a vector is not finite.
     """
     preprocessor = Preprocessor(parse_config(PreprocessorSpec, bundle.json("preprocessor"), source="preprocessor"))
-    spec = parse_config(ModelSpec, bundle.json("model"), source="model")
+    spec = parse_config(ModelSpec, _spec_json(bundle, builder), source="model")
     check_columns(spec.query, preprocessor.query_columns, name="query")
     check_columns(spec.candidate, preprocessor.candidate_columns, name="candidate")
-    model: TwoTower = build(spec, seed=0)
+    model = builder(spec, seed=0)
     load_state(model, bundle.tensors("weights"))
     catalogue = IdTable.from_table(bundle.frame("catalogue"), preprocessor.spec.item_column, noun="item")
     users = IdTable.from_table(bundle.frame("users"), preprocessor.spec.user_column, noun="user")
@@ -111,6 +118,23 @@ def _assembled(bundle: Bundle) -> Recommender:
         defaults=RequestDefaults(requests["time_column"], requests["defaults"]),
         card=bundle.card,
     )
+
+
+def _spec_json(bundle: Bundle, builder: ModelBuilder) -> JSON:
+    """The model's spec, if ``builder`` is what built the model.
+
+    Raises:
+        BundleError: If another one did.
+    """
+    model = bundle.json("model")
+    if not isinstance(model, dict) or set(model) != {"builder", "spec"}:
+        raise ConfigError("model must hold builder and spec")
+    if model["builder"] != builder_name(builder):
+        raise BundleError(
+            f"{bundle.path}: the model was built by {model['builder']}, and {builder_name(builder)} might give it "
+            "other towers; load with builder= the function that it was trained with"
+        )
+    return model["spec"]
 
 
 def _ragged_faults(part: str, tensors: Mapping[str, Tensor], num_users: int, num_items: int) -> list[str]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from twotower.data import HistoryInput, IdTable
 from twotower.errors import ConfigError, DataError, UnknownIdError
 from twotower.index import ExactIndex
-from twotower.models import TwoTower
+from twotower.models import ModelBuilder, TwoTower, build
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.id_lookup import IdLookup, require_list
 from twotower.recommender.recommendations import Recommendations
@@ -74,15 +74,19 @@ class Recommender:
         self._strict_columns = sorted(strict | {defaults.time_column} if defaults.time_column else strict)
 
     @classmethod
-    def load(cls, path: str | Path) -> Recommender:
+    def load(cls, path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
         """Load a bundle, or the bundle of a run folder.
 
+        Args:
+            path: Of either.
+            builder: What built the model, where it was one of your own.
+
         Raises:
-            BundleError: If it is not a bundle, is damaged, or was written in a newer format.
+            BundleError: If it is not a bundle, is damaged, was written in a newer format, or built by another builder.
         """
         from twotower.recommender.bundled import load_recommender
 
-        return load_recommender(path)
+        return load_recommender(path, builder=builder)
 
     def recommend(
         self,

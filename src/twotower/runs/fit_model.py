@@ -13,13 +13,30 @@ from torch import Tensor
 from twotower.data import Batches
 from twotower.evaluation import ModelScorer, evaluate
 from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
-from twotower.models import TwoTower, build, check_columns
+from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.model_spec import model_spec
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import LossConfig, Recipe
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
-__all__ = ["FittedModel", "UntrainedModel", "build_loss", "build_model", "fit_model", "loss_kind"]
+__all__ = ["FittedModel", "OwnParts", "UntrainedModel", "build_loss", "build_model", "fit_model", "loss_kind"]
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """Parts of one's own, passed from Python; no recipe names them, and a bundle holds their weights, never their code.
+
+    Attributes:
+        builder: Builds the model from its spec.
+        loss: Makes a fresh loss for each training; None: the recipe's.
+    """
+
+    builder: ModelBuilder = build
+    loss: Callable[[], RetrievalLoss] | None = None
+
+    def names(self) -> list[str]:
+        """What a checkpoint remembers them by."""
+        return [builder_name(self.builder), "" if self.loss is None else getattr(self.loss, "__qualname__", repr(self.loss))]
 
 
 @dataclass(frozen=True)
@@ -82,8 +99,13 @@ class UntrainedModel:
     log_q_N: Tensor | None
 
 
-def build_model(recipe: Recipe, phase: Phase) -> UntrainedModel:
+def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> UntrainedModel:
     """Build what a recipe asks for, for a phase.
+
+    Args:
+        recipe: Towers, tables, loss and batches.
+        phase: Preprocessing and rows.
+        own: Parts that are passed from Python.
 
     Raises:
         ConfigError: If towers, tables and columns do not fit each other; all faults at once.
@@ -92,7 +114,7 @@ def build_model(recipe: Recipe, phase: Phase) -> UntrainedModel:
     spec = model_spec(recipe, phase.preprocessor)
     check_columns(spec.query, phase.preprocessor.query_columns, name="query")
     check_columns(spec.candidate, phase.preprocessor.candidate_columns, name="candidate")
-    loss = build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
+    loss = own.loss() if own.loss else build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
     batches = Batches(
         phase.train,
         batch_size=batch_size,
@@ -107,7 +129,7 @@ def build_model(recipe: Recipe, phase: Phase) -> UntrainedModel:
         drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
         rows_drawn = min(batch_size, len(phase.train))
         log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
-    return UntrainedModel(phase, build(spec, seed=recipe.seed), loss, batches, log_q_N)
+    return UntrainedModel(phase, own.builder(spec, seed=recipe.seed), loss, batches, log_q_N)
 
 
 def fit_model(

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from twotower.errors import BundleError, DataError
+from twotower.models import ModelBuilder, build
 from twotower.recommender import Recommender, load_recommender
 from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import encode_phase
@@ -27,6 +28,7 @@ def reevaluate(
     interactions: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
     users: pl.DataFrame | None = None,
+    builder: ModelBuilder = build,
     cache_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Load a run's bundle and judge it on the recipe's test rows: the figures of the run, if nothing changed.
@@ -38,6 +40,7 @@ def reevaluate(
         interactions: In place of the recipe's table, as for the run.
         items: In place of the recipe's table.
         users: In place of the recipe's table.
+        builder: What built the model, where it was one of your own.
         cache_dir: Where public data sets are kept; None for the default.
 
     Returns:
@@ -48,7 +51,7 @@ def reevaluate(
         DataError: If the tables are no longer those of the run.
     """
     place = RunFolder(Path(folder))
-    recommender = load_recommender(place.path)
+    recommender = load_recommender(place.path, builder=builder)
     recipe = _recipe_of(recommender, folder)
     if recipe.refit == "all":
         if not place.measured.is_dir():
@@ -56,7 +59,7 @@ def reevaluate(
                 f"{folder}: this bundle was trained on its test rows too; judge the run folder, whose {place.measured.name}/ "
                 "holds the model that did not see them"
             )
-        recommender = load_recommender(place.measured)
+        recommender = load_recommender(place.measured, builder=builder)
         recipe = _recipe_of(recommender, folder)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
     if tables.fingerprint != recommender.card["data"]["fingerprint"]:

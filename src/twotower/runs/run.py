@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 import twotower
 from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, DataError
+from twotower.losses import RetrievalLoss
+from twotower.models import ModelBuilder, build
 from twotower.recommender import write_recommender
-from twotower.runs.fit_model import FittedModel, UntrainedModel, build_model, fit_model
+from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
 from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
@@ -60,6 +62,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     listener: RunListener | None = None,
+    builder: ModelBuilder = build,
+    loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
 ) -> RunResult:
     """Train, judge and bundle, as a recipe says.
@@ -73,6 +77,8 @@ def run(
         resume: Go on where an interrupted run stopped; a finished one returns its result.
         overwrite: Start over where a run is; its bundle stays until the new one replaces it.
         listener: Is told what happens.
+        builder: Builds the model from its spec, for towers of your own; pass it again when loading and re-evaluating.
+        loss: Makes a loss of your own, once for each training; None: the recipe's.
         cache_dir: Where public data sets are kept; None for the default.
 
     Raises:
@@ -90,36 +96,47 @@ def run(
         tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
         for line in tables.report_lines():
             tell("data", line)
+        if len(tables.split.test) == 0:
+            raise ConfigError("split.test gives no rows, and a model that nobody judged is not shipped: give it some")
         if recipe.refit != "none" and len(tables.split.validation) == 0:
             raise ConfigError(
                 f"refit = {recipe.refit!r} needs validation rows to choose the epochs on; split.validation gives none"
             )
-        untrained = _untrained(recipe, tables, tables.split.train)
+        own = OwnParts(builder, loss)
+        untrained = _untrained(recipe, tables, tables.split.train, own)
         place.begin(recipe, overwrite=overwrite)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
-        return _Run(recipe, place, tables, device, tell, resume).execute(untrained)
+        return _Run(recipe, place, tables, device, own, tell, resume).execute(untrained)
 
 
 def _ignore(phase: str, event: TrainingEvent | str) -> None:
     del phase, event
 
 
-def _untrained(recipe: Recipe, tables: Tables, rows: NDArray[np.int64]) -> UntrainedModel:
+def _untrained(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts) -> UntrainedModel:
     phase = fit_phase(recipe, tables, rows)
     _check_trainable(phase)
-    return build_model(recipe, phase)
+    return build_model(recipe, phase, own)
 
 
 class _Run:
     """A run from the first weight on; what can be wrong with recipe and tables was found before."""
 
     def __init__(
-        self, recipe: Recipe, place: RunFolder, tables: Tables, device: torch.device, tell: RunListener, resume: bool
+        self,
+        recipe: Recipe,
+        place: RunFolder,
+        tables: Tables,
+        device: torch.device,
+        own: OwnParts,
+        tell: RunListener,
+        resume: bool,
     ) -> None:
         self.recipe = recipe
         self.place = place
         self.tables = tables
         self.device = device
+        self.own = own
         self.tell = tell
         self.resume = resume
         self.log = MetricsLog(place.metrics)
@@ -132,22 +149,22 @@ class _Run:
         trained_on = "train rows"
         if recipe.refit != "none":
             trained_on = "train and validation rows"
-            untrained = _untrained(recipe, self.tables, np.concatenate([split.train, split.validation]))
+            untrained = _untrained(recipe, self.tables, np.concatenate([split.train, split.validation]), self.own)
             fitted = self._fit("refit", untrained, None, chosen)
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         found = judge(recipe, fitted.phase, fitted.model, split.test, device=self.device)
-        seconds = selected.seconds + (fitted.training.seconds if recipe.refit != "none" else 0.0)
         summary = {
             "run_dir": str(self.place.path),
             **summarised(recipe, self.tables, found),
             "training": {
                 "epochs": fitted.training.epochs_run,
-                "seconds": seconds,
+                "seconds": fitted.training.seconds,
                 "rows_per_s": fitted.training.rows_per_s,
             },
             "selection": {
                 "epoch": chosen,
                 "epochs_run": selected.epochs_run,
+                "seconds": selected.seconds,
                 "validation": _figures_of(selected, chosen),
             },
             "device": str(self.device),
@@ -162,12 +179,12 @@ class _Run:
             "trained_on": trained_on,
         }
         if recipe.refit == "all":
-            write_recommender(self.place.measured, recommender_of(fitted, card), card=card)
-            everything = _untrained(recipe, self.tables, np.arange(len(self.tables.interactions)))
+            write_recommender(self.place.measured, recommender_of(fitted, card), card=card, builder=self.own.builder)
+            everything = _untrained(recipe, self.tables, np.arange(len(self.tables.interactions)), self.own)
             fitted = self._fit("production", everything, None, chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
         self.tell("bundle", str(self.place.bundle))
-        write_recommender(self.place.bundle, recommender_of(fitted, card), card=card)
+        write_recommender(self.place.bundle, recommender_of(fitted, card), card=card, builder=self.own.builder)
         if recipe.refit != "all":
             shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over
         write_json(self.place.result, cast(JSON, summary))
@@ -176,7 +193,14 @@ class _Run:
     def _fit(
         self, name: str, untrained: UntrainedModel, validation: NDArray[np.int64] | None, stop_after: int | None
     ) -> FittedModel:
-        identity = [self.recipe.model_dump(mode="json"), self.tables.fingerprint, _versions(), name, stop_after]
+        identity = [
+            self.recipe.model_dump(mode="json"),
+            self.tables.fingerprint,
+            _versions(),
+            self.own.names(),
+            name,
+            stop_after,
+        ]
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
         def listen(event: TrainingEvent) -> None:
