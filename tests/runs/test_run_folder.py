@@ -171,6 +171,15 @@ def test_foreign_folders_are_left_alone(make_recipe: MakeRecipe, interactions: p
     assert files(tmp_path / "mine") == {"thesis.txt": b"words"}
 
 
+def test_a_temporary_of_a_killed_run_is_no_foreign_thing(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.json.123.tmp").write_text("{")
+    run(make_recipe(), tmp_path / "run", interactions=interactions, resume=True)
+    assert (tmp_path / "run" / "bundle").is_dir()
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -103,7 +103,9 @@ class RunFolder:
             write_json(self.recipe, recipe.model_dump(mode="json"))
 
     def _refuse_foreign(self) -> None:
-        if not self.recipe.exists() and any(entry.name != _LOCK for entry in self.path.iterdir()):
+        # a process that was killed while it wrote the recipe leaves a hidden temporary of it, which `begin` removes
+        ours = (_LOCK, f".{self.recipe.name}.")
+        if not self.recipe.exists() and any(not entry.name.startswith(ours) for entry in self.path.iterdir()):
             raise ConfigError(f"--run-dir {self.path}: the folder holds other things than a run; name a new folder")
 
     def _hold(self, lock: int) -> None:
