@@ -66,9 +66,9 @@ def history_of(found: Examples, rows: list[int], *, training: bool) -> list[list
 def slowly(table: list[Row], row: int, entry: HistoryInput, *, training: bool, grow: bool) -> list[int]:
     own = (table[row].time, row)
     entries = [i for i, other in enumerate(table) if other.user == table[row].user and (grow or other.train)]
-    entries = sorted(
-        (i for i in entries if entry.mode == "others" or (table[i].time, i) < own), key=lambda i: (table[i].time, i)
-    )
+    # histories that grow hold the row that is judged and later ones, which nobody knows yet
+    everything = entry.mode == "others" and (training or not grow)
+    entries = sorted((i for i in entries if everything or (table[i].time, i) < own), key=lambda i: (table[i].time, i))
     if entry.max_length is not None:
         entries = entries[-entry.max_length :]
     if training and entry.own_item == "exclude":
@@ -91,7 +91,7 @@ def test_histories_in_training(table: list[Row], mode: Mode, own_item: OwnItem, 
 def test_histories_in_evaluation(table: list[Row], mode: Mode, own_item: OwnItem, max_length: int | None, grow: bool) -> None:
     test = [i for i, row in enumerate(table) if not row.train]
     entry = reads(max_length, mode, own_item)
-    found = examples(table, test, entry, grow=grow)
+    found = examples(table, test, entry, grow=grow, seen_before=grow)
     expected = [slowly(table, row, entry, training=False, grow=grow) for row in test]
     assert history_of(found, list(range(len(test))), training=False) == expected
 

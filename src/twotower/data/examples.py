@@ -23,7 +23,8 @@ class HistoryInput:
         lookup: int32 ``[N]``: the vocabulary row of every catalogue row.
         max_length: At most the latest so many items, counted before the row's own are left out; None for all.
         mode: ``before``: what the user did before the row. ``others``: all of the user's rows in the histories, which for
-            random splits are the other train rows.
+            random splits are the other train rows. Where ``seen_before`` holds, a row that is judged reads only what came
+            before it all the same: the histories then hold the row itself and later ones.
         own_item: ``exclude``: in training, the row's own item is left out wherever it occurs, so that the target is never
             its own feature. ``allow``: only the row itself is left out (re-watching is a signal).
     """
@@ -46,7 +47,8 @@ class Examples:
         context: Features of every interaction, ``[n]`` rows.
         histories: Of all users.
         before: int64 ``[n]``: positions in the histories; what the row's user did before it lies in front of it.
-        seen_before: Whether the seen set of a row is what came before it; otherwise all of its user's history.
+        seen_before: Whether the seen set of a row, and its history when it is judged, is what came before it; otherwise all
+            of its user's history.
         history_inputs: Query features sliced from the histories.
         weights: float32 ``[n]``, how much each row counts in the loss; None: all alike.
     """
@@ -83,7 +85,8 @@ class Examples:
         return columns
 
     def _history(self, entry: HistoryInput, rows: Tensor, users: Tensor, *, training: bool) -> Ragged:
-        ends = self.before[rows] if entry.mode == "before" else self.histories.ends_of(users)
+        in_front = entry.mode == "before" or (self.seen_before and not training)
+        ends = self.before[rows] if in_front else self.histories.ends_of(users)
         items = self.histories.slices(users, ends, max_length=entry.max_length)
         if not training:
             return items

@@ -28,7 +28,8 @@ class HistoryFeature(Config):
         name: Name of the encoded column.
         max_length: At most so many, the most recent ones; None: all.
         mode: ``before``: what the user did before this row, in the order of time; ``others``: all other train rows of the
-            user, later ones included, for splits that are not by time.
+            user, later ones included, for splits that are not by time (where they are, a row that is judged reads what came
+            before it).
         own_item: Whether the row's own item may be in its history, where the user has it more than once: ``exclude`` or
             ``allow``.
         min_count: Items of fewer interactions share row 0 with the unknown ones.
