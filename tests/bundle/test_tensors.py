@@ -234,3 +234,9 @@ def test_what_was_read_can_be_changed(path: Path) -> None:
     write_tensors(path, {"x": torch.zeros(3)})
     read_tensors(path)[0]["x"].add_(1)
     assert read_tensors(path)[0]["x"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_tensor_without_a_number_is_written_whatever_its_strides(path: Path) -> None:
+    nothing = torch.empty(0, dtype=torch.int32).as_strided((0,), (0,))  # as NumPy gives for a column of no rows
+    write_tensors(path, {"nothing": nothing, "something": torch.ones(2)})
+    assert read_tensors(path)[0]["nothing"].tolist() == []

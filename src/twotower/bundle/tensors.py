@@ -140,6 +140,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # one without a number may have a stride of 0, of which torch makes no bytes
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     digest.update(json.dumps(sorted(metadata.items())).encode())
     return digest.hexdigest()
