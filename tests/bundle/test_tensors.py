@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import safetensors.torch
 import torch
 
 from twotower.bundle import parse_tensors, read_tensors, write_tensors
+from twotower.bundle.tensors import save_tensors
 from twotower.errors import BundleError, CorruptBundleError
 
 DTYPES = [
@@ -208,14 +210,30 @@ def test_what_can_not_be_written(
 
 def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     write_tensors(path, {"old": torch.ones(1)})
-    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(BundleError, match=r"state\.safetensors can't be written: .*No space left"):
         write_tensors(path, {"new": torch.ones(1)})
     assert list(read_tensors(path)[0]) == ["old"]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_who_may_read_other_new_files_may_read_these(path: Path) -> None:
+    """A bundle is trained by one user and served by another."""
+    plain = path.with_name("plain.txt")
+    plain.write_text("", encoding="utf-8")
+    write_tensors(path, {"x": torch.ones(1)})
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_the_file_that_is_locked_is_the_one_that_is_written(path: Path) -> None:
+    """Tensors go into the file that is there: another one in its place would be unlocked, and left behind by a crash."""
+    path.touch()
+    before = path.stat().st_ino
+    save_tensors(path, {"x": torch.ones(1)})
+    assert path.stat().st_ino == before
 
 
 def test_an_interrupted_write_leaves_the_old_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

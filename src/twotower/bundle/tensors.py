@@ -72,7 +72,8 @@ def save_tensors(
     dense = _own_memory(tensors)
     kept[_CHECKSUM] = _checksum(dense, kept)
     try:
-        safetensors.torch.save_file(dense, path, metadata=kept)
+        # not save_file: it puts a new file, private to this user and without our lock, in the place of the one that is there
+        path.write_bytes(safetensors.torch.save(dense, metadata=kept))
     except (OSError, safetensors.SafetensorError) as error:
         raise BundleError(f"{named or path} can't be written: {error}; check the space on the disk") from error
 
