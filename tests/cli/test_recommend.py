@@ -41,7 +41,17 @@ def test_every_option_changes_the_answer(call: Call, finished: Path) -> None:
 
     assert scores("--query", "age=20") != scores("--query", "age=29")
     assert scores("--query", "age=20,time=1600000000") == scores("--query", '{"age": 20, "time": 1600000000}')
+    # a time as a person writes it: 1600000000 is 2020-09-13T12:26:40Z
+    assert scores("--query", "age=20,time=2020-09-13T12:26:40Z") == scores("--query", "age=20,time=1600000000")
+    assert scores("--query", '{"age": 20, "time": "2020-09-13 14:26:40+02:00"}') == scores("--query", "age=20,time=1600000000")
+    assert scores("--query", "age=20,time=2020-09-13") != scores("--query", "age=20,time=2020-09-14")
     assert scores("--query", "age=20", "--query", "time=1600000000") == scores("--query", "age=20,time=1600000000")
+
+
+def test_a_time_that_is_none(call: Call, finished: Path) -> None:
+    status, out, err = call("recommend", finished, "--query", "time=tomorrow")
+    assert (status, out) == (2, "")
+    assert err == "twotower: --query time=tomorrow: 'time' is a time; write 2024-01-31, 2024-01-31T08:30:00Z or Unix seconds\n"
 
 
 def test_the_table_shows_history_recommendations_and_what_was_assumed(call: Call, finished: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import polars as pl
@@ -80,6 +80,21 @@ def test_types_that_fit(column: str, given: list[Any], expected: list[Any]) -> N
 def test_types_that_do_not_fit(column: str, given: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         framed([{column: value} for value in given])
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (datetime(1970, 1, 2, 0, 0, 7), 86_407),  # without a zone: UTC
+        (datetime(1970, 1, 2, 2, 0, 7, tzinfo=timezone(timedelta(hours=2))), 86_407),
+        (datetime(1970, 1, 1, 0, 0, 1, 500_000), 1.5),
+        (date(1970, 1, 3), 172_800),
+    ],
+)
+def test_the_time_of_a_request_may_be_a_date_or_a_datetime(given: date, seconds: float) -> None:
+    found, assumed = framed([{"at": given}, {"at": None}, {}], RequestDefaults("at", {"at": 9}), ["at"])
+    assert found["at"] == [seconds, 9, 9]
+    assert assumed == {"at": 9}
 
 
 def test_a_frame_is_as_good_as_mappings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,16 @@ def _id(text: str, ids: pl.Series, option: str) -> Id:
 
 
 def _features(parts: Sequence[str], recommender: Recommender) -> dict[str, object]:
-    """Parse ``column=value`` by the types that the query's columns had in train; a JSON object is taken as it is."""
-    types = recommender.users.table.frame.schema
+    """Parse ``column=value`` by the types that the query's columns had in train; of JSON only times, which are text."""
+    types = {**recommender.users.table.frame.schema}
+    if recommender.defaults.time_column is not None:
+        types[recommender.defaults.time_column] = pl.Datetime()  # kept as Unix seconds, but a person may write a date
     values: dict[str, object] = {}
     for part in parts:
         if part.lstrip().startswith("{"):
-            values |= _json_object(part)
+            given = _json_object(part)
+            times = {n for n, v in given.items() if isinstance(v, str) and n in types and types[n].is_temporal()}
+            values |= {n: _value(n, str(v), types[n]) if n in times else v for n, v in given.items()}
             continue
         for pair in part.split(","):
             name, equals, raw = (piece.strip() for piece in pair.partition("="))
@@ -112,13 +117,27 @@ def _value(name: str, raw: str, dtype: pl.DataType | None) -> object:
             return int(raw)
         if dtype is not None and dtype.is_float():
             return float(raw)
+        if dtype is not None and dtype.is_temporal():
+            return _time(raw)
     except ValueError:
+        if dtype is not None and dtype.is_temporal():
+            raise ConfigError(
+                f"--query {name}={raw}: {name!r} is a time; write 2024-01-31, 2024-01-31T08:30:00Z or Unix seconds"
+            ) from None
         raise ConfigError(f"--query {name}={raw}: {name!r} is a number in train ({dtype}); came {raw!r}") from None
     if dtype == pl.Boolean:
         if raw not in ("true", "false"):
             raise ConfigError(f"--query {name}={raw}: {name!r} is true or false; came {raw!r}")
         return raw == "true"
     return raw
+
+
+def _time(raw: str) -> float | datetime:
+    """Unix seconds, or ISO 8601, which is UTC without an offset."""
+    try:
+        return float(raw)
+    except ValueError:
+        return datetime.fromisoformat(raw)
 
 
 def _print(title: str, rows: pl.DataFrame) -> None:

@@ -11,6 +11,7 @@ import torch
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing import Preprocessor
+from twotower.preprocessing.timestamp import to_seconds
 from twotower.types import Column, Ragged, gather_slices
 
 __all__ = ["FeatureRows", "RequestDefaults", "join_rows", "query_columns", "request_frame"]
@@ -105,6 +106,7 @@ def request_frame(
         ]
         if faults:
             raise ConfigError(faults)
+        given = given.with_columns(_seconds(given[name]) for name in given.columns if name == defaults.time_column)
         frame = frame.with_columns(_given_or_known(given[name], known[name]) for name in given.columns)
     assumed: dict[str, object] = {}
     for name in strict_columns:
@@ -136,6 +138,11 @@ def _rows_frame(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
         except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
             raise DataError(f"features: column {name!r} must hold values of one type; came {values[:5]!r} ({error})") from None
     return pl.DataFrame(columns) if columns else pl.DataFrame(height=len(rows))
+
+
+def _seconds(given: pl.Series) -> pl.Series:
+    """The time of a request as Unix seconds, as the tables' times are kept: dates and datetimes are converted."""
+    return pl.Series(given.name, to_seconds(given, given.name)).fill_nan(None) if given.dtype.is_temporal() else given
 
 
 def _given_or_known(given: pl.Series, known: pl.Series) -> pl.Series:
