@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from twotower.errors import ConfigError, TrainingError
+from twotower.models import TwoTower
 from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent, TrainingStarted
 
 World = Callable[..., Any]
@@ -183,6 +184,21 @@ def test_early_stopping_keeps_the_best_epoch(world: World, in_memory: bool, tmp_
     assert same(found.state(), states[1])
     assert all(not torch.equal(states[1][name], states[3][name]) for name in states[1] if "layers" in name)
     assert not torch.equal(states[1]["loss.temperature.log_excess"], states[3]["loss.temperature.log_excess"])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_a_model_counts_is_that_of_the_best_epoch_too(world: World, in_memory: bool, tmp_path: Any) -> None:
+    found = world()
+    found.model.register_buffer("counted", torch.zeros(1))  # as the running means of batch normalisation
+    judged = figures(0.1, 0.3, 0.2, 0.2)
+
+    def validate(model: TwoTower) -> Mapping[str, float]:
+        model.get_buffer("counted").add_(1)
+        return judged(model)
+
+    options = {"checkpoints": None if in_memory else Checkpoints(tmp_path, "x")}
+    assert found.train({"epochs": 4, "early_stopping": {"patience": None}}, validate=validate, **options).epoch == 2
+    assert found.model.get_buffer("counted").tolist() == [2.0]
 
 
 @pytest.mark.parametrize(

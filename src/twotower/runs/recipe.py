@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from twotower.config import Config
 from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
+from twotower.data.positives import parse_positives
 from twotower.preprocessing import FeatureConfig
 from twotower.training import DeviceName, TrainingConfig
 
@@ -261,6 +262,21 @@ class Recipe(Config):
                 )
         if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
             faults.append("split.kind = 'time' needs data.columns.time")
+        faults += self._outcome_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _outcome_faults(self) -> list[str]:
+        """What a row came to is not known when it is to be predicted: it weighs the row or makes it a positive, never more."""
+        columns = self.data.columns
+        outcomes = {} if columns.weight is None else {columns.weight: "weight"}
+        if columns.positives is not None:
+            outcomes |= {condition.column: "positives" for condition in parse_positives(columns.positives)}
+        read = [(i, getattr(entry.feature, "column", None)) for i, entry in enumerate(self.query.features)]
+        return [
+            f"query.features.{i}: column {column!r} is an outcome of its own row (data.columns.{outcomes[column]}), which is not "
+            "known when items are to be recommended: as an input it would give the answer away; leave it out"
+            for i, column in read
+            if column in outcomes
+        ]

@@ -17,7 +17,7 @@ from twotower.bundle import remove_leftovers
 from twotower.data.batches import Batch, Batches
 from twotower.errors import CheckpointError, ConfigError, TrainingError
 from twotower.losses import RetrievalLoss
-from twotower.models import TwoTower
+from twotower.models import TwoTower, load_state, state_of
 from twotower.optim import apply_learning_rate_factor, build_optimizers, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.config import TrainingConfig
@@ -318,7 +318,7 @@ class _Loop:
             save_checkpoint(self.checkpoints.best, self.modules, [], self.progress, fingerprint=self.checkpoints.fingerprint)
         else:
             self.best_in_memory = {
-                name: {key: p.detach().clone() for key, p in module.named_parameters()} for name, module in self.modules.items()
+                name: {key: tensor.clone() for key, tensor in state_of(module).items()} for name, module in self.modules.items()
             }
 
     def _save_last(self) -> None:
@@ -344,8 +344,6 @@ class _Loop:
                     "train without --resume"
                 )
         elif self.best_in_memory is not None:
-            with torch.no_grad():
-                for name, module in self.modules.items():
-                    for key, parameter in module.named_parameters():
-                        parameter.copy_(self.best_in_memory[name][key])
+            for name, module in self.modules.items():
+                load_state(module, self.best_in_memory[name])
         return progress.best_epoch
