@@ -275,8 +275,8 @@ class Recipe(Config):
             outcomes |= {condition.column: "positives" for condition in parse_positives(columns.positives)}
         read = [(i, getattr(entry.feature, "column", None)) for i, entry in enumerate(self.query.features)]
         return [
-            f"query.features.{i}: column {column!r} is an outcome of its own row (data.columns.{outcomes[column]}), which is not "
-            "known when items are to be recommended: as an input it would give the answer away; leave it out"
+            f"query.features.{i}: column {column!r} is an outcome of its own row (data.columns.{outcomes[column]}), which is "
+            "not known when items are to be recommended: as an input it would give the answer away; leave it out"
             for i, column in read
             if column in outcomes
         ]
