@@ -47,7 +47,7 @@ def world(
         context={},
         histories=histories,
         before=before,
-        seen_before=True,
+        seen_before=mode == "before",
         history_inputs=(HistoryInput("history", lookup, mode=mode),),
     )
     return model, {"item": torch.arange(num_items)}, examples

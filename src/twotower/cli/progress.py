@@ -95,3 +95,4 @@ class RunProgress:
     def _epoch(self, event: EpochDone) -> None:
         if self.task is not None and self.metric in event.metrics:
             self.progress.update(self.task, figure=f"{self.metric} {event.metrics[self.metric]:.4f}")
+        self.progress.refresh()  # epochs may be shorter than the time between two drawings
