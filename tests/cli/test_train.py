@@ -148,3 +148,12 @@ def test_a_terminal_shows_rate_loss_figure_and_time_left(world: Path, tmp_path: 
     assert "80 rows" in drawn
     assert "56 rows train, 8 validate, 16 test" in drawn
     assert "small: 16 test rows" in drawn
+
+
+def test_the_next_commands_can_be_pasted_where_a_path_has_blanks(call: Call, world: Path, tmp_path: Path) -> None:
+    place = tmp_path / "my runs"
+    assert f"--run-dir '{place}'" in call("recommend", place, "--user", "u1")[2]
+    out = call("train", world / "recipe.toml", "--run-dir", place)[1]
+    assert out.splitlines()[-1] == f"next:   twotower recommend '{place}' --user ID"
+    (place / "result.json").unlink()
+    assert f"--run-dir '{place}' --resume" in call("inspect", place)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import polars as pl
@@ -96,7 +97,9 @@ def _run(path: Path, as_json: bool) -> None:
         if as_json:
             print_json(state)
         else:
-            print_lines(f"{path}: a run that has not finished; go on with: twotower train RECIPE --run-dir {path} --resume")
+            print_lines(
+                f"{path}: a run that has not finished; go on with: twotower train RECIPE --run-dir {quote(str(path))} --resume"
+            )
         return
     summary = json.loads(result.read_text(encoding="utf-8"))
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
@@ -55,11 +56,12 @@ def train_command(
         f"trained on {summary['device']} in {training['seconds']:.1f} s ({training['rows_per_s']:,.0f} rows/s), kept {chosen}; "
         f"evaluated in {summary['evaluation']['seconds']:.1f} s; peak memory {summary['peak_memory_bytes'] / 2**20:,.0f} MiB",
         f"bundle: {result.folder / 'bundle'}",
-        f"next:   twotower recommend {result.folder} --user ID",
+        f"next:   twotower recommend {quote(str(result.folder))} --user ID",
     )
 
 
 def _how_to_go_on(recipe_path: Path, folder: Path) -> str:
     if not (folder / "recipe.json").exists():
         return "nothing was trained yet"
-    return f"go on with the same command and --resume: twotower train {recipe_path} --run-dir {folder} --resume"
+    command = f"twotower train {quote(str(recipe_path))} --run-dir {quote(str(folder))} --resume"
+    return f"go on with the same command and --resume: {command}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 import torch
@@ -161,9 +162,11 @@ def bundle_folder(path: str | Path) -> Path:
     if (folder / "bundle").is_dir():
         return folder / "bundle"
     if not folder.exists():
-        raise BundleError(f"no bundle or run folder at {folder}; train one first: twotower train RECIPE --run-dir {folder}")
+        raise BundleError(
+            f"no bundle or run folder at {folder}; train one first: twotower train RECIPE --run-dir {quote(str(folder))}"
+        )
     if (folder / "recipe.json").exists() and not (folder / "manifest.json").exists():
         raise BundleError(
-            f"the run in {folder} has not finished; go on with: twotower train RECIPE --run-dir {folder} --resume"
+            f"the run in {folder} has not finished; go on with: twotower train RECIPE --run-dir {quote(str(folder))} --resume"
         )
     return folder
