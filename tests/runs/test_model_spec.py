@@ -88,3 +88,19 @@ def test_towers_say_what_they_do_otherwise(make_recipe: MakeRecipe, interactions
     assert (spec.query.input_dropout, spec.candidate.input_dropout) == (0.1, 0.1)
     assert (spec.query.activation, spec.query.skip, spec.candidate.skip) == ("tanh", ("user",), ())
     assert spec.query.inputs[2].id_dropout == 0.25
+
+
+def test_the_row_of_unknown_values_is_trained_unless_a_recipe_says_no(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    time = {"kind": "timestamp", "column": "time", "num_edges": 5, "embedding": {"dim": 3}}
+    user = {"kind": "id", "column": "user", "embedding": {"dim": 4}}
+    history = {"kind": "history", "embedding": {"dim": 4, "id_dropout": 0}}
+    spec = spec_of(make_recipe(query={"features": [time, user, history]}), interactions)
+    assert [entry.id_dropout for entry in spec.query.inputs] == [0.0, 0.01, 0.0]
+
+
+def test_no_id_is_dropped_where_there_is_no_row_to_drop_it_to(make_recipe: MakeRecipe) -> None:
+    time = {"kind": "timestamp", "column": "time", "num_edges": 5, "embedding": {"dim": 3, "id_dropout": 0.1}}
+    with pytest.raises(ConfigError, match="'timestamp' has no row of unknown values"):
+        make_recipe(query={"features": [time]})

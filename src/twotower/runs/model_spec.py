@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor
-from twotower.runs.recipe import CandidateConfig, EmbeddingConfig, FeatureEntry, ModelConfig, QueryConfig, Recipe
+from twotower.runs.recipe import (
+    WITH_UNKNOWN_ROW,
+    CandidateConfig,
+    EmbeddingConfig,
+    FeatureEntry,
+    ModelConfig,
+    QueryConfig,
+    Recipe,
+)
 from twotower.spec import InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
 
 __all__ = ["model_spec"]
+
+_ID_DROPOUT = 0.01
+"""Enough to train the row of unknown values, too little to be felt by the known ones."""
 
 
 def model_spec(recipe: Recipe, preprocessor: Preprocessor) -> ModelSpec:
@@ -78,7 +89,7 @@ def _tower(
                         width=embedding.dim,
                         table=name,
                         pooling=embedding.pooling if column.ragged else None,
-                        id_dropout=embedding.id_dropout,
+                        id_dropout=_id_dropout(entry),
                         value_dropout=embedding.value_dropout if column.ragged else 0.0,
                     )
                 )
@@ -95,6 +106,12 @@ def _tower(
         l2_normalise=model.l2_normalise,
         skip=tower.skip,
     )
+
+
+def _id_dropout(entry: FeatureEntry) -> float:
+    if entry.embedding.id_dropout is not None:
+        return entry.embedding.id_dropout
+    return _ID_DROPOUT if entry.feature.kind in WITH_UNKNOWN_ROW else 0.0
 
 
 def _vocabulary_faults(recipe: Recipe, preprocessor: Preprocessor) -> list[str]:

@@ -13,6 +13,7 @@ from twotower.preprocessing import FeatureConfig
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
+    "WITH_UNKNOWN_ROW",
     "CandidateConfig",
     "DataConfig",
     "EmbeddingConfig",
@@ -26,6 +27,10 @@ __all__ = [
 
 
 LayerSize: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history"})
+"""Kinds of features whose row 0 stands for values that train does not know."""
 
 
 class DataConfig(Config):
@@ -69,7 +74,8 @@ class EmbeddingConfig(Config):
         table: Name of the embedding table; inputs that name the same table share it (a history with the item's id).
             None: a table of its own.
         pooling: Of features with any number of rows (text, genres, history): mean, sum or sqrt_n.
-        id_dropout: Probability, in training, that a row is replaced by the out-of-vocabulary row.
+        id_dropout: Probability, in training, that a row is replaced by the out-of-vocabulary row, which is how that row is
+            trained. None: .01 for features that have such a row (ids, categories, words, histories), else 0.
         value_dropout: Probability, in training, that a pooled value is left out.
         init_scale: The table starts uniform in plus and minus this.
         update: ``dense`` gradients, or ``rows``: only touched rows are updated, by the row-wise optimiser.
@@ -78,7 +84,7 @@ class EmbeddingConfig(Config):
     dim: int = Field(default=32, ge=1)
     table: str | None = None
     pooling: Literal["mean", "sum", "sqrt_n"] = "mean"
-    id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    id_dropout: float | None = Field(default=None, ge=0, lt=1)
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
     init_scale: float = Field(default=0.05, gt=0)
     update: Literal["dense", "rows"] = "dense"
@@ -100,6 +106,15 @@ class FeatureEntry(Config):
             rest = {key: value for key, value in values.items() if key != "embedding"}
             return {"feature": rest, **({"embedding": values["embedding"]} if "embedding" in values else {})}
         return values
+
+    @model_validator(mode="after")
+    def _row_to_drop_to(self) -> FeatureEntry:
+        if self.embedding.id_dropout and self.feature.kind not in WITH_UNKNOWN_ROW:
+            raise ValueError(
+                f"embedding.id_dropout: a feature of kind {self.feature.kind!r} has no row of unknown values to train; "
+                f"kinds that have one: {', '.join(sorted(WITH_UNKNOWN_ROW))}"
+            )
+        return self
 
 
 class _TowerConfig(Config):

@@ -76,6 +76,9 @@ def _disliked(phase: Phase, people: IdTable) -> Ragged | None:
     """What each user met and did not like: the distinct items of the rows that are no positives. None where there are none."""
     interactions = phase.tables.interactions
     negatives, schema = interactions.negatives, interactions.schema
+    if schema.time is not None:  # what happened after the rows that were trained on is not known yet
+        latest = interactions.frame[schema.time].gather(phase.fit_rows).max()
+        negatives = negatives.filter(pl.col(schema.time) <= latest)
     if negatives.is_empty():
         return None
     pairs = np.stack([people.rows(negatives[schema.user]), phase.catalogue.rows(negatives[schema.item])], axis=1)
