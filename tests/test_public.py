@@ -20,7 +20,7 @@ def test_the_public_names_are_the_ones_that_they_say() -> None:
     assert twotower.RunResult is runs.RunResult
     assert twotower.evaluate_run is runs.reevaluate
     assert twotower.Recommender is recommender.Recommender
-    assert twotower.load is recommender.load_recommender
+    assert twotower.load is recommender.load
     assert twotower.TwotowerError is errors.TwotowerError
     assert isinstance(twotower.__version__, str)
 

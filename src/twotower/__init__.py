@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # from the files themselves: a type checker takes `twotower.runs.run` for the file of that name
     from twotower.errors import TwotowerError
-    from twotower.recommender.bundled import load_recommender as load
-    from twotower.recommender.recommender import Recommender
+    from twotower.recommender.recommender import Recommender, load
     from twotower.runs.read_recipe import parse_recipe, read_recipe
     from twotower.runs.recipe import Recipe
     from twotower.runs.reevaluate import reevaluate as evaluate_run
@@ -45,7 +44,7 @@ _PLACES = {
     "RunResult": ("twotower.runs", "RunResult"),
     "TwotowerError": ("twotower.errors", "TwotowerError"),
     "evaluate_run": ("twotower.runs", "reevaluate"),
-    "load": ("twotower.recommender", "load_recommender"),
+    "load": ("twotower.recommender", "load"),
     "parse_recipe": ("twotower.runs", "parse_recipe"),
     "read_recipe": ("twotower.runs", "read_recipe"),
     "run": ("twotower.runs", "run"),

@@ -15,7 +15,7 @@ import torch
 
 from twotower.bundle import open_bundle, write_bundle
 from twotower.errors import BundleError, CorruptBundleError
-from twotower.recommender import Recommender, bundle_folder, load_recommender, write_recommender
+from twotower.recommender import Recommender, bundle_folder
 
 ASK = """
 import sys
@@ -35,7 +35,7 @@ def disliking(make_world: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="module")
 def bundle(disliking: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "bundle"
-    write_recommender(path, disliking.recommender, card={"recall@10": 0.25})
+    disliking.recommender.save(path, card={"recall@10": 0.25})
     return path
 
 
@@ -50,7 +50,7 @@ def test_a_fresh_process_gives_the_same_answers(disliking: Any, bundle: Path, tm
 
 def test_every_part_comes_back(disliking: Any, bundle: Path) -> None:
     ours: Recommender = disliking.recommender
-    read = load_recommender(bundle)
+    read = Recommender.load(bundle)
     assert read.card == {"recall@10": 0.25}
     assert torch.equal(read.item_vectors_ND, ours.item_vectors_ND)
     assert read.catalogue.frame.equals(ours.catalogue.frame)
@@ -67,8 +67,8 @@ def test_every_part_comes_back(disliking: Any, bundle: Path) -> None:
 
 
 def test_without_dislikes_and_times(world: Any, tmp_path: Path) -> None:
-    write_recommender(tmp_path / "bundle", world.recommender, card={})
-    read = load_recommender(tmp_path / "bundle")
+    world.recommender.save(tmp_path / "bundle", card={})
+    read = Recommender.load(tmp_path / "bundle")
     assert read.users.disliked is None
     assert read.recommend(["user-03"]).frame.equals(world.recommender.recommend(["user-03"]).frame)
 
@@ -83,7 +83,7 @@ def test_one_changed_byte_in_any_part_is_refused(bundle: Path, tmp_path: Path) -
         data[len(data) // 2] ^= 1
         (copy / name).write_bytes(data)
         with pytest.raises(BundleError):
-            load_recommender(copy)
+            Recommender.load(copy)
 
 
 Change = Callable[[Any], Any]
@@ -143,23 +143,23 @@ def test_parts_that_do_not_fit_each_other_are_refused(
     bundle: Path, tmp_path: Path, part: str, change: Change, message: str
 ) -> None:
     whole = rewritten(bundle, tmp_path / "whole", {})
-    load_recommender(whole)
+    Recommender.load(whole)
     changed = rewritten(bundle, tmp_path / "changed", {part: change})
     with pytest.raises(CorruptBundleError, match=rf"(?s)changed: the parts do not fit each other: .*{message}"):
-        load_recommender(changed)
+        Recommender.load(changed)
 
 
 @pytest.mark.parametrize("part", ["weights", "model", "catalogue", "users", "histories", "requests"])
 def test_a_part_that_was_left_out_is_refused(bundle: Path, tmp_path: Path, part: str) -> None:
     changed = rewritten(bundle, tmp_path / "changed", {part: lambda _: None})
     with pytest.raises(BundleError, match=part):
-        load_recommender(changed)
+        Recommender.load(changed)
 
 
 def test_weights_of_another_shape_are_refused(bundle: Path, tmp_path: Path) -> None:
     changed = rewritten(bundle, tmp_path / "changed", {"weights": lambda w: {name: tensor[:1] for name, tensor in w.items()}})
     with pytest.raises(BundleError, match="the weights do not fit the model"):
-        load_recommender(changed)
+        Recommender.load(changed)
 
 
 def test_the_bundle_of_a_run(bundle: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Ids in, ids out: preprocessing, model, index, catalogue and histories together."""
 
-from twotower.recommender.bundled import bundle_folder, load_recommender, write_recommender
+from twotower.recommender.bundled import bundle_folder
 from twotower.recommender.recommendations import Recommendations
-from twotower.recommender.recommender import Recommender
+from twotower.recommender.recommender import Recommender, load
 from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 
@@ -12,6 +12,5 @@ __all__ = [
     "RequestDefaults",
     "StoredUsers",
     "bundle_folder",
-    "load_recommender",
-    "write_recommender",
+    "load",
 ]

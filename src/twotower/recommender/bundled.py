@@ -5,79 +5,72 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from twotower.bundle import JSON, Bundle, open_bundle, write_bundle
+from twotower.bundle import JSON, Bundle, write_bundle
 from twotower.config import parse_config
 from twotower.data import Histories, IdTable
-from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
-from twotower.models import ModelBuilder, build, builder_name, check_columns, load_state, state_of
+from twotower.errors import BundleError, ConfigError
+from twotower.models import ModelBuilder, TwoTower, builder_name, check_columns, load_state, state_of
 from twotower.preprocessing import Preprocessor, PreprocessorSpec
-from twotower.recommender.recommender import Recommender
 from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 from twotower.spec import ModelSpec
 from twotower.types import Ragged
 
-__all__ = ["bundle_folder", "load_recommender", "write_recommender"]
+__all__ = ["RecommenderParts", "bundle_folder", "read_parts", "write_parts"]
 
 
-def write_recommender(path: Path, recommender: Recommender, *, card: Mapping[str, JSON], builder: ModelBuilder = build) -> None:
-    """Write a recommender as a bundle, atomically: the folder is the old one, or the new one, whole.
+class RecommenderParts(NamedTuple):
+    """What a recommender is made of, and a bundle holds; fields as the arguments of `Recommender`."""
+
+    model: TwoTower
+    preprocessor: Preprocessor
+    catalogue: IdTable
+    item_vectors_ND: Tensor
+    users: StoredUsers
+    defaults: RequestDefaults
+    card: Mapping[str, JSON]
+
+
+def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -> None:
+    """Write a bundle, atomically: the folder is the old one, or the new one, whole.
 
     Args:
         path: Replaced when it is a bundle.
-        recommender: What to write.
-        card: What the bundle says of itself: recipe, metrics, versions.
+        parts: What to write.
         builder: What built the model; the bundle remembers its name.
     """
-    users = recommender.users
-    histories, disliked = users.item_histories, users.disliked
+    histories, disliked = parts.users.item_histories, parts.users.disliked
     tensors = {"offsets": histories.offsets, "item_rows": histories.item_rows, "first": histories.first}
     if histories.times is not None:
         tensors["times"] = histories.times
-    with write_bundle(path, card=card) as writer:
-        spec = recommender.model.spec.model_dump(mode="json")
-        writer.json("model", {"builder": builder_name(builder), "spec": spec})
-        writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(recommender.model).items()})
-        writer.json("preprocessor", recommender.preprocessor.spec.model_dump(mode="json"))
-        writer.frame("catalogue", recommender.catalogue.frame)
-        writer.tensors("item_vectors", {"vectors": recommender.item_vectors_ND})
-        writer.frame("users", users.table.frame)
+    with write_bundle(path, card=parts.card) as writer:
+        writer.json("model", {"builder": builder_name(builder), "spec": parts.model.spec.model_dump(mode="json")})
+        writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(parts.model).items()})
+        writer.json("preprocessor", parts.preprocessor.spec.model_dump(mode="json"))
+        writer.frame("catalogue", parts.catalogue.frame)
+        writer.tensors("item_vectors", {"vectors": parts.item_vectors_ND})
+        writer.frame("users", parts.users.table.frame)
         writer.tensors("histories", tensors)
         if disliked is not None:
             writer.tensors("disliked", {"offsets": disliked.offsets, "item_rows": disliked.values})
-        writer.json(
-            "requests",
-            {"time_column": recommender.defaults.time_column, "defaults": cast(JSON, dict(recommender.defaults.values))},
-        )
+        defaults = cast(JSON, dict(parts.defaults.values))
+        writer.json("requests", {"time_column": parts.defaults.time_column, "defaults": defaults})
 
 
-def load_recommender(path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
-    """Read a bundle back; every part is verified against its checksum before anything is used.
+def read_parts(bundle: Bundle, *, builder: ModelBuilder) -> RecommenderParts:
+    """Read the parts of an opened bundle, each of which is as it was written, and make sure that they fit each other.
 
     Args:
-        path: A bundle, or the folder of a run.
-        builder: What built the model, where it was one of your own: a bundle holds weights, never code.
+        bundle: Opened, and so verified.
+        builder: What built the model.
 
     Raises:
-        BundleError: If it is not a bundle, is damaged, newer than this library, was built by another builder, or its parts do
-            not fit each other.
-    """
-    bundle = open_bundle(bundle_folder(path))
-    try:
-        return _assembled(bundle, builder)
-    except (ConfigError, DataError) as error:
-        raise CorruptBundleError(f"{path}: the parts do not fit each other: {error}") from error
-
-
-def _assembled(bundle: Bundle, builder: ModelBuilder) -> Recommender:
-    """A recommender from parts that are as they were written.
-
-    Raises:
+        BundleError: If another builder did.
         ConfigError: If parts do not fit each other; all faults that can be told at once.
         DataError: If a table is not one of ids, or a vector is not finite.
     """
@@ -106,7 +99,7 @@ def _assembled(bundle: Bundle, builder: ModelBuilder) -> Recommender:
         faults.append("requests must hold time_column and defaults")
     if faults:
         raise ConfigError(faults)
-    return Recommender(
+    return RecommenderParts(
         model=model,
         preprocessor=preprocessor,
         catalogue=catalogue,

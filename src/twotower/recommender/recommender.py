@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twotower.bundle import JSON, open_bundle
 from twotower.data import HistoryInput, IdTable
-from twotower.errors import ConfigError, DataError, UnknownIdError
+from twotower.errors import ConfigError, CorruptBundleError, DataError, UnknownIdError
 from twotower.index import ExactIndex
 from twotower.models import ModelBuilder, TwoTower, build
 from twotower.preprocessing import Preprocessor
+from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
 from twotower.recommender.id_lookup import IdLookup, require_list
 from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows, query_columns, request_frame
 from twotower.recommender.stored_users import StoredUsers
 from twotower.types import Id, Ragged
 
-__all__ = ["Recommender"]
+__all__ = ["Recommender", "load"]
 
 
 @final
@@ -82,11 +84,33 @@ class Recommender:
             builder: What built the model, where it was one of your own.
 
         Raises:
-            BundleError: If it is not a bundle, is damaged, was written in a newer format, or built by another builder.
+            BundleError: If it is not a bundle, is damaged (every part is verified against its checksum before it is used), was
+                written in a newer format, was built by another builder, or its parts do not fit each other.
         """
-        from twotower.recommender.bundled import load_recommender
+        bundle = open_bundle(bundle_folder(path))
+        try:
+            return cls(*read_parts(bundle, builder=builder))
+        except (ConfigError, DataError) as error:
+            raise CorruptBundleError(f"{path}: the parts do not fit each other: {error}") from error
 
-        return load_recommender(path, builder=builder)
+    def save(self, path: str | Path, *, card: Mapping[str, JSON] | None = None, builder: ModelBuilder = build) -> None:
+        """Write the recommender as a bundle, atomically: the folder is the old one, or the new one, whole.
+
+        Args:
+            path: Replaced when it is a bundle.
+            card: What the bundle says of itself; None: this one's.
+            builder: What built the model; the bundle remembers its name.
+        """
+        parts = RecommenderParts(
+            self.model,
+            self.preprocessor,
+            self.catalogue,
+            self.item_vectors_ND,
+            self.users,
+            self.defaults,
+            self.card if card is None else card,
+        )
+        write_parts(Path(path), parts, builder=builder)
 
     def recommend(
         self,
@@ -226,3 +250,6 @@ def _num_requests(
 def _every(rows: Tensor, size: int) -> Ragged:
     """The same rows for every request."""
     return Ragged(rows.repeat(size), len(rows) * torch.arange(size + 1))
+
+
+load = Recommender.load

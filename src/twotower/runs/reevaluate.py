@@ -11,7 +11,7 @@ import torch
 
 from twotower.errors import BundleError, DataError
 from twotower.models import ModelBuilder, build
-from twotower.recommender import Recommender, load_recommender
+from twotower.recommender import Recommender
 from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import encode_phase
 from twotower.runs.read_recipe import parse_recipe
@@ -51,7 +51,7 @@ def reevaluate(
         DataError: If the tables are no longer those of the run.
     """
     place = RunFolder(Path(folder))
-    recommender = load_recommender(place.path, builder=builder)
+    recommender = Recommender.load(place.path, builder=builder)
     recipe = _recipe_of(recommender, folder)
     if recipe.refit == "all":
         if not place.measured.is_dir():
@@ -59,7 +59,7 @@ def reevaluate(
                 f"{folder}: this bundle was trained on its test rows too; judge the run folder, whose {place.measured.name}/ "
                 "holds the model that did not see them"
             )
-        recommender = load_recommender(place.measured, builder=builder)
+        recommender = Recommender.load(place.measured, builder=builder)
         recipe = _recipe_of(recommender, folder)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
     if tables.fingerprint != recommender.card["data"]["fingerprint"]:

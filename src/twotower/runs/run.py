@@ -23,7 +23,6 @@ from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
-from twotower.recommender import write_recommender
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
 from twotower.runs.judge import judge, summarised
 from twotower.runs.phase import Phase, fit_phase
@@ -179,12 +178,12 @@ class _Run:
             "trained_on": trained_on,
         }
         if recipe.refit == "all":
-            write_recommender(self.place.measured, recommender_of(fitted, card), card=card, builder=self.own.builder)
+            recommender_of(fitted, card).save(self.place.measured, builder=self.own.builder)
             everything = _untrained(recipe, self.tables, np.arange(len(self.tables.interactions)), self.own)
             fitted = self._fit("production", everything, None, chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
         self.tell("bundle", str(self.place.bundle))
-        write_recommender(self.place.bundle, recommender_of(fitted, card), card=card, builder=self.own.builder)
+        recommender_of(fitted, card).save(self.place.bundle, builder=self.own.builder)
         if recipe.refit != "all":
             shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over
         write_json(self.place.result, cast(JSON, summary))
