@@ -34,8 +34,10 @@ def test_cosine_decay_after_the_warm_up() -> None:
     assert factors(config, 6, 8) == pytest.approx([0.5, 1.0, *wave])
 
 
-def test_the_constant_one_does_not_end_at_a_fraction() -> None:
-    assert factors(ScheduleConfig(final_fraction=0.5), 2, 4) == [1.0] * 4
+def test_the_constant_one_has_no_fraction_to_end_at() -> None:
+    assert factors(ScheduleConfig(), 2, 4) == [1.0] * 4
+    with pytest.raises(ValueError, match="final_fraction needs decay"):
+        ScheduleConfig(final_fraction=0.5)
 
 
 @pytest.mark.parametrize("total", [1, 3, 4])
@@ -55,7 +57,8 @@ def test_a_training_may_be_all_warm_up(total: int) -> None:
 def test_stays_between_0_and_1_and_only_falls_after_the_warm_up(
     step: int, total: int, warmup: int, decay: str, fraction: float
 ) -> None:
-    config = ScheduleConfig.model_validate({"warmup_steps": warmup, "decay": decay, "final_fraction": fraction})
+    ends = {} if decay == "constant" else {"final_fraction": fraction}
+    config = ScheduleConfig.model_validate({"warmup_steps": warmup, "decay": decay, **ends})
     now, later = learning_rate_factor(step, total, config), learning_rate_factor(step + 1, total, config)
     assert 0 <= now <= 1
     assert later >= now if step + 1 < warmup else later <= now

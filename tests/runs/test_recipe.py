@@ -11,6 +11,9 @@ import pytest
 
 from twotower.errors import ConfigError, DataError
 from twotower.runs import Recipe, load_tables, run
+from twotower.runs.fit_model import build_model, loss_kind
+from twotower.runs.phase import fit_phase
+from twotower.runs.recipe import LossConfig
 
 MakeRecipe = Callable[..., Recipe]
 USER = {"kind": "id", "column": "user"}
@@ -55,3 +58,39 @@ def test_validation_rows_can_be_limited(make_recipe: MakeRecipe, interactions: p
     assert hits["one"] == hits["one again"]
     assert hits["one"] != hits["all"]
     assert hits["one"]["recall@5"] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"query": {"features": [USER | {"embedding": {"pooling": "sum"}}]}},
+            r"embedding\.pooling: .*'id' has one value a row",
+        ),
+        (
+            {"query": {"features": [USER | {"embedding": {"value_dropout": 0.5}}]}},
+            r"embedding\.value_dropout: .*one value a row",
+        ),
+        ({"loss": {"kind": "full", "mask_accidental_hits": False}}, "no meaning with the full softmax"),
+        ({"training": {"schedule": {"final_fraction": 0.1}}}, "final_fraction needs decay"),
+        ({"training": {"optimizer": {"kind": "adagrad", "betas": [0.8, 0.9]}}}, r"betas are AdamW's; adagrad has none"),
+    ],
+)
+def test_a_choice_that_would_change_nothing_is_refused(sections: dict[str, Any], message: str, make_recipe: MakeRecipe) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_recipe(**sections)
+
+
+def test_what_only_the_in_batch_softmax_has_decides_for_it() -> None:
+    found = [loss_kind(LossConfig(mask_accidental_hits=mask), catalogue_size=5, batch_size=9) for mask in (True, False)]
+    assert found == ["full", "in_batch"]
+
+
+def test_many_values_are_pooled_by_their_mean_unless_a_recipe_says_otherwise(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    features = [{"kind": "history", "embedding": {"dim": 4, **chosen}} for chosen in ({}, {"pooling": "sum"})]
+    recipe = make_recipe(query={"features": [features[0], features[1] | {"name": "summed"}]})
+    tables = load_tables(recipe, interactions=interactions)
+    model = build_model(recipe, fit_phase(recipe, tables, tables.split.train)).model
+    assert [entry.pooling for entry in model.spec.query.inputs] == ["mean", "sum"]

@@ -45,7 +45,9 @@ class OptimizerConfig(Config):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
 
     @model_validator(mode="after")
-    def _no_rowwise_decay(self) -> OptimizerConfig:
+    def _nothing_is_ignored(self) -> OptimizerConfig:
+        if self.kind != "adamw" and self.betas != (0.9, 0.999):
+            raise ValueError(f"betas are AdamW's; {self.kind} has none (came: {list(self.betas)})")
         if self.kind == "rowwise_adagrad" and self.weight_decay > 0:
             raise ValueError(f"weight_decay must be 0 with rowwise_adagrad, which has none; came {self.weight_decay}")
         return self

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, overload
-
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from twotower.optim.adagrad_update import update_in_place
+from twotower.optim.in_place_adagrad import InPlaceAdagrad
 
 __all__ = ["RowwiseAdagrad"]
 
 
-class RowwiseAdagrad(Optimizer):
+class RowwiseAdagrad(InPlaceAdagrad):
     """Adagrad whose accumulator is the mean of the squared gradient over each row, updated in place.
 
     ``a_r += mean_d(g_rd^2)``, ``w_rd -= lr * g_rd / (sqrt(a_r) + eps)``. A row is all that belongs to one index of the first
@@ -44,54 +40,11 @@ class RowwiseAdagrad(Optimizer):
         [False, False, True]
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
-        *,
-        lr: float,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-7,
-    ) -> None:
-        if not (lr >= 0 and initial_accumulator_value >= 0 and eps > 0):
-            raise ValueError(
-                "lr and initial_accumulator_value must be at least 0 and eps above 0; "
-                f"came {lr}, {initial_accumulator_value} and {eps}"
-            )
-        super().__init__(parameters, {"lr": lr, "initial_accumulator_value": initial_accumulator_value, "eps": eps})
+    def new_accumulator(self, parameter: Tensor, value: float) -> Tensor:
+        """One number for each row."""
+        return torch.full(parameter.shape[:1], value, dtype=parameter.dtype, device=parameter.device)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, their accumulators at once: a saved state is complete before the first step."""
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        for parameter in group["params"]:
-            rows = parameter.shape[:1]
-            self.state[parameter]["accumulator"] = torch.full(
-                rows, group["initial_accumulator_value"], dtype=parameter.dtype, device=parameter.device
-            )
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient, sparse or dense."""
-        loss: float | None = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        update_in_place(
-                            parameter, self.state[parameter]["accumulator"], _mean_square, group["lr"], group["eps"]
-                        )
-        return loss
-
-
-def _mean_square(gradient: Tensor) -> Tensor:
-    """Mean over all dimensions but the first; a vector's own squares, and a scalar's."""
-    squares = gradient.square()
-    return squares.flatten(1).mean(1) if gradient.dim() > 1 else squares
+    def squares(self, gradient: Tensor) -> Tensor:
+        """Mean over all dimensions but the first; a vector's own squares, and a scalar's."""
+        squared = gradient.square()
+        return squared.flatten(1).mean(1) if gradient.dim() > 1 else squared

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.optim import Optimizer
 
 from twotower.config import Config
@@ -20,12 +20,18 @@ class ScheduleConfig(Config):
     Attributes:
         warmup_steps: Steps in which the rate rises linearly to its full value, which the last of them has. 0: none.
         decay: After the warm-up: ``constant``, or ``linear`` or ``cosine`` down to ``final_fraction``.
-        final_fraction: Of the full rate, in [0, 1], reached when all steps are done; not used by ``constant``.
+        final_fraction: Of the full rate, in [0, 1], reached when all steps are done; ``constant`` has none.
     """
 
     warmup_steps: int = Field(default=0, ge=0)
     decay: Literal["constant", "linear", "cosine"] = "constant"
     final_fraction: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> ScheduleConfig:
+        if self.decay == "constant" and self.final_fraction > 0:
+            raise ValueError(f"final_fraction needs decay = 'linear' or 'cosine'; came {self.final_fraction} with 'constant'")
+        return self
 
 
 def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:

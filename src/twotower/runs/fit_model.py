@@ -59,10 +59,12 @@ class FittedModel:
 
 
 def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> str:
-    """``in_batch`` or ``full``; ``auto`` is full when the catalogue has no more items than the batch has rows."""
+    """``in_batch`` or ``full``; ``auto`` is full when the catalogue has no more items than the batch has rows,
+    and no option asks for what only the in-batch softmax has.
+    """
     if config.kind != "auto":
         return config.kind
-    sampled = config.log_q or config.extra_negatives > 0
+    sampled = config.log_q or config.extra_negatives > 0 or not config.mask_accidental_hits
     return "full" if catalogue_size <= batch_size and not sampled else "in_batch"
 
 

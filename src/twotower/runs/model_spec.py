@@ -88,7 +88,7 @@ def _tower(
                         column=column.name,
                         width=embedding.dim,
                         table=name,
-                        pooling=embedding.pooling if column.ragged else None,
+                        pooling=(embedding.pooling or "mean") if column.ragged else None,
                         id_dropout=_id_dropout(entry),
                         value_dropout=embedding.value_dropout if column.ragged else 0.0,
                     )

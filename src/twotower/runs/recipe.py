@@ -13,6 +13,7 @@ from twotower.preprocessing import FeatureConfig
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
+    "WITH_MANY_VALUES",
     "WITH_UNKNOWN_ROW",
     "CandidateConfig",
     "DataConfig",
@@ -31,6 +32,9 @@ LayerSize: TypeAlias = Annotated[int, Field(ge=1)]
 
 WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history"})
 """Kinds of features whose row 0 stands for values that train does not know."""
+
+WITH_MANY_VALUES = frozenset({"text", "multi_category", "history"})
+"""Kinds of features that have any number of values a row, pooled to one vector."""
 
 
 class DataConfig(Config):
@@ -73,7 +77,7 @@ class EmbeddingConfig(Config):
         dim: Width of the vector.
         table: Name of the embedding table; inputs that name the same table share it (a history with the item's id).
             None: a table of its own.
-        pooling: Of features with any number of rows (text, genres, history): mean, sum or sqrt_n.
+        pooling: Of features with any number of rows (text, genres, history): mean, sum or sqrt_n. None: mean.
         id_dropout: Probability, in training, that a row is replaced by the out-of-vocabulary row, which is how that row is
             trained. None: .01 for features that have such a row (ids, categories, words, histories), else 0.
         value_dropout: Probability, in training, that a pooled value is left out.
@@ -83,7 +87,7 @@ class EmbeddingConfig(Config):
 
     dim: int = Field(default=32, ge=1)
     table: str | None = None
-    pooling: Literal["mean", "sum", "sqrt_n"] = "mean"
+    pooling: Literal["mean", "sum", "sqrt_n"] | None = None
     id_dropout: float | None = Field(default=None, ge=0, lt=1)
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
     init_scale: float = Field(default=0.05, gt=0)
@@ -108,11 +112,17 @@ class FeatureEntry(Config):
         return values
 
     @model_validator(mode="after")
-    def _row_to_drop_to(self) -> FeatureEntry:
+    def _embedding_that_does_something(self) -> FeatureEntry:
         if self.embedding.id_dropout and self.feature.kind not in WITH_UNKNOWN_ROW:
             raise ValueError(
                 f"embedding.id_dropout: a feature of kind {self.feature.kind!r} has no row of unknown values to train; "
                 f"kinds that have one: {', '.join(sorted(WITH_UNKNOWN_ROW))}"
+            )
+        pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
+        if pooled and self.feature.kind not in WITH_MANY_VALUES:
+            raise ValueError(
+                f"embedding.{pooled[0]}: a feature of kind {self.feature.kind!r} has one value a row, so nothing is pooled; "
+                f"kinds that have many: {', '.join(sorted(WITH_MANY_VALUES))}"
             )
         return self
 
@@ -170,7 +180,8 @@ class LossConfig(Config):
 
     Attributes:
         kind: ``full``: softmax over the whole catalogue. ``in_batch``: over the batch's own items. ``auto``: full when the
-            catalogue has no more items than the batch has rows, so that it costs no more.
+            catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for what
+            only that has (``log_q``, ``extra_negatives``, ``mask_accidental_hits = false``).
         temperature: Divides the scores; with ``learn_temperature`` where learning starts.
         learn_temperature: Make it a parameter.
         log_q: Correct for how often an item is sampled as a negative. None: with ``in_batch`` yes.
@@ -197,6 +208,8 @@ class LossConfig(Config):
             raise ValueError("log_q corrects for sampled negatives; the full softmax samples none: leave it out")
         if self.kind == "full" and self.extra_negatives:
             raise ValueError("extra_negatives have no meaning with the full softmax: every item competes already")
+        if self.kind == "full" and not self.mask_accidental_hits:
+            raise ValueError("mask_accidental_hits = false has no meaning with the full softmax: every item competes once")
         return self
 
 
