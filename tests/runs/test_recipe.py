@@ -90,7 +90,9 @@ def test_many_values_are_pooled_by_their_mean_unless_a_recipe_says_otherwise(
     make_recipe: MakeRecipe, interactions: pl.DataFrame
 ) -> None:
     features = [{"kind": "history", "embedding": {"dim": 4, **chosen}} for chosen in ({}, {"pooling": "sum"})]
-    recipe = make_recipe(query={"features": [features[0], features[1] | {"name": "summed"}]})
+    recipe = make_recipe(
+        query={"features": [features[0], features[1] | {"name": "summed"}], "layer_sizes": [4]}, model={"layer_sizes": [4]}
+    )
     tables = load_tables(recipe, interactions=interactions)
     model = build_model(recipe, fit_phase(recipe, tables, tables.split.train)).model
     assert [entry.pooling for entry in model.spec.query.inputs] == ["mean", "sum"]
