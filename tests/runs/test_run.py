@@ -54,7 +54,7 @@ def test_the_result_is_what_was_promised(make_recipe: MakeRecipe, interactions: 
     assert 0 <= low <= summary["metrics"]["test"]["seen_included"]["recall@5"] <= high <= 1
     assert "recall@5" in summary["details"]["model"]["per_user"]["seen_removed"]
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
-        ".lock", "bundle", "checkpoints", "data.json", "metrics.jsonl", "recipe.json", "result.json",
+        ".lock", "bundle", "checkpoints", "data.json", "judged", "metrics.jsonl", "recipe.json", "result.json",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in lines] == [("select", 1), ("select", 2)]

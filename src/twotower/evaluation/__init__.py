@@ -1,6 +1,7 @@
 """Exact evaluation over the whole catalogue, the same for models and baselines."""
 
 from twotower.evaluation.evaluate import evaluate, evaluate_per_user
+from twotower.evaluation.judged_rows import JudgedRows
 from twotower.evaluation.model_scorer import ModelScorer, encode_catalogue
 from twotower.evaluation.rank import PositiveRanks, rank_positives
 from twotower.evaluation.result import Evaluation, Figures
@@ -9,6 +10,7 @@ from twotower.evaluation.scorer import Scorer
 __all__ = [
     "Evaluation",
     "Figures",
+    "JudgedRows",
     "ModelScorer",
     "PositiveRanks",
     "Scorer",

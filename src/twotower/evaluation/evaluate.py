@@ -94,6 +94,7 @@ def evaluate(
         units=len(chosen),
         not_in_catalogue=int((items < 0).sum()),
         seconds=seconds,
+        ranks=ranks,
     )
 
 
@@ -143,6 +144,7 @@ def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], 
         units=len(queries),
         not_in_catalogue=int((positives.values < 0).sum()),
         seconds=seconds,
+        ranks=ranks,
     )
 
 

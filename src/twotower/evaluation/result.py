@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.evaluation.rank import PositiveRanks
+
 __all__ = ["Evaluation", "Figures"]
 
 
@@ -51,6 +53,7 @@ class Evaluation:
         units: How many rows or users were judged.
         not_in_catalogue: Test rows whose item the catalogue lacks, each counted as a miss.
         seconds: Wall time of scoring and ranking.
+        ranks: Of every positive that was judged: one per row, or all of a user's one after the other.
     """
 
     unit: str
@@ -59,3 +62,4 @@ class Evaluation:
     units: int
     not_in_catalogue: int
     seconds: float
+    ranks: PositiveRanks

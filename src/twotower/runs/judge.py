@@ -1,8 +1,10 @@
-"""The judgement of a run: the model beside its baselines on rows that it has not seen."""
+"""How good rankers are: models and baselines by the same evaluation, side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,105 +12,167 @@ from numpy.typing import NDArray
 
 from twotower.baselines import PopularityScorer, RandomScorer
 from twotower.data import Examples
-from twotower.evaluation import Evaluation, ModelScorer, Scorer, evaluate, evaluate_per_user
+from twotower.evaluation import Evaluation, Figures, JudgedRows, ModelScorer, Scorer, evaluate, evaluate_per_user
+from twotower.metrics import bootstrap_interval
 from twotower.models import TwoTower
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
 
-__all__ = ["judge", "summarised"]
+__all__ = ["Judgement", "MakeScorer", "judge", "model_ranker", "plain_baselines", "summarised"]
 
 Variants = dict[str, dict[str, float]]
 
+MakeScorer: TypeAlias = Callable[[Examples], Scorer]
+"""A fitted ranker: given rows with their histories and contexts, it scores them."""
 
-def judge(recipe: Recipe, phase: Phase, model: TwoTower, rows: NDArray[np.int64], *, device: torch.device) -> dict[str, Any]:
-    """Judge a model on rows, in a form that goes to JSON.
+_WITHOUT_USERS = ("random",)
+"""Rankers whose figures per user say nothing."""
+
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What judging gave.
+
+    Attributes:
+        figures: For JSON: ``rankers`` (by name, ``seen_included`` and ``seen_removed`` figures per interaction), ``details``
+            (by name: intervals, ties, per user, warm and cold users, and with the histories frozen where they grow),
+            ``counts`` and ``seconds`` (of the first ranker).
+        rows: Every ranker's ranks of every row.
+        frozen: The same with the histories frozen at the cut; None where they do not grow.
+    """
+
+    figures: dict[str, Any]
+    rows: JudgedRows
+    frozen: JudgedRows | None
+
+
+def model_ranker(model: TwoTower, phase: Phase, *, device: torch.device) -> MakeScorer:
+    """A trained model (in evaluation mode, on the device) as a ranker of rows of its phase."""
+    return lambda examples: ModelScorer(model, phase.items, examples, device=device)
+
+
+def plain_baselines(recipe: Recipe, phase: Phase) -> dict[str, MakeScorer]:
+    """The two baselines that need no fitting, and that no figure goes without."""
+    counts_N = torch.from_numpy(phase.item_counts)
+    return {
+        "popularity": lambda _: PopularityScorer(counts_N),
+        "random": lambda _: RandomScorer(len(counts_N), seed=recipe.seed),
+    }
+
+
+def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mapping[str, MakeScorer]) -> Judgement:
+    """Judge rankers on rows, the model first.
 
     Args:
         recipe: Cut-offs, bootstrap, units.
-        phase: What the model was fitted on.
-        model: In evaluation mode, on the device.
+        phase: What the rankers were fitted on.
         rows: Row numbers of the interactions.
-        device: Where the model is.
-
-    Returns:
-        ``model``, ``popularity`` and ``random``: each ``seen_included`` and ``seen_removed`` figures per interaction;
-        ``details`` per ranker: intervals, ties, per user, warm and cold users, and with the histories frozen where they grow;
-        ``counts`` and ``seconds``.
+        rankers: By name; at least one.
     """
     examples = phase.examples(rows, grow=phase.grows)
-    counts = torch.from_numpy(phase.item_counts)
-    scorers: dict[str, Scorer] = {
-        "model": ModelScorer(model, phase.items, examples, device=device),
-        "popularity": PopularityScorer(counts),
-        "random": RandomScorer(len(counts), seed=recipe.seed),
-    }
-    frozen = phase.examples(rows, grow=False) if phase.grows else None
+    still = phase.examples(rows, grow=False) if phase.grows else None
     warm = np.isin(examples.user_rows.numpy(), phase.tables.user_rows[phase.fit_rows])
+    judged = _rows(phase, rows, examples, warm)
+    frozen = None if still is None else _rows(phase, rows, still, warm)
     figures: dict[str, Variants] = {}
     details: dict[str, Any] = {}
-    seconds = 0.0
-    missing = 0
-    for name, scorer in scorers.items():
+    missing, seconds = 0, 0.0
+    for name, ranker in rankers.items():
+        scorer = ranker(examples)
         found = evaluate(scorer, examples, ks=recipe.evaluation.ks, draws=recipe.evaluation.draws, seed=recipe.seed)
+        judged = judged.with_rankers({name: found.ranks})
+        if not figures:
+            missing, seconds = found.not_in_catalogue, found.seconds
         figures[name] = _variants(found)
-        details[name] = _details(recipe, name, scorer, found, examples, warm)
-        if frozen is not None:
-            still = ModelScorer(model, phase.items, frozen, device=device) if name == "model" else scorer
-            details[name]["frozen"] = _variants(evaluate(still, frozen, ks=recipe.evaluation.ks, draws=0))
-        if name == "model":
-            seconds, missing = found.seconds, found.not_in_catalogue
-    return {
-        **figures,
-        "details": details,
-        "counts": {
-            "rows": len(rows),
-            "users": int(np.unique(examples.user_rows.numpy()).size),
-            "catalogue": len(phase.catalogue),
-            "not_in_catalogue": missing,
-            "warm_rows": int(warm.sum()),
-            "cold_rows": int((~warm).sum()),
-        },
-        "seconds": seconds,
+        details[name] = _details(recipe, found, examples, warm)
+        if recipe.evaluation.per_user and name not in _WITHOUT_USERS:
+            per_user = evaluate_per_user(
+                scorer, examples, ks=recipe.evaluation.ks, draws=recipe.evaluation.draws, seed=recipe.seed
+            )
+            details[name] |= {"per_user": _variants(per_user)}
+            details[name]["group_intervals"]["per_user"] = _intervals(per_user)
+        if still is not None and frozen is not None:
+            found = evaluate(ranker(still), still, ks=recipe.evaluation.ks, draws=recipe.evaluation.draws, seed=recipe.seed)
+            frozen = frozen.with_rankers({name: found.ranks})
+            details[name] |= {"frozen": _variants(found)}
+            details[name]["group_intervals"]["frozen"] = _intervals(found)
+    counts = {
+        "rows": len(rows),
+        "users": int(np.unique(examples.user_rows.numpy()).size),
+        "catalogue": len(phase.catalogue),
+        "not_in_catalogue": missing,
+        "warm_rows": int(warm.sum()),
+        "cold_rows": int((~warm).sum()),
     }
+    return Judgement({"rankers": figures, "details": details, "counts": counts, "seconds": seconds}, judged, frozen)
 
 
 def summarised(recipe: Recipe, tables: Tables, found: dict[str, Any]) -> dict[str, Any]:
-    """What a judgement says, in the form of ``result.json``: the part that judging again gives as well."""
+    """What a judgement's figures say, in the form of ``result.json``: the part that judging again gives as well."""
     split = tables.split
     return {
         "recipe": recipe.name,
         "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "metrics": {"test": found["model"]},
-        "baselines": {"popularity": found["popularity"], "random": found["random"]},
+        "metrics": {"test": found["rankers"]["model"]},
+        "baselines": {name: figures for name, figures in found["rankers"].items() if name != "model"},
         "evaluation": {"seconds": found["seconds"], **found["counts"]},
         "details": found["details"],
     }
+
+
+def _rows(phase: Phase, rows: NDArray[np.int64], examples: Examples, warm: NDArray[np.bool_]) -> JudgedRows:
+    everything = torch.arange(len(rows))
+    lengths = [examples.seen(everything[first : first + _AT_ONCE]).lengths for first in range(0, len(rows), _AT_ONCE)]
+    items = examples.item_rows.numpy()
+    return JudgedRows(
+        rows=rows,
+        user_rows=examples.user_rows.numpy(),
+        item_rows=items,
+        warm=warm,
+        history_lengths=torch.cat(lengths).numpy() if lengths else np.zeros(0, dtype=np.int64),
+        item_counts=np.where(items >= 0, phase.item_counts[items], 0),
+        rankers={},
+    )
 
 
 def _variants(found: Evaluation) -> Variants:
     return {"seen_included": dict(found.seen_included.values), "seen_removed": dict(found.seen_removed.values)}
 
 
-def _details(
-    recipe: Recipe, name: str, scorer: Scorer, found: Evaluation, examples: Examples, warm: NDArray[np.bool_]
-) -> dict[str, Any]:
+def _intervals(found: Evaluation) -> dict[str, dict[str, list[float]]]:
+    variants = {"seen_included": found.seen_included, "seen_removed": found.seen_removed}
+    return {variant: {key: list(ends) for key, ends in figures.intervals.items()} for variant, figures in variants.items()}
+
+
+def _details(recipe: Recipe, found: Evaluation, examples: Examples, warm: NDArray[np.bool_]) -> dict[str, Any]:
+    variants = {"seen_included": found.seen_included, "seen_removed": found.seen_removed}
     details: dict[str, Any] = {
-        "intervals": {
-            "seen_included": {key: list(ends) for key, ends in found.seen_included.intervals.items()},
-            "seen_removed": {key: list(ends) for key, ends in found.seen_removed.intervals.items()},
-        },
+        "intervals": _intervals(found),
         "ties": {
-            "seen_included": {"optimistic": found.seen_included.optimistic, "pessimistic": found.seen_included.pessimistic},
-            "seen_removed": {"optimistic": found.seen_removed.optimistic, "pessimistic": found.seen_removed.pessimistic},
+            variant: {"optimistic": figures.optimistic, "pessimistic": figures.pessimistic}
+            for variant, figures in variants.items()
         },
+        "group_intervals": {},
     }
     if warm.any() and not warm.all():
+        users = examples.user_rows.numpy()
         for group, mask in (("warm", warm), ("cold", ~warm)):
             details[group] = {
-                variant: {key: float(values[mask].mean()) for key, values in rows.items()}
-                for variant, rows in (("seen_included", found.seen_included.rows), ("seen_removed", found.seen_removed.rows))
+                variant: {key: float(values[mask].mean()) for key, values in figures.rows.items()}
+                for variant, figures in variants.items()
             }
-    if recipe.evaluation.per_user and name != "random":
-        details["per_user"] = _variants(evaluate_per_user(scorer, examples, ks=recipe.evaluation.ks, draws=0))
+            details["group_intervals"][group] = {
+                variant: _interval_of(figures, mask, users, recipe) for variant, figures in variants.items()
+            }
     return details
+
+
+def _interval_of(figures: Figures, mask: NDArray[np.bool_], users: NDArray[np.int64], recipe: Recipe) -> dict[str, list[float]]:
+    if not recipe.evaluation.draws:
+        return {}
+    values = np.stack([values[mask] for values in figures.rows.values()], axis=1)
+    drawn = bootstrap_interval(values, users[mask], draws=recipe.evaluation.draws, seed=recipe.seed)
+    return {key: [float(drawn.low[i]), float(drawn.high[i])] for i, key in enumerate(figures.rows)}

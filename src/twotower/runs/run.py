@@ -24,7 +24,7 @@ from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
-from twotower.runs.judge import judge, summarised
+from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
@@ -151,10 +151,17 @@ class _Run:
             untrained = _untrained(recipe, self.tables, np.concatenate([split.train, split.validation]), self.own)
             fitted = self._fit("refit", untrained, None, chosen)
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
-        found = judge(recipe, fitted.phase, fitted.model, split.test, device=self.device)
+        rankers = {
+            "model": model_ranker(fitted.model, fitted.phase, device=self.device),
+            **plain_baselines(recipe, fitted.phase),
+        }
+        found = judge(recipe, fitted.phase, split.test, rankers)
+        found.rows.write(self.place.judged)
+        if found.frozen is not None:
+            found.frozen.write(self.place.judged_frozen)
         summary = {
             "run_dir": str(self.place.path),
-            **summarised(recipe, self.tables, found),
+            **summarised(recipe, self.tables, found.figures),
             "training": {
                 "epochs": fitted.training.epochs_run,
                 "seconds": fitted.training.seconds,

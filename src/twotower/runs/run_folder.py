@@ -26,8 +26,9 @@ class RunFolder:
     """A run's folder.
 
     Nothing is written before recipe and tables were found sound. ``recipe.json`` is the resolved recipe, ``data.json`` what was
-    read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``bundle/`` what is
-    served, ``result.json`` the figures. ``result.json`` is written last: where it is, the run has finished.
+    read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``judged/`` the rank of
+    every test row's item, ``bundle/`` what is served, ``result.json`` the figures. ``result.json`` is written last: where it
+    is, the run has finished.
     """
 
     path: Path
@@ -52,6 +53,16 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def judged(self) -> Path:
+        """Where every ranker put every test row's item."""
+        return self.path / "judged" / "test.parquet"
+
+    @property
+    def judged_frozen(self) -> Path:
+        """The same with histories frozen at the cut; there is none where they do not grow."""
+        return self.path / "judged" / "test_frozen.parquet"
 
     def checkpoints(self, phase: str) -> Path:
         return self.path / "checkpoints" / phase
@@ -99,6 +110,7 @@ class RunFolder:
             self.result.unlink(missing_ok=True)
             self.metrics.unlink(missing_ok=True)
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+            shutil.rmtree(self.path / "judged", ignore_errors=True)
         if overwrite or not self.recipe.exists():
             write_json(self.recipe, recipe.model_dump(mode="json"))
 
