@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing $(TORCH)"
 	@$(PIP) install '$(TORCH)'
 	@echo "installing twotower and what it is developed with"
-	@$(PIP) install -c constraints.txt -e '.[dev,pandas]'
+	@$(PIP) install -c constraints.txt -e '.[dev,pandas,baselines,report]'
 	@touch $@
 
 install: $(STAMP) ## a virtual environment with twotower and what it is developed with
