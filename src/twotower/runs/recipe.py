@@ -98,6 +98,10 @@ class FeatureEntry(Config):
     """One feature of a tower: what preprocessing makes of a column, and how the tower embeds that.
 
     In TOML the two are one table: the keys of the feature, and ``embedding = { dim = 32 }``.
+
+    Attributes:
+        feature: What preprocessing makes of a column.
+        embedding: How the tower embeds that; left out, a table of its own of width 32.
     """
 
     feature: FeatureConfig
@@ -128,15 +132,7 @@ class FeatureEntry(Config):
 
 
 class _TowerConfig(Config):
-    features: tuple[FeatureEntry, ...] = Field(min_length=1)
-    layer_sizes: tuple[LayerSize, ...] | None = None
-    input_dropout: float | None = Field(default=None, ge=0, lt=1)
-    hidden_dropout: float | None = Field(default=None, ge=0, lt=1)
-    skip: tuple[str, ...] = ()
-
-
-class QueryConfig(_TowerConfig):
-    """The query tower: its features, and what it does otherwise than ``model`` says.
+    """What a tower reads, and what it does otherwise than ``model`` says.
 
     Attributes:
         features: In the order of the concatenation.
@@ -146,9 +142,19 @@ class QueryConfig(_TowerConfig):
         skip: Names of embedded features that are added to the output; each as wide as the output.
     """
 
+    features: tuple[FeatureEntry, ...] = Field(min_length=1)
+    layer_sizes: tuple[LayerSize, ...] | None = None
+    input_dropout: float | None = Field(default=None, ge=0, lt=1)
+    hidden_dropout: float | None = Field(default=None, ge=0, lt=1)
+    skip: tuple[str, ...] = ()
+
+
+class QueryConfig(_TowerConfig):
+    """The query tower: its features, and what it does otherwise than ``model`` says."""
+
 
 class CandidateConfig(_TowerConfig):
-    """The candidate tower; attributes as for the query tower."""
+    """The candidate tower: its features, and what it does otherwise than ``model`` says."""
 
 
 class ModelConfig(Config):
