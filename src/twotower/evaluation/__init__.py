@@ -1,5 +1,6 @@
 """Exact evaluation over the whole catalogue, the same for models and baselines."""
 
+from twotower.evaluation.comparison import Compared, RankerMean, compare_rankers, ranker_means
 from twotower.evaluation.evaluate import evaluate, evaluate_per_user
 from twotower.evaluation.judged_rows import JudgedRows
 from twotower.evaluation.model_scorer import ModelScorer, encode_catalogue
@@ -8,14 +9,18 @@ from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
 
 __all__ = [
+    "Compared",
     "Evaluation",
     "Figures",
     "JudgedRows",
     "ModelScorer",
     "PositiveRanks",
+    "RankerMean",
     "Scorer",
+    "compare_rankers",
     "encode_catalogue",
     "evaluate",
     "evaluate_per_user",
     "rank_positives",
+    "ranker_means",
 ]
