@@ -5,13 +5,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from twotower.config import Config
 
-__all__ = ["ColumnSpec", "FloatsColumn", "InputSpec", "ModelSpec", "RowsColumn", "TableSpec", "TowerSpec"]
+__all__ = [
+    "ColumnSpec",
+    "FloatsColumn",
+    "HeadInput",
+    "HeadSpec",
+    "InputSpec",
+    "ModelSpec",
+    "OrdinalHeadSpec",
+    "RegressionHeadSpec",
+    "RowsColumn",
+    "TableSpec",
+    "TowerSpec",
+]
 
 
 class RowsColumn(Config):
@@ -117,6 +129,68 @@ class TowerSpec(Config):
         return self.layer_sizes[-1] if self.layer_sizes else self.input_width
 
 
+HeadInput: TypeAlias = Literal["query", "candidate", "product"]
+"""What a head reads of a pair: the query's vector, the candidate's, or their product number by number."""
+
+
+class _PairHeadSpec(Config):
+    name: str
+    inputs: tuple[HeadInput, ...] = Field(default=("query", "candidate", "product"), min_length=1)
+    layer_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+
+    @model_validator(mode="after")
+    def _distinct_inputs(self) -> _PairHeadSpec:
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ValueError(f"inputs: each may be named once; came {', '.join(self.inputs)}")
+        return self
+
+
+class RegressionHeadSpec(_PairHeadSpec):
+    """A head that predicts a number of a query and a candidate: dense layers on their vectors.
+
+    Attributes:
+        name: Of the task, distinct in a model.
+        inputs: What it reads, side by side in this order.
+        layer_sizes: Widths of the hidden layers; one number follows. Empty: linear.
+        activation: Of the hidden layers.
+        mean: Of the outcome in the fit rows; the head is trained on ``(value - mean) / scale``.
+        scale: Standard deviation of the outcome in the fit rows.
+        low: Smallest outcome of the fit rows; predictions are clipped to it.
+        high: Largest outcome of the fit rows.
+    """
+
+    kind: Literal["regression"] = "regression"
+    mean: float
+    scale: float = Field(gt=0)
+    low: float
+    high: float
+
+
+class OrdinalHeadSpec(_PairHeadSpec):
+    """A head that predicts which of a few ordered levels an outcome has; the first four attributes as for a regression.
+
+    Attributes:
+        levels: Distinct outcomes of the fit rows, ascending.
+        shares: Share of the fit rows at each level; a fresh head predicts about these for everybody.
+    """
+
+    kind: Literal["ordinal"] = "ordinal"
+    levels: tuple[float, ...] = Field(min_length=2)
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
+
+    @model_validator(mode="after")
+    def _levels_ascend(self) -> OrdinalHeadSpec:
+        if list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(f"levels must be distinct and ascend; came {self.levels}")
+        if len(self.shares) != len(self.levels):
+            raise ValueError(f"shares must have one entry per level; came {len(self.shares)} for {len(self.levels)}")
+        return self
+
+
+HeadSpec: TypeAlias = Annotated[RegressionHeadSpec | OrdinalHeadSpec, Field(discriminator="kind")]
+
+
 class ModelSpec(Config):
     """All that is needed to build a two-tower model, but its weights.
 
@@ -125,9 +199,19 @@ class ModelSpec(Config):
         query: The query tower.
         candidate: The candidate tower.
         share_layers: Both towers use the same dense layers (their input widths must agree).
+        heads: What is predicted of a query and a candidate beside their score; written only where there are some, so that a
+            model without them reads as it did before there were heads.
     """
 
     tables: tuple[TableSpec, ...] = ()
     query: TowerSpec
     candidate: TowerSpec
     share_layers: bool = False
+    heads: tuple[HeadSpec, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_heads(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if not self.heads:
+            values.pop("heads", None)
+        return values

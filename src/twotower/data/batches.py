@@ -5,7 +5,8 @@ The order of an epoch is a function of one seed and the epoch's number, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ class Batch:
         counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative); None: once each.
         weights: float32 ``[B]``; None: all alike.
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
+        outcomes: As those of the examples, ``[B]`` each.
     """
 
     rows: Tensor
@@ -39,6 +41,7 @@ class Batch:
     counts: Tensor | None = None
     weights: Tensor | None = None
     masked: tuple[Tensor, Tensor] | None = None
+    outcomes: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Batches:
@@ -94,17 +97,18 @@ class Batches:
         rows = self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         queries = self.examples.queries(rows, training=True)
         weights = None if self.examples.weights is None else self.examples.weights[rows]
+        outcomes = {name: values[rows] for name, values in self.examples.outcomes.items()}
         items = self.examples.item_rows[rows]
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
-            return Batch(rows, queries, None, items, weights=weights, masked=masked)
+            return Batch(rows, queries, None, items, weights=weights, masked=masked, outcomes=outcomes)
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
             items = torch.cat([items, torch.from_numpy(extra)])
         candidate_rows, columns, counts = torch.unique(items, return_inverse=True, return_counts=True)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
-        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts.float(), weights, masked)
+        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts.float(), weights, masked, outcomes)
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -51,6 +52,8 @@ class Examples:
             of its user's history.
         history_inputs: Query features sliced from the histories.
         weights: float32 ``[n]``, how much each row counts in the loss; None: all alike.
+        outcomes: What rows came to (a rating), by name of the column: float64 ``[n]``, NaN where a row has none. Targets of
+            heads, never inputs.
     """
 
     user_rows: Tensor
@@ -62,6 +65,7 @@ class Examples:
     seen_before: bool
     history_inputs: tuple[HistoryInput, ...] = ()
     weights: Tensor | None = None
+    outcomes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.user_rows.shape[0])

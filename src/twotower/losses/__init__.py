@@ -1,6 +1,7 @@
-"""Retrieval losses. They see tensors: query vectors, candidate vectors, the column of each query's positive.
+"""Losses. They see tensors: query vectors, candidate vectors, the column of each query's positive.
 
-The order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy; one file each.
+The order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy; one file each. Beside retrieval: the
+losses of outcomes that a head predicts, squared error and cross-entropy over ordered levels.
 """
 
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
@@ -9,7 +10,10 @@ from twotower.losses.hard_negatives import HardNegatives, keep_hard_negatives
 from twotower.losses.in_batch import InBatchSoftmax, in_batch_softmax
 from twotower.losses.log_q import log_q_from_counts, mixture_log_q
 from twotower.losses.masks import Mask
+from twotower.losses.ordinal import cumulative_cross_entropy
+from twotower.losses.outcome import OutcomeLoss
 from twotower.losses.protocol import RetrievalLoss
+from twotower.losses.squared_error import squared_error
 from twotower.losses.temperature import Temperature
 
 __all__ = [
@@ -17,9 +21,11 @@ __all__ = [
     "HardNegatives",
     "InBatchSoftmax",
     "Mask",
+    "OutcomeLoss",
     "Reduction",
     "RetrievalLoss",
     "Temperature",
+    "cumulative_cross_entropy",
     "full_softmax",
     "in_batch_softmax",
     "keep_hard_negatives",
@@ -27,4 +33,5 @@ __all__ = [
     "mixture_log_q",
     "reduce_losses",
     "softmax_cross_entropy",
+    "squared_error",
 ]

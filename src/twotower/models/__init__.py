@@ -1,8 +1,22 @@
 """Two-tower models: specs in, modules out."""
 
 from twotower.models.build import ModelBuilder, build, builder_name, check_columns
+from twotower.models.heads import Head, OrdinalHead, RegressionHead, build_head
 from twotower.models.state import load_state, state_of
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
 
-__all__ = ["ModelBuilder", "Tower", "TwoTower", "build", "builder_name", "check_columns", "load_state", "state_of"]
+__all__ = [
+    "Head",
+    "ModelBuilder",
+    "OrdinalHead",
+    "RegressionHead",
+    "Tower",
+    "TwoTower",
+    "build",
+    "build_head",
+    "builder_name",
+    "check_columns",
+    "load_state",
+    "state_of",
+]

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from twotower.errors import ConfigError
+from twotower.models.heads import build_head
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
 from twotower.nn import MLP, EmbeddingCollection
@@ -33,15 +34,17 @@ def builder_name(builder: ModelBuilder) -> str:
 
 
 def build(spec: ModelSpec, *, seed: int) -> TwoTower:
-    """Build a model with fresh weights: tables first, then the layers of the query tower, then the candidate's.
+    """Build a model with fresh weights: tables first, then the layers of the query tower, the candidate's, and the heads.
+
+    Heads come last, so that a model with them starts with the same towers as one without.
 
     Args:
-        spec: Tables, towers and whether they share layers.
+        spec: Tables, towers, whether they share layers, and heads.
         seed: Of the initial weights; torch's global state is neither read nor changed.
 
     Raises:
-        ConfigError: If the towers' outputs differ in width, an input names a table that is not there, widths disagree, or
-            towers that share layers describe different ones; all faults at once.
+        ConfigError: If the towers' outputs differ in width, an input names a table that is not there, widths disagree,
+            towers that share layers describe different ones, or two heads have one name; all faults at once.
 
     Example:
         >>> from twotower.spec import InputSpec, TableSpec
@@ -59,7 +62,9 @@ def build(spec: ModelSpec, *, seed: int) -> TwoTower:
     query_layers = _layers(spec.query, generator)
     candidate_layers = query_layers if spec.share_layers else _layers(spec.candidate, generator)
     query = Tower(spec.query, embeddings, query_layers)
-    return TwoTower(spec, embeddings, query, Tower(spec.candidate, embeddings, candidate_layers))
+    candidate = Tower(spec.candidate, embeddings, candidate_layers)
+    heads = [build_head(head, spec.query.output_width, generator=generator) for head in spec.heads]
+    return TwoTower(spec, embeddings, query, candidate, heads)
 
 
 def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str) -> None:
@@ -103,6 +108,10 @@ def _faults(spec: ModelSpec) -> list[str]:
     tables = {table.name: table for table in spec.tables}
     if len(tables) != len(spec.tables):
         faults.append("every table needs a name of its own")
+    heads = [head.name for head in spec.heads]
+    faults += [
+        f"every head needs a name of its own; {name!r} came twice" for name in sorted({n for n in heads if heads.count(n) > 1})
+    ]
     for name, tower in (("query", spec.query), ("candidate", spec.candidate)):
         columns = [entry.column for entry in tower.inputs]
         twice = sorted({column for column in columns if columns.count(column) > 1})

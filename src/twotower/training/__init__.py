@@ -1,21 +1,26 @@
 """Training: a plain loop of pure steps, validated through a callable, resumable at any batch."""
 
-from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig
+from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
+from twotower.training.tasks import RETRIEVAL, Objective, OutcomeTask
 from twotower.training.train import Checkpoints, TrainingResult, train
 
 __all__ = [
+    "RETRIEVAL",
     "Checkpoints",
     "DeviceName",
     "EarlyStopping",
     "EpochDone",
     "Listener",
+    "Objective",
+    "OutcomeTask",
     "StepDone",
     "TrainingConfig",
     "TrainingEvent",
     "TrainingResult",
     "TrainingStarted",
     "resolve_device",
+    "smaller_is_better",
     "train",
 ]

@@ -37,6 +37,7 @@ class Progress:
         stopped: Training is over.
         seconds: Spent in steps so far.
         records: One entry per finished epoch.
+        task_sums: As ``loss_sum``, of every task by name; empty where retrieval is the only one.
     """
 
     epoch: int = 0
@@ -50,6 +51,7 @@ class Progress:
     stopped: bool = False
     seconds: float = 0.0
     records: list[dict[str, Any]] = field(default_factory=list)
+    task_sums: dict[str, float] = field(default_factory=dict)
 
 
 def save_checkpoint(

@@ -9,16 +9,26 @@ from pydantic import Field, field_validator
 from twotower.config import Config
 from twotower.optim import OptimizerConfig, ScheduleConfig
 
-__all__ = ["DeviceName", "EarlyStopping", "TrainingConfig"]
+__all__ = ["DeviceName", "EarlyStopping", "TrainingConfig", "smaller_is_better"]
 
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether a figure of validation is an error: its last word is ``rmse`` or ``mae``. Of all others more is better.
+
+    Example:
+        >>> smaller_is_better("rating rmse"), smaller_is_better("recall@100")
+        (True, False)
+    """
+    return metric.split()[-1:] in (["rmse"], ["mae"])
 
 
 class EarlyStopping(Config):
     """Keep the epoch with the best validation figure, and stop when it no longer improves.
 
     Attributes:
-        metric: A key of what validation returns; larger is better.
+        metric: A key of what validation returns; larger is better, but for errors (see `smaller_is_better`).
         patience: Validations without improvement before training stops; None trains all epochs and still keeps the best.
         min_delta: An improvement is more than this.
     """

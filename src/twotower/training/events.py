@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 __all__ = ["EpochDone", "Listener", "StepDone", "TrainingEvent", "TrainingStarted"]
@@ -32,13 +32,14 @@ class TrainingStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimiser step was taken; ``loss`` is its batch's, ``rows`` the batch's size."""
+    """One optimiser step was taken; ``loss`` is its batch's, ``rows`` the batch's size, ``losses`` as in `EpochDone`."""
 
     epoch: int
     batch: int
     step: int
     rows: int
     loss: float
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class EpochDone:
         best: Whether it is the best so far.
         rows: Rows trained on in this epoch.
         seconds: Spent on this epoch's steps, without validation; after a resume, since the resume.
+        losses: Of every task by name, ``retrieval`` among them, before they are weighted: ``loss`` is their weighted sum. Empty
+            where retrieval is the only task.
     """
 
     epoch: int
@@ -62,9 +65,11 @@ class EpochDone:
     best: bool
     rows: int
     seconds: float
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        return values if self.losses else {name: value for name, value in values.items() if name != "losses"}
 
 
 TrainingEvent: TypeAlias = TrainingStarted | StepDone | EpochDone

@@ -12,9 +12,10 @@ from twotower.data.batches import Batch
 from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
+from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
 from twotower.types import Column, Features, Ragged, column_to, take_column
 
-__all__ = ["Place", "batch_loss", "explain_divergence"]
+__all__ = ["Place", "batch_loss", "batch_losses", "explain_divergence"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,21 @@ class Place:
 def batch_loss(
     model: TwoTower, loss: RetrievalLoss, batch: Batch, items: Features, *, log_q_N: Tensor | None, device: torch.device
 ) -> Tensor:
-    """The loss of one batch: each of its candidates is encoded once, however often it occurs.
+    """The retrieval loss of one batch, a scalar with a gradient; arguments as for `batch_losses`."""
+    return batch_losses(model, loss, batch, items, log_q_N=log_q_N, device=device)[RETRIEVAL]
+
+
+def batch_losses(
+    model: TwoTower,
+    loss: RetrievalLoss,
+    batch: Batch,
+    items: Features,
+    *,
+    log_q_N: Tensor | None,
+    device: torch.device,
+    objective: Objective = RETRIEVAL_ALONE,
+) -> dict[str, Tensor]:
+    """The loss of every task on one batch: each of its candidates is encoded once, however often it occurs.
 
     Args:
         model: In training mode.
@@ -39,24 +54,31 @@ def batch_loss(
         items: Features of the whole catalogue, on the device.
         log_q_N: log of each catalogue item's sampling probability; None without correction.
         device: Where the model is.
+        objective: The tasks; a retrieval that weighs 0 has no loss here.
 
     Returns:
-        A scalar with a gradient.
+        Scalars with a gradient, by name of the task, not weighted yet.
     """
     queries_BD = model.encode_queries({name: column_to(column, device) for name, column in batch.queries.items()})
     rows = None if batch.candidate_rows is None else batch.candidate_rows.to(device)
     candidates = items if rows is None else {name: take_column(column, rows) for name, column in items.items()}
     candidates_CD = model.encode_candidates(candidates)
-    value: Tensor = loss(
-        queries_BD,
-        candidates_CD,
-        batch.positives.to(device),
-        counts_C=None if batch.counts is None else batch.counts.to(device),
-        log_q_C=None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows]),
-        masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
-        weights_B=None if batch.weights is None else batch.weights.to(device),
-    )
-    return value
+    positives_B = batch.positives.to(device)
+    found: dict[str, Tensor] = {}
+    if objective.retrieval > 0:
+        found[RETRIEVAL] = loss(
+            queries_BD,
+            candidates_CD,
+            positives_B,
+            counts_C=None if batch.counts is None else batch.counts.to(device),
+            log_q_C=None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows]),
+            masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
+            weights_B=None if batch.weights is None else batch.weights.to(device),
+        )
+    if objective.tasks:
+        own_BD = candidates_CD[positives_B]
+        found |= outcome_losses(model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction)
+    return found
 
 
 def explain_divergence(

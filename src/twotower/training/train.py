@@ -20,10 +20,11 @@ from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower, load_state, state_of
 from twotower.optim import apply_learning_rate_factor, build_optimizers, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from twotower.training.config import TrainingConfig
+from twotower.training.config import TrainingConfig, smaller_is_better
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
 from twotower.training.random_state import borrowed_random_state, seed_step
-from twotower.training.step import Place, batch_loss, explain_divergence
+from twotower.training.step import Place, batch_losses, explain_divergence
+from twotower.training.tasks import RETRIEVAL_ALONE, Objective
 from twotower.types import Features, column_to
 
 __all__ = ["Checkpoints", "TrainingResult", "train"]
@@ -86,6 +87,7 @@ def train(
     device: torch.device,
     stop_after: int | None = None,
     log_q_N: Tensor | None = None,
+    objective: Objective = RETRIEVAL_ALONE,
     validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
     listener: Listener = _ignore,
@@ -103,6 +105,7 @@ def train(
         stop_after: Stop after so many epochs, in ``[1, config.epochs]``, the learning rate's schedule still being planned over
             ``config.epochs``. None: ``config.epochs``.
         log_q_N: log of each catalogue item's sampling probability, float ``[N]``.
+        objective: Tasks beside retrieval, for each of which the model has a head, and the weight of every loss.
         validate: Called with the model in evaluation mode; returns figures by name. None: no early stopping either.
         checkpoints: None writes nothing.
         listener: Is told of every step and epoch. An error that it raises ends the training, which can then be resumed.
@@ -113,7 +116,7 @@ def train(
     Raises:
         TrainingError: If the loss, a gradient, a weight or the figure of early stopping is not a finite number. No checkpoint
             holds such weights.
-        ConfigError: If early stopping names a metric that validation does not return.
+        ConfigError: If early stopping names a metric that validation does not return, or the model lacks a task's head.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
         ValueError: If ``stop_after`` is out of range, or the loss gives one value per row.
     """
@@ -121,6 +124,12 @@ def train(
         raise ValueError(f"stop_after must be in [1, {config.epochs}], the epochs of the schedule; came {stop_after}")
     if loss.reduction == "none":
         raise ValueError("training needs one loss per batch: make the loss with reduction 'mean' or 'sum'; came 'none'")
+    missing = [task.name for task in objective.tasks if task.name not in model.head_names]
+    if missing:
+        raise ConfigError(
+            f"the model must have a head for every task; it has none for {', '.join(map(repr, missing))}: a builder of your "
+            "own hands them on, TwoTower(..., heads=[build_head(spec, ...) for spec in spec.heads])"
+        )
     with borrowed_random_state(device) as generators:
         return _Loop(
             model,
@@ -133,6 +142,7 @@ def train(
             generators,
             config.epochs if stop_after is None else stop_after,
             log_q_N,
+            objective,
             validate,
             checkpoints,
             listener,
@@ -151,6 +161,7 @@ class _Loop:
     generators: tuple[torch.Generator, ...]
     epochs: int
     log_q_N: Tensor | None
+    objective: Objective
     validate: Callable[[TwoTower], Mapping[str, float]] | None
     checkpoints: Checkpoints | None
     listener: Listener
@@ -235,9 +246,10 @@ class _Loop:
         metrics = self._validate() if self.validate is not None and due else {}
         best = self._judge(metrics) if metrics else False
         loss = progress.loss_sum / progress.rows
-        done = EpochDone(progress.epoch, loss, where.learning_rate, metrics, best, progress.rows, seconds)
+        losses = {name: total / progress.rows for name, total in progress.task_sums.items()}
+        done = EpochDone(progress.epoch, loss, where.learning_rate, metrics, best, progress.rows, seconds, losses)
         progress.records.append(done.to_json())
-        progress.loss_sum, progress.rows = 0.0, 0
+        progress.loss_sum, progress.rows, progress.task_sums = 0.0, 0, {}
         if best:
             self._keep_best()
         if best or time.monotonic() - self.saved_at >= self.config.checkpoint_every_s:
@@ -254,7 +266,10 @@ class _Loop:
         seed_step(self.generators, seed=self.seed, step=progress.step)
         if self.loss.reduction == "mean" and batch.weights is not None and not float(batch.weights.sum()) > 0:
             raise self._divergence("the mean loss", batch, where)
-        value = batch_loss(self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device)
+        values = batch_losses(
+            self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device, objective=self.objective
+        )
+        value = self.objective.total(values)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -268,12 +283,15 @@ class _Loop:
         for optimizer in self.optimizers:
             optimizer.step()
         rows = len(batch.rows)
+        per_row = 1 / rows if self.loss.reduction == "sum" else 1.0
         summed = loss if self.loss.reduction == "sum" else loss * rows
+        losses = {name: float(part.detach()) * per_row for name, part in values.items()} if self.objective.tasks else {}
         progress.loss_sum += summed
+        progress.task_sums = {name: progress.task_sums.get(name, 0.0) + part * rows for name, part in losses.items()}
         progress.rows += rows
         progress.batch += 1
         progress.step += 1
-        self.listener(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows))
+        self.listener(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows, losses))
 
     def _require_finite_weights(self, batch: Batch, where: Place) -> None:
         """Before weights are kept or judged: a step with a finite loss can still have spoilt them."""
@@ -306,7 +324,8 @@ class _Loop:
                 f"validation gives {stopping.metric} = {value} after epoch {progress.epoch}, and early stopping needs a finite "
                 "number: look at the validation rows, or set training.early_stopping = false"
             )
-        if progress.best_value is None or value > progress.best_value + stopping.min_delta:
+        sign = -1.0 if smaller_is_better(stopping.metric) else 1.0
+        if progress.best_value is None or sign * value > sign * progress.best_value + stopping.min_delta:
             progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
             return True
         progress.stale += 1
