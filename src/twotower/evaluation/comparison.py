@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics import holm, nested_difference
+from twotower.metrics import holm, nested_differences
 
 __all__ = ["Compared", "RankerMean", "compare_rankers", "ranker_means"]
 
@@ -93,13 +93,12 @@ def ranker_means(
     Raises:
         ValueError: If there are no rows, or shapes differ.
     """
-    nothing = np.zeros(len(users))
-    found = {}
-    for name, of_seeds in values.items():
-        mean = nested_difference(of_seeds, [nothing], users, seed=seed, draws=draws)
-        seeds = tuple(float(each.mean()) for each in of_seeds)
-        found[name] = RankerMean(float(mean.mean), float(mean.low), float(mean.high), seeds)
-    return found
+    against_nothing = [(place, len(values)) for place in range(len(values))]
+    found = nested_differences([*values.values(), [np.zeros(len(users))]], users, against_nothing, seed=seed, draws=draws)
+    return {
+        name: RankerMean(float(each.mean), float(each.low), float(each.high), tuple(float(v.mean()) for v in of_seeds))
+        for (name, of_seeds), each in zip(values.items(), found, strict=True)
+    }
 
 
 def compare_rankers(
@@ -128,7 +127,9 @@ def compare_rankers(
     draws = max(draws, _DRAWS_PER_COMPARISON * len(pairs))
     means = {name: float(np.mean([each.mean() for each in of_seeds])) for name, of_seeds in values.items()}
     ordered = [(a, b) if means[a] >= means[b] else (b, a) for a, b in pairs]
-    found = [nested_difference(values[a], values[b], users, seed=seed, draws=draws) for a, b in ordered]
+    names = list(values)
+    places = [(names.index(a), names.index(b)) for a, b in ordered]
+    found = nested_differences(list(values.values()), users, places, seed=seed, draws=draws)
     corrected = holm([float(each.p_value) for each in found])
     return [
         Compared(a, b, float(each.mean), float(each.low), float(each.high), float(each.p_value), float(p))

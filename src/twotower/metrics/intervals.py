@@ -10,7 +10,15 @@ import numpy as np
 
 from twotower.metrics.ranks import FloatArray, IntArray
 
-__all__ = ["Difference", "Interval", "bootstrap_interval", "holm", "nested_difference", "paired_difference"]
+__all__ = [
+    "Difference",
+    "Interval",
+    "bootstrap_interval",
+    "holm",
+    "nested_difference",
+    "nested_differences",
+    "paired_difference",
+]
 
 _DRAWN_AT_ONCE = 2_000_000
 """Users drawn at a time, 24 bytes each; what is drawn does not depend on it."""
@@ -125,17 +133,61 @@ def nested_difference(
     Raises:
         ValueError: As in ``bootstrap_interval``, or if a ranker has no seed or shapes differ.
     """
-    if not values_a or not values_b:
-        raise ValueError(f"each ranker needs the values of at least one seed; came {len(values_a)} and {len(values_b)}")
-    mean_SM, drawn_TSM = _resample([*values_a, *values_b], users, weights, seed, draws)
-    count = len(values_a)
+    return nested_differences([values_a, values_b], users, [(0, 1)], seed=seed, weights=weights, draws=draws, level=level)[0]
+
+
+def nested_differences(
+    values: Sequence[Sequence[FloatArray]],
+    users: IntArray,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    seed: int,
+    weights: FloatArray | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> list[Difference]:
+    """Differences of several pairs of rankers, all from the same draws of users and seeds; see ``nested_difference``.
+
+    Args:
+        values: Per ranker, one array of values per training seed.
+        users: As in ``bootstrap_interval``, and so are the other arguments.
+        pairs: Positions in ``values``: ``(a, b)`` asks for ``a - b``.
+        seed: Of the draws, not of the training.
+        weights: Shape ``[n]``, not negative, or None.
+        draws: At least 1.
+        level: Coverage, in (0, 1).
+
+    Returns:
+        One per pair.
+
+    Raises:
+        ValueError: As in ``nested_difference``.
+
+    Example:
+        >>> best, worst, users = np.array([0.9, 0.8]), np.array([0.1, 0.2]), np.arange(2)
+        >>> [bool(found.low > 0) for found in nested_differences([[best], [worst]], users, [(0, 1), (1, 0)], seed=0)]
+        [True, False]
+    """
+    counts = [len(of_seeds) for of_seeds in values]
+    if not all(counts):
+        raise ValueError(f"each ranker needs the values of at least one seed; came {' and '.join(map(str, counts))}")
+    mean_SM, drawn_TSM = _resample([each for of_seeds in values for each in of_seeds], users, weights, seed, draws)
     # a generator of its own, so that the users drawn are those of bootstrap_interval
     rng = np.random.default_rng([seed, 1])
-    drawn_TM = _draw_seeds(drawn_TSM[:, :count], rng) - _draw_seeds(drawn_TSM[:, count:], rng)
-    low, high = _percentiles(drawn_TM, level)
-    at_most, at_least = ((1 + side.sum(axis=0)) / (draws + 1) for side in (drawn_TM <= 0, drawn_TM >= 0))
-    figures = (mean_SM[:count].mean(0) - mean_SM[count:].mean(0), low, high, np.minimum(1.0, 2 * np.minimum(at_most, at_least)))
-    return Difference(*(figure.reshape(np.shape(values_a[0])[1:]) for figure in figures))
+    ends = np.cumsum(counts)
+    places = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    means = [mean_SM[place].mean(0) for place in places]
+    drawn = [_draw_seeds(drawn_TSM[:, place], rng) for place in places]
+    shape = np.shape(values[0][0])[1:]
+
+    def difference(a: int, b: int) -> Difference:
+        drawn_TM = drawn[a] - drawn[b]
+        low, high = _percentiles(drawn_TM, level)
+        at_most, at_least = ((1 + side.sum(axis=0)) / (draws + 1) for side in (drawn_TM <= 0, drawn_TM >= 0))
+        figures = (means[a] - means[b], low, high, np.minimum(1.0, 2 * np.minimum(at_most, at_least)))
+        return Difference(*(figure.reshape(shape) for figure in figures))
+
+    return [difference(a, b) for a, b in pairs]
 
 
 def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
