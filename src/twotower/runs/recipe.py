@@ -10,6 +10,7 @@ from twotower.config import Config
 from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
 from twotower.data.positives import parse_positives
 from twotower.preprocessing import FeatureConfig
+from twotower.runs.baselines_config import BaselinesConfig
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -263,6 +264,7 @@ class Recipe(Config):
         loss: The retrieval loss.
         training: The loop.
         evaluation: The judgement.
+        baselines: What the model is judged beside.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -277,6 +279,7 @@ class Recipe(Config):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -1,0 +1,152 @@
+"""Segments of queries: the values of a column, or of several together, of the users or of the interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data import Examples
+from twotower.data.positives import parse_positives
+from twotower.errors import ConfigError, nearest
+from twotower.runs.phase import user_frame
+from twotower.runs.recipe import Recipe
+from twotower.runs.tables import Tables
+
+__all__ = ["Segments", "default_segments", "read_segments", "require_segments"]
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """The segment of every interaction.
+
+    Attributes:
+        columns: Whose values, together, make a segment.
+        codes: int64 ``[n]``, in [0, count); -1 where one of the columns has no value.
+        count: Distinct segments.
+        user_rows: int64 ``[n]``, the user of every interaction.
+        of_users: int64 ``[U]``, the segment of each user, where all of the columns are the users'; else None.
+    """
+
+    columns: tuple[str, ...]
+    codes: NDArray[np.int64]
+    count: int
+    user_rows: NDArray[np.int64]
+    of_users: NDArray[np.int64] | None
+
+    def of(self, examples: Examples, parts: Sequence[NDArray[np.int64]], item_rows: NDArray[np.int64]) -> Tensor:
+        """The segments of examples, int64 ``[len(examples)]``.
+
+        Examples tell users and items, not the rows of the table that they come from. Columns of the interactions are therefore
+        read for the examples of a known set of rows only.
+
+        Args:
+            examples: Of any rows where the columns are the users', else of one of ``parts``, in its order.
+            parts: Row numbers of the interactions.
+            item_rows: int64 ``[n]``, the catalogue row of every interaction.
+
+        Raises:
+            ValueError: If the examples are of none of the parts.
+        """
+        if self.of_users is not None:
+            return torch.from_numpy(self.of_users)[examples.user_rows]
+        users, items = examples.user_rows.numpy(), examples.item_rows.numpy()
+        for rows in parts:
+            if np.array_equal(item_rows[rows], items) and np.array_equal(self.user_rows[rows], users):
+                return torch.from_numpy(self.codes[rows])
+        raise ValueError(
+            f"segments of {', '.join(self.columns)} are known for the rows of a whole part; came {len(users)} others"
+        )
+
+
+def default_segments(recipe: Recipe, tables: Tables) -> tuple[tuple[str, ...], ...]:
+    """Each category feature of the query tower; where there is none, each text column of the users table, if any."""
+    features = [entry.feature for entry in recipe.query.features]
+    categories = dict.fromkeys(feature.column for feature in features if feature.kind == "category")
+    if categories:
+        return tuple((column,) for column in categories)
+    if tables.users is None:
+        return ()
+    frame = tables.users.frame
+    textual = (pl.String, pl.Categorical, pl.Enum)
+    return tuple((name,) for name in frame.columns if name != tables.users.id_column and frame.schema[name] in textual)
+
+
+def require_segments(recipe: Recipe, tables: Tables, segments: Sequence[tuple[str, ...]]) -> None:
+    """Check that columns can tell queries apart.
+
+    Raises:
+        ConfigError: If a column does not exist, is the item, an outcome of the row, in both tables, or a list; all faults at
+            once.
+    """
+    schema = tables.interactions.schema
+    people, context = user_frame(tables), tables.interactions.frame
+    outcomes = _outcomes(recipe)
+    faults = []
+    for column in dict.fromkeys(column for columns in segments for column in columns):
+        start = f"segment column {column!r}"
+        in_users, in_context = column in people.columns, column in context.columns
+        if column == schema.item:
+            faults.append(f"{start} is the item to be found, which is not known when items are to be recommended")
+        elif column in outcomes:
+            faults.append(
+                f"{start} is an outcome of its own row ({outcomes[column]}), not known when items are to be recommended"
+            )
+        elif not in_users and not in_context:
+            known = (set(people.columns) | set(context.columns)) - {schema.item} - outcomes.keys()
+            faults.append(f"{start}: no such column among the users or in the interactions{nearest(column, known)}")
+        elif in_users and in_context and column != schema.user:
+            faults.append(f"{start} is ambiguous: it is among the users and in the interactions; rename one of them")
+        elif (dtype := (people if in_users else context).schema[column]).is_nested():
+            faults.append(f"{start} must have one value a row; came {dtype}")
+    if faults:
+        raise ConfigError(faults)
+
+
+def read_segments(tables: Tables, columns: tuple[str, ...]) -> Segments:
+    """Tell the segments of all interactions apart.
+
+    Args:
+        tables: What was read.
+        columns: Checked by `require_segments`.
+    """
+    people, context = user_frame(tables), tables.interactions.frame
+    if all(name in people.columns for name in columns):
+        of_users, count = _combined([_codes(people[name]) for name in columns])
+        return Segments(columns, of_users[tables.user_rows], count, tables.user_rows, of_users)
+    parts = [_codes(people[name])[tables.user_rows] if name in people.columns else _codes(context[name]) for name in columns]
+    codes, count = _combined(parts)
+    return Segments(columns, codes, count, tables.user_rows, None)
+
+
+def _combined(codes: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], int]:
+    """One number for each combination that occurs, -1 where a part of it is missing; and how many there are."""
+    table = np.stack(codes, axis=1)
+    present = (table >= 0).all(axis=1)
+    combined = np.full(len(table), -1, dtype=np.int64)
+    distinct, combined[present] = np.unique(table[present], axis=0, return_inverse=True)
+    return combined, len(distinct)
+
+
+def _codes(column: pl.Series) -> NDArray[np.int64]:
+    """A number for each distinct value; -1 for a missing one."""
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    values = column.unique().drop_nulls()
+    known = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int64)})
+    found = column.to_frame("value").join(known, on="value", how="left", maintain_order="left")
+    return found["code"].fill_null(-1).to_numpy().copy()
+
+
+def _outcomes(recipe: Recipe) -> dict[str, str]:
+    """Columns that say what a row came to, and what declares them so."""
+    columns = recipe.data.columns
+    found = {} if columns.weight is None else {columns.weight: "data.columns.weight"}
+    if columns.positives is not None:
+        found |= {condition.column: "data.columns.positives" for condition in parse_positives(columns.positives)}
+    return found
