@@ -3,10 +3,12 @@
 from twotower.evaluation.comparison import Compared, RankerMean, compare_rankers, ranker_means
 from twotower.evaluation.evaluate import evaluate, evaluate_per_user
 from twotower.evaluation.judged_rows import JudgedRows
+from twotower.evaluation.list_figures import list_figures
 from twotower.evaluation.model_scorer import ModelScorer, encode_catalogue
 from twotower.evaluation.rank import PositiveRanks, rank_positives
 from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
+from twotower.evaluation.top_items import top_items
 
 __all__ = [
     "Compared",
@@ -21,6 +23,8 @@ __all__ = [
     "encode_catalogue",
     "evaluate",
     "evaluate_per_user",
+    "list_figures",
     "rank_positives",
     "ranker_means",
+    "top_items",
 ]

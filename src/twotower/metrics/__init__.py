@@ -1,7 +1,19 @@
-"""Metrics from ranks: exact under ties, one value per test row or per user, with intervals over users. NumPy only."""
+"""Figures of rankings (exact under ties, one value per test row or per user, with intervals) and of lists. NumPy only."""
 
-from twotower.metrics.intervals import Difference, Interval, bootstrap_interval, holm, nested_difference, paired_difference
-from twotower.metrics.per_interaction import hit_rate, ndcg, reciprocal_rank
+from twotower.metrics.calibration import calibration
+from twotower.metrics.coverage import catalogue_coverage, gini
+from twotower.metrics.diversity import intra_list_diversity_by_categories, intra_list_diversity_by_vectors
+from twotower.metrics.intervals import (
+    Difference,
+    Interval,
+    bootstrap_interval,
+    holm,
+    nested_difference,
+    nested_differences,
+    paired_difference,
+)
+from twotower.metrics.lists import ListValues, recommended_counts
+from twotower.metrics.per_interaction import average_precision, hit_rate, ndcg, precision, reciprocal_rank
 from twotower.metrics.per_user import (
     UserRanks,
     group_by_user,
@@ -12,27 +24,43 @@ from twotower.metrics.per_user import (
     user_recall,
     user_reciprocal_rank,
 )
+from twotower.metrics.popularity import PopularityLift, novelty, popularity_lift
+from twotower.metrics.ragged_array import RaggedArray
 from twotower.metrics.ranks import Ranks, Ties
 from twotower.metrics.tables import MetricRows, MetricValue, Unit, metric_rows, summarise
 
 __all__ = [
     "Difference",
     "Interval",
+    "ListValues",
     "MetricRows",
     "MetricValue",
+    "PopularityLift",
+    "RaggedArray",
     "Ranks",
     "Ties",
     "Unit",
     "UserRanks",
+    "average_precision",
     "bootstrap_interval",
+    "calibration",
+    "catalogue_coverage",
+    "gini",
     "group_by_user",
     "hit_rate",
     "holm",
+    "intra_list_diversity_by_categories",
+    "intra_list_diversity_by_vectors",
     "metric_rows",
     "ndcg",
     "nested_difference",
+    "nested_differences",
+    "novelty",
     "paired_difference",
+    "popularity_lift",
+    "precision",
     "reciprocal_rank",
+    "recommended_counts",
     "summarise",
     "user_average_precision",
     "user_hit_rate",

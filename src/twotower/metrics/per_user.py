@@ -2,6 +2,12 @@
 
 Relevant items of a user that have the same score form a *group*: ``m`` relevant among ``t`` tied, with ``a`` above. A draw
 is a uniform permutation of the ``t``; groups are independent of each other.
+
+The same for all of them: values are float64 ``[u]`` in [0, 1], in the order of ``UserRanks.users``; a user with no relevant
+item has no value. A catalogue of fewer than ``k`` items makes lists of that length; no denominator changes. A relevant item
+that is not in the catalogue is ranked behind it, so it is never found up to the catalogue's size, and counts in every
+denominator that counts relevant items. A user with more than ``k`` relevant items can reach 1 in all of them but recall,
+which is at most ``k / relevant``; one with fewer can reach 1 in all of them but precision.
 """
 
 from __future__ import annotations
@@ -97,17 +103,24 @@ def group_by_user(ranks: Ranks, users: IntArray) -> UserRanks:
 
 
 def user_recall(ranks: UserRanks, k: int) -> FloatArray:
-    """Relevant items among the first ``k``, by relevant items; float64 ``[u]``."""
+    """Relevant items among the first ``k``, by relevant items: ``hits / relevant``, whether there are more than ``k`` or not.
+
+    Some divide by ``min(k, relevant)`` instead; trec_eval's ``recall`` is ours.
+
+    Example:
+        >>> user_recall(group_by_user(Ranks(np.array([0, 1, 9]), np.ones(3, dtype=np.int64)), np.zeros(3)), 2).round(4).tolist()
+        [0.6667]
+    """
     return _expected_hits(ranks, k) / ranks.relevant
 
 
 def user_precision(ranks: UserRanks, k: int) -> FloatArray:
-    """Relevant items among the first ``k``, by ``k``; float64 ``[u]``."""
+    """Relevant items among the first ``k``, by ``k``, also where fewer than ``k`` items or relevant items exist."""
     return _expected_hits(ranks, k) / k
 
 
 def user_hit_rate(ranks: UserRanks, k: int) -> FloatArray:
-    """Probability that at least one relevant item is among the first ``k``; float64 ``[u]``.
+    """1 where at least one relevant item is among the first ``k``, else 0; expected: the probability. Also called success@k.
 
     Of ``m`` relevant among ``t`` tied, none is in the ``s`` places that are left with probability
     ``C(t - m, s) / C(t, s) = prod_j (t - s - j) / (t - j)``, ``j`` below ``m``.
@@ -128,7 +141,11 @@ def user_hit_rate(ranks: UserRanks, k: int) -> FloatArray:
 
 
 def user_ndcg(ranks: UserRanks, k: int) -> FloatArray:
-    """DCG of the first ``k`` by that of the ideal list, ``min(k, relevant)`` relevant items in front; float64 ``[u]``."""
+    """Discounted gain of the first ``k`` by that of the ideal list, which has ``min(k, relevant)`` relevant items in front.
+
+    ``sum of 1 / log2(position + 1) over the hits``, by the same sum over positions 1 to ``min(k, relevant)``. Järvelin and
+    Kekäläinen (2002), binary relevance.
+    """
     check_k(k)
     sums = discount_sums(k)
     gain = ranks.members * mean_gain(ranks.above, ranks.tied, sums)
@@ -138,7 +155,8 @@ def user_ndcg(ranks: UserRanks, k: int) -> FloatArray:
 def user_average_precision(ranks: UserRanks, k: int) -> FloatArray:
     """Precision at each relevant item of the first ``k``, added up, by ``min(k, relevant)``; its mean is MAP@k.
 
-    Some divide by all relevant items instead, so that a user with more than ``k`` of them can't reach 1. float64 ``[u]``.
+    Some divide by all relevant items instead (trec_eval's ``map_cut``), so that a user with more than ``k`` of them can't
+    reach 1: theirs is ours times ``min(k, relevant) / relevant``.
 
     At position ``a + j`` of a group stands a relevant item with probability ``m / t``; above it there are then the
     ``earlier`` ones and, expected, ``(j - 1)(m - 1) / (t - 1)`` of its own group.
@@ -155,7 +173,9 @@ def user_average_precision(ranks: UserRanks, k: int) -> FloatArray:
 
 
 def user_reciprocal_rank(ranks: UserRanks, k: int | None = None) -> FloatArray:
-    """``1 / rank`` of the user's first relevant item, and 0 past position ``k`` where one is given; float64 ``[u]``.
+    """``1 / rank`` of the user's first relevant item, and 0 past position ``k`` where one is given; its mean is the MRR.
+
+    Without ``k``, a user of whose items the catalogue of ``N`` has none gets ``1 / (N + 1)``.
 
     The first of ``m`` relevant among ``t`` tied is the ``j``-th with probability ``C(t - j, m - 1) / C(t, m)``. Groups
     that are alike are computed once.
