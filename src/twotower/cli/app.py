@@ -73,6 +73,50 @@ def evaluate(run: RunPath, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A;B;...", help="A key and its values: 'model.layer_sizes=[32];[64,32]'. Repeatable: every combination."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds for each: the recipe's own and the ones after it.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one per core, at most 4.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="A folder for all runs; by default runs/NAME-compare.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key for all. Repeatable.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What to rank by: recall@K, ndcg@K or mrr.")] = None,
+    seen: Annotated[str | None, typer.Option(metavar="included|removed", help="Whether seen items compete.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A baseline to judge beside; by default all. Repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train every combination of settings, and say which is better, and whether the test rows can show it.
+
+    The same command goes on where it was interrupted.
+    """
+    from twotower.cli.compare import compare_command
+
+    if seen not in (None, "included", "removed"):
+        raise typer.BadParameter(f"included or removed; came {seen!r}", param_hint="--seen")
+    compare_command(
+        recipe,
+        over or [],
+        settings or [],
+        seeds=seeds,
+        jobs=jobs,
+        run_dir=run_dir,
+        metric=metric,
+        removed=None if seen is None else seen == "removed",
+        baselines=baseline,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def recommend(
     run: RunPath,
     user: Annotated[str | None, typer.Option(help="The user's id.")] = None,

@@ -11,9 +11,19 @@ from shutil import get_terminal_size
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_json", "print_lines", "print_table"]
+__all__ = ["figure", "print_json", "print_lines", "print_table"]
 
 _UNLIMITED = 100_000
+
+
+def figure(value: float) -> str:
+    """Four decimals, without the 0 before the point.
+
+    Example:
+        >>> figure(0.29612), figure(-0.0004), figure(1.0)
+        ('.2961', '-.0004', '1.0000')
+    """
+    return f"{value:.4f}".replace("0.", ".", 1) if -1 < value < 1 else f"{value:.4f}"
 
 
 def print_json(value: object) -> None:

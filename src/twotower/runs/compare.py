@@ -1,0 +1,236 @@
+"""Several recipes, each with several training seeds, judged against each other and against the baselines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from twotower.bundle import JSON, write_json
+from twotower.errors import ConfigError, TrainingError
+from twotower.evaluation import JudgedRows
+from twotower.runs.baselines import judge_baselines
+from twotower.runs.baselines_config import BASELINE_NAMES
+from twotower.runs.grid import Setting
+from twotower.runs.recipe import Recipe
+from twotower.runs.run_folder import RunFolder
+from twotower.runs.run_many import Frames, RunTask, run_many
+from twotower.runs.standings import JudgedRun, headline_of, standings
+from twotower.runs.tables import load_tables
+from twotower.training import resolve_device
+
+__all__ = ["Comparison", "compare", "comparison_tasks"]
+
+_MOST_JOBS = 4
+"""Each run holds the tables and a model of its own; whoever has the memory for more says so."""
+
+_PLAIN = ("popularity", "random")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing gave.
+
+    Attributes:
+        folder: Holds a folder per setting with one run per seed, and ``compare.json``.
+        summary: ``metric`` and ``seen`` (what is ranked by), ``seeds``, ``settings`` (by label: ``folders`` and ``seconds`` of
+            training and evaluation, per seed), ``groups`` (one per set of test rows: ``labels``, and as
+            `twotower.runs.standings.standings` says), ``skipped`` baselines with the reason, ``notes``.
+        runs: The folder of every run, and what to call it.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    runs: dict[Path, str]
+
+
+def comparison_tasks(recipes: Mapping[str, Recipe], folder: str | Path, seeds: Sequence[int]) -> dict[str, list[RunTask]]:
+    """The runs that comparing makes, by label: each recipe with each training seed, in ``FOLDER/LABEL/seed-N``."""
+    places = _places(list(recipes))
+    return {
+        label: [
+            RunTask(
+                label if len(seeds) == 1 else f"{label}, seed {seed}",
+                recipe.model_copy(update={"seed": seed}),
+                Path(folder) / places[label] / f"seed-{seed}",
+            )
+            for seed in seeds
+        ]
+        for label, recipe in recipes.items()
+    }
+
+
+def compare(
+    recipes: Mapping[str, Recipe],
+    folder: str | Path,
+    *,
+    seeds: Sequence[int] = (1,),
+    metric: str | None = None,
+    removed: bool | None = None,
+    baselines: Sequence[str] | None = None,
+    jobs: int | None = None,
+    interactions: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+    users: pl.DataFrame | None = None,
+    cache_dir: Path | None = None,
+    watch: Callable[[], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Train every recipe with every seed, then say which is better, and whether the test rows can show it.
+
+    Runs that are in the folder already are kept, interrupted ones go on where they stopped: the same call resumes, and more
+    recipes or seeds can be added later. Recipes whose test rows differ (another split, another table) are ranked apart.
+
+    Args:
+        recipes: By label, in the order of the tables.
+        folder: For all runs and the result.
+        seeds: Training seeds, in place of the recipes' own; the split's seed stays.
+        metric: What is ranked by: ``recall@K``, ``ndcg@K`` or ``mrr``. None: what stops the first recipe's training early, or
+            its last recall.
+        removed: Rank with seen items removed. None: as the metric of early stopping says, else no.
+        baselines: Which to judge beside the models; None for all that can be fitted, empty for popularity and random alone.
+        jobs: Runs at a time. With several, each has a process with one thread, so call this under ``if __name__ ==
+            "__main__"``. None: as many as there are cores, at most 4; one on an accelerator.
+        interactions: In place of the recipes' tables.
+        items: In place of the recipes' tables.
+        users: In place of the recipes' tables.
+        cache_dir: Where public data sets are kept; None for the default.
+        watch: Called now and then while runs are made.
+        tell: Is told, in a sentence, what happens besides.
+
+    Raises:
+        ConfigError: If there is nothing to compare, a seed comes twice, a label is a baseline's name, or a folder holds
+            another recipe's run.
+        TrainingError: If runs failed, once the others are finished.
+    """
+    _require(recipes, seeds, jobs)
+    first = next(iter(recipes.values()))
+    headline = headline_of(first, metric, removed)
+    place = Path(folder)
+    tasks = comparison_tasks(recipes, place, seeds)
+    every_task = [task for of_label in tasks.values() for task in of_label]
+    frames = Frames(interactions, items, users, cache_dir)
+    failures = run_many(every_task, frames=frames, jobs=_jobs(jobs, first, len(every_task)), watch=watch)
+    if failures:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise TrainingError(
+            f"{len(failures)} of {len(every_task)} runs failed ({reasons}); the others are kept in {place}, and the same "
+            "command goes on with what is missing"
+        )
+    judged = {label: [_judged(RunFolder(task.folder)) for task in of_label] for label, of_label in tasks.items()}
+    groups: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for labels in _of_same_rows(judged):
+        recipe = recipes[labels[0]].model_copy(update={"seed": seeds[0]})
+        tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
+        wanted = None if baselines is None else tuple(baselines) or _PLAIN
+        beside = judge_baselines(recipe, tables, wanted, tell)
+        skipped |= {name: fit["skipped"] for name, fit in beside.figures["fits"].items() if fit["skipped"] is not None}
+        found = standings(
+            {label: judged[label] for label in labels},
+            JudgedRun(beside.rows, beside.frozen),
+            headline,
+            ks=recipe.evaluation.ks,
+            seed=recipe.seed,
+        )
+        groups.append({"labels": labels, "baselines": beside.figures["fits"], **found})
+    results = {label: [_result(task.folder) for task in of_label] for label, of_label in tasks.items()}
+    summary = {
+        "metric": headline.metric,
+        "seen": "removed" if headline.removed else "included",
+        "seeds": list(seeds),
+        "settings": {
+            label: {
+                "folders": [str(task.folder) for task in of_label],
+                "seconds": [_seconds(result) for result in results[label]],
+            }
+            for label, of_label in tasks.items()
+        },
+        "groups": groups,
+        "skipped": skipped,
+        "notes": _notes(results, groups, seeds),
+    }
+    write_json(place / "compare.json", cast(JSON, summary))
+    return Comparison(place, summary, {task.folder: task.name for task in every_task})
+
+
+def _require(recipes: Mapping[str, Recipe], seeds: Sequence[int], jobs: int | None) -> None:
+    if not recipes or not seeds:
+        raise ConfigError("a comparison needs at least one recipe and one seed")
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"seeds must differ, and be at least 0; came {', '.join(map(str, seeds))}")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs must be at least 1; came {jobs}")
+    taken = [label for label in recipes if label in BASELINE_NAMES]
+    if taken:
+        raise ConfigError(f"{taken[0]!r} is the name of a baseline; call the recipe otherwise")
+
+
+def _jobs(wanted: int | None, recipe: Recipe, tasks: int) -> int:
+    if wanted is not None:
+        return min(wanted, tasks)
+    if resolve_device(recipe.device).type != "cpu":
+        return 1
+    return max(1, min(tasks, os.cpu_count() or 1, _MOST_JOBS))
+
+
+def _places(labels: Sequence[str]) -> dict[str, str]:
+    """A folder for every label; where two would share one, a hash tells them apart."""
+    plain = {label: Setting(label, ()).folder for label in labels}
+    alike = [name.lower() for name in plain.values()]  # some file systems tell no case apart
+
+    def place(label: str) -> str:
+        name = plain[label]
+        unclear = not name or alike.count(name.lower()) > 1
+        return "-".join([name, hashlib.sha256(label.encode()).hexdigest()[:8]]).strip("-") if unclear else name
+
+    return {label: place(label) for label in labels}
+
+
+def _judged(place: RunFolder) -> JudgedRun:
+    frozen = JudgedRows.read(place.judged_frozen) if place.judged_frozen.exists() else None
+    return JudgedRun(JudgedRows.read(place.judged), frozen)
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RunFolder(folder).result.read_text(encoding="utf-8"))
+    return found
+
+
+def _seconds(result: Mapping[str, Any]) -> dict[str, float]:
+    """Of training steps, to choose the epoch and (where it is another training) to train what was judged; of judging."""
+    return {
+        "selection": result["selection"]["seconds"],
+        "training": result["training"]["seconds"],
+        "evaluation": result["evaluation"]["seconds"],
+    }
+
+
+def _of_same_rows(judged: Mapping[str, Sequence[JudgedRun]]) -> list[list[str]]:
+    """Labels whose runs were judged on the same rows."""
+    groups: list[list[str]] = []
+    for label, runs in judged.items():
+        alike = (group for group in groups if judged[group[0]][0].rows.same_rows(runs[0].rows))
+        group = next(alike, None)
+        if group is None:
+            groups.append([label])
+        else:
+            group.append(label)
+    return groups
+
+
+def _notes(results: Mapping[str, Sequence[Mapping[str, Any]]], groups: Sequence[object], seeds: Sequence[int]) -> list[str]:
+    """What a reader of the ranking must know."""
+    told = dict.fromkeys(note for of_label in results.values() for result in of_label for note in result["notes"])
+    notes = list(told)
+    if len(seeds) == 1:
+        notes.append("one training seed: how much another seed would change is not known, and not in the intervals")
+    if len(groups) > 1:
+        notes.append("the recipes were judged on different test rows: they are ranked apart, and not paired")
+    return notes

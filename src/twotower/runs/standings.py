@@ -1,0 +1,165 @@
+"""Who is better than whom on the same test rows, and where: the table at the end of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.errors import ConfigError
+from twotower.evaluation import JudgedRows, compare_rankers, ranker_means
+from twotower.runs.recipe import Recipe
+
+__all__ = ["Headline", "JudgedRun", "headline_of", "standings"]
+
+_VARIANTS = {"seen_included": False, "seen_removed": True}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The figure that rankers are ordered by.
+
+    Attributes:
+        metric: ``recall@K``, ``ndcg@K`` or ``mrr``.
+        removed: Whether seen items are removed, or compete.
+    """
+
+    metric: str
+    removed: bool
+
+    @property
+    def variant(self) -> str:
+        """``seen_included`` or ``seen_removed``."""
+        return "seen_removed" if self.removed else "seen_included"
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A run's ranks, or those of all baselines.
+
+    Attributes:
+        rows: As judged.
+        frozen: With the histories frozen at the cut; None where they do not grow.
+    """
+
+    rows: JudgedRows
+    frozen: JudgedRows | None
+
+
+def headline_of(recipe: Recipe, metric: str | None, removed: bool | None) -> Headline:
+    """What to rank by: what was asked for, else what stops the recipe's training early, else its last recall.
+
+    Raises:
+        ConfigError: If there is no such metric.
+    """
+    stopping = recipe.training.early_stopping
+    default = f"recall@{recipe.evaluation.ks[-1]}"
+    watched = stopping.metric if stopping is not None else default
+    if not _is_metric(watched.removesuffix(" removed")):  # an error of a rating head, say, orders no rankers
+        watched = default
+    chosen = watched.removesuffix(" removed") if metric is None else metric
+    if not _is_metric(chosen):
+        raise ConfigError(f"metric must be recall@K, ndcg@K or mrr; came {chosen!r}")
+    return Headline(chosen, (metric is None and watched.endswith(" removed")) if removed is None else removed)
+
+
+def standings(
+    models: Mapping[str, Sequence[JudgedRun]],
+    baselines: JudgedRun,
+    headline: Headline,
+    *,
+    ks: Sequence[int],
+    seed: int,
+    draws: int = 1000,
+) -> dict[str, Any]:
+    """Rank models and baselines that were judged on the same rows.
+
+    Args:
+        models: By label, one run per training seed.
+        baselines: All of them, on the same rows.
+        headline: What to rank by.
+        ks: Cut-offs of the recalls that are shown.
+        seed: Of the bootstrap.
+        draws: At least so many.
+
+    Returns:
+        For JSON. ``rows`` and ``users`` counted. ``rankers``, best first: ``name``, ``kind`` (``model`` or ``baseline``), the
+        headline's ``mean``, ``low``, ``high`` and ``seeds``. ``views``: by name (``all``; ``frozen`` where histories grow;
+        ``warm`` and ``cold`` where there are both) and variant: ``rows``, ``figures`` by ranker and metric, and ``comparisons``
+        by the headline's metric: every two models, and every model with every baseline, corrected together.
+    """
+    first = next(iter(models.values()))[0].rows
+    metrics = list(dict.fromkeys([*(f"recall@{k}" for k in ks), "ndcg@10", "mrr", headline.metric]))
+    views: dict[str, dict[str, Any]] = {}
+    ranking: list[dict[str, Any]] = []
+    for name, judged, mask in _views(models, baselines):
+        users = first.user_rows[mask]
+        views[name] = {}
+        for variant, removed in _VARIANTS.items():
+            values = {
+                ranker: [each.values(inside, headline.metric, removed=removed)[mask] for inside, each in of_seeds]
+                for ranker, of_seeds in judged.items()
+            }
+            compared = compare_rankers(values, users, _pairs(list(models), values), seed=seed, draws=draws)
+            views[name][variant] = {
+                "rows": int(mask.sum()),
+                "figures": {
+                    ranker: {
+                        metric: float(
+                            np.mean([each.values(inside, metric, removed=removed)[mask].mean() for inside, each in of_seeds])
+                        )
+                        for metric in metrics
+                    }
+                    for ranker, of_seeds in judged.items()
+                },
+                "comparisons": [{**asdict(each), "better": each.better, "sentence": each.sentence()} for each in compared],
+            }
+            if name == "all" and variant == headline.variant:
+                means = ranker_means(values, users, seed=seed, draws=draws)
+                ranking = [
+                    {"name": ranker, "kind": "model" if ranker in models else "baseline", **asdict(mean)}
+                    for ranker, mean in sorted(means.items(), key=lambda entry: -entry[1].mean)
+                ]
+    return {
+        "rows": len(first),
+        "users": int(np.unique(first.user_rows).size),
+        "rankers": ranking,
+        "views": views,
+    }
+
+
+def _is_metric(name: str) -> bool:
+    kind, _, k = name.partition("@")
+    return name == "mrr" or (kind in ("recall", "ndcg") and k.isdigit() and int(k) > 0)
+
+
+def _pairs(models: Sequence[str], values: Mapping[str, object]) -> list[tuple[str, str]]:
+    baselines = [name for name in values if name not in models]
+    return [*combinations(models, 2), *((model, baseline) for model in models for baseline in baselines)]
+
+
+_Judged = dict[str, list[tuple[str, JudgedRows]]]
+"""By ranker: its name within each file of ranks, and the file, once per training seed."""
+
+
+def _views(models: Mapping[str, Sequence[JudgedRun]], baselines: JudgedRun) -> Iterator[tuple[str, _Judged, NDArray[np.bool_]]]:
+    """Parts and forms of the same test rows."""
+    judged: _Judged = {label: [("model", run.rows) for run in runs] for label, runs in models.items()}
+    judged |= {name: [(name, baselines.rows)] for name in baselines.rows.rankers}
+    first = next(iter(models.values()))[0].rows
+    everything = np.ones(len(first), dtype=np.bool_)
+    yield "all", judged, everything
+    runs = [run for of_label in models.values() for run in of_label]
+    if baselines.frozen is not None and all(run.frozen is not None for run in runs):
+        frozen: _Judged = {
+            label: [("model", run.frozen) for run in of_label if run.frozen is not None] for label, of_label in models.items()
+        }
+        frozen |= {name: [(name, baselines.frozen)] for name in baselines.frozen.rankers}
+        yield "frozen", frozen, everything
+    if first.warm.any() and not first.warm.all():
+        yield "warm", judged, first.warm
+        yield "cold", judged, ~first.warm
