@@ -1,5 +1,6 @@
 """Rankers without a model, judged by the same evaluation."""
 
+from twotower.baselines.damped_means import DampedMeans
 from twotower.baselines.ease import LARGEST_CATALOGUE, ease_scores, fit_ease
 from twotower.baselines.fit_rows import FitRows
 from twotower.baselines.fold_in import FoldInScorer
@@ -12,6 +13,7 @@ from twotower.baselines.segment_popularity import SegmentCounts, SegmentPopulari
 
 __all__ = [
     "LARGEST_CATALOGUE",
+    "DampedMeans",
     "FitRows",
     "FoldInScorer",
     "ItemNeighbours",

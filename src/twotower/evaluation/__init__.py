@@ -5,6 +5,7 @@ from twotower.evaluation.evaluate import evaluate, evaluate_per_user
 from twotower.evaluation.judged_rows import JudgedRows
 from twotower.evaluation.list_figures import list_figures
 from twotower.evaluation.model_scorer import ModelScorer, encode_catalogue
+from twotower.evaluation.outcomes import predict_outcomes
 from twotower.evaluation.rank import PositiveRanks, rank_positives
 from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate",
     "evaluate_per_user",
     "list_figures",
+    "predict_outcomes",
     "rank_positives",
     "ranker_means",
     "top_items",

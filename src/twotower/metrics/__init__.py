@@ -1,6 +1,6 @@
 """Figures of rankings (exact under ties, one value per test row or per user, with intervals) and of lists. NumPy only."""
 
-from twotower.metrics.calibration import calibration
+from twotower.metrics.calibration import calibration_divergence
 from twotower.metrics.coverage import catalogue_coverage, gini
 from twotower.metrics.diversity import intra_list_diversity_by_categories, intra_list_diversity_by_vectors
 from twotower.metrics.intervals import (
@@ -27,6 +27,7 @@ from twotower.metrics.per_user import (
 from twotower.metrics.popularity import PopularityLift, novelty, popularity_lift
 from twotower.metrics.ragged_array import RaggedArray
 from twotower.metrics.ranks import Ranks, Ties
+from twotower.metrics.ratings import RatingErrors, rating_errors, squared_error_difference
 from twotower.metrics.tables import MetricRows, MetricValue, Unit, metric_rows, summarise
 
 __all__ = [
@@ -38,12 +39,13 @@ __all__ = [
     "PopularityLift",
     "RaggedArray",
     "Ranks",
+    "RatingErrors",
     "Ties",
     "Unit",
     "UserRanks",
     "average_precision",
     "bootstrap_interval",
-    "calibration",
+    "calibration_divergence",
     "catalogue_coverage",
     "gini",
     "group_by_user",
@@ -59,8 +61,10 @@ __all__ = [
     "paired_difference",
     "popularity_lift",
     "precision",
+    "rating_errors",
     "reciprocal_rank",
     "recommended_counts",
+    "squared_error_difference",
     "summarise",
     "user_average_precision",
     "user_hit_rate",

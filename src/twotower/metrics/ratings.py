@@ -38,8 +38,8 @@ def rating_errors(
         predictions: Float ``[n]``, finite.
         values: What was observed, float ``[n]``, finite.
         users: Integers ``[n]``: the user of each row.
-        draws: Bootstrap draws over users for the 95% intervals, see ``bootstrap_interval``; 0 computes none. That of the RMSE is
-            the root of the interval of the mean squared error, since a root keeps the order of the draws.
+        draws: Bootstrap draws over users for the 95% intervals, see ``bootstrap_interval``; 0 computes none. That of the RMSE
+            is the root of the interval of the mean squared error, since a root keeps the order of the draws.
         seed: Of the bootstrap.
 
     Raises:
@@ -71,7 +71,7 @@ def squared_error_difference(
 ) -> Difference:
     """Mean squared error of the first predictions minus that of the second on the same rows, paired over draws of users.
 
-    Below 0 the first is better. Its sign is that of the difference of the RMSEs, in every draw too, so that the test is the same.
+    Below 0 the first is better. Its sign is that of the difference of the RMSEs, in every draw too: the test is the same.
 
     Args:
         first: Predictions, float ``[n]``.

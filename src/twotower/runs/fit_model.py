@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Batches
+from twotower.errors import ConfigError
 from twotower.evaluation import ModelScorer, evaluate
 from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
+from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import model_spec
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import LossConfig, Recipe
+from twotower.runs.tasks import head_specs, objective
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
 __all__ = ["FittedModel", "OwnParts", "UntrainedModel", "build_loss", "build_model", "fit_model", "loss_kind"]
@@ -110,10 +113,12 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         own: Parts that are passed from Python.
 
     Raises:
-        ConfigError: If towers, tables and columns do not fit each other; all faults at once.
+        ConfigError: If towers, tables and columns do not fit each other; all faults at once. If a builder of one's own gives a
+            model without the heads of the tasks.
+        DataError: If the outcomes of a task can't be fitted.
     """
     catalogue_size, batch_size = len(phase.catalogue), recipe.training.batch_size
-    spec = model_spec(recipe, phase.preprocessor)
+    spec = model_spec(recipe, phase.preprocessor, head_specs(recipe, phase.train))
     check_columns(spec.query, phase.preprocessor.query_columns, name="query")
     check_columns(spec.candidate, phase.preprocessor.candidate_columns, name="candidate")
     loss = own.loss() if own.loss else build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
@@ -122,7 +127,8 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         batch_size=batch_size,
         catalogue_size=catalogue_size,
         seed=recipe.seed,
-        candidates="catalogue" if loss.needs_full_catalogue else "in_batch",
+        # where retrieval is not learned, a head needs no other items than the rows' own
+        candidates="catalogue" if loss.needs_full_catalogue and recipe.loss.weight > 0 else "in_batch",
         extra_negatives=recipe.loss.extra_negatives,
         mask_known_positives=recipe.loss.mask_known_positives,
     )
@@ -131,7 +137,15 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
         rows_drawn = min(batch_size, len(phase.train))
         log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
-    return UntrainedModel(phase, own.builder(spec, seed=recipe.seed), loss, batches, log_q_N)
+    model = own.builder(spec, seed=recipe.seed)
+    missing = [task.name for task in recipe.tasks if task.name not in model.head_names]
+    if missing:
+        raise ConfigError(
+            f"the builder {builder_name(own.builder)} gives a model without a head for {', '.join(map(repr, missing))}; hand "
+            "them on, TwoTower(..., heads=[build_head(head, ...) for head in spec.heads]), or leave [[tasks]] out",
+            source="recipe",
+        )
+    return UntrainedModel(phase, model, loss, batches, log_q_N)
 
 
 def fit_model(
@@ -168,6 +182,7 @@ def fit_model(
         device=device,
         stop_after=stop_after,
         log_q_N=untrained.log_q_N,
+        objective=objective(recipe),
         validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
         checkpoints=checkpoints,
         **({} if listener is None else {"listener": listener}),
@@ -187,6 +202,11 @@ def _validation(
         scorer = ModelScorer(model, phase.items, examples, device=device)
         found = evaluate(scorer, examples, ks=recipe.evaluation.ks, draws=0)
         removed = {f"{key} removed": value for key, value in found.seen_removed.values.items()}
-        return {**found.seen_included.values, **removed}
+        errors = {
+            f"{task.name} {figure}": value
+            for task in recipe.tasks
+            for figure, value in outcome_errors(task, model, phase, examples, device=device).items()
+        }
+        return {**found.seen_included.values, **removed, **errors}
 
     return validate

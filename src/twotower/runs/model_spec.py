@@ -13,7 +13,7 @@ from twotower.runs.recipe import (
     QueryConfig,
     Recipe,
 )
-from twotower.spec import InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import HeadSpec, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
 
 __all__ = ["model_spec"]
 
@@ -21,8 +21,13 @@ _ID_DROPOUT = 0.01
 """Enough to train the row of unknown values, too little to be felt by the known ones."""
 
 
-def model_spec(recipe: Recipe, preprocessor: Preprocessor) -> ModelSpec:
+def model_spec(recipe: Recipe, preprocessor: Preprocessor, heads: tuple[HeadSpec, ...] = ()) -> ModelSpec:
     """Translate a recipe into the spec that `twotower.models.build` takes.
+
+    Args:
+        recipe: Towers and tables.
+        preprocessor: What fitting found of the inputs.
+        heads: What fitting found of the tasks beside retrieval.
 
     Raises:
         ConfigError: If inputs that share a table do not have the same vocabulary and width; all faults at once.
@@ -40,7 +45,11 @@ def model_spec(recipe: Recipe, preprocessor: Preprocessor) -> ModelSpec:
     if faults:
         raise ConfigError(faults, source="recipe")
     return ModelSpec(
-        tables=tuple(tables.specs.values()), query=query, candidate=candidate, share_layers=recipe.model.share_layers
+        tables=tuple(tables.specs.values()),
+        query=query,
+        candidate=candidate,
+        share_layers=recipe.model.share_layers,
+        heads=heads,
     )
 
 

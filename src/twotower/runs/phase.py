@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from twotower.errors import DataError
 from twotower.preprocessing import Preprocessor
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
+from twotower.runs.tasks import outcomes
 from twotower.types import Features
 
 __all__ = ["Phase", "encode_phase", "fit_phase", "user_frame"]
@@ -35,6 +37,7 @@ class Phase:
         users: Features of every user.
         train: Those of ``fit_rows`` that weigh more than 0.
         grows: Whether a test row's history and seen set grow to just before it (splits in time), or stay at ``fit_rows``.
+        outcomes: By column, what the tasks beside retrieval predict: float64 ``[n]``, NaN where an interaction has none.
     """
 
     tables: Tables
@@ -47,6 +50,7 @@ class Phase:
     users: Features
     train: Examples
     grows: bool
+    outcomes: Mapping[str, Tensor]
 
     def examples(self, rows: NDArray[np.int64], *, grow: bool) -> Examples:
         """Rows to judge, each with its context and history.
@@ -57,7 +61,7 @@ class Phase:
         """
         member = None if grow else _mask(self.fit_rows, len(self.item_rows))
         histories, before = _histories(self.tables, self.item_rows, member)
-        encoded = _Encoded(self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users)
+        encoded = _Encoded(self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users, self.outcomes)
         return encoded.examples(rows, histories, before, seen_before=self.grows)
 
     def histories(self) -> Histories:
@@ -109,12 +113,14 @@ def encode_phase(
     """Encode the catalogue, the users and some rows with a preprocessor that was fitted before.
 
     Raises:
+        ConfigError: If a task names a column that is not there.
         DataError: If a column can't be encoded, or every row weighs 0.
     """
     item_rows = catalogue.rows(tables.interactions.item_ids)
     grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
     histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
-    encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)))
+    targets = outcomes(recipe, tables)
+    encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)), targets)
     return Phase(
         tables=tables,
         fit_rows=fit_rows,
@@ -126,6 +132,7 @@ def encode_phase(
         users=encoded.users,
         train=encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows),
         grows=grows,
+        outcomes=targets,
     )
 
 
@@ -152,6 +159,7 @@ class _Encoded:
     catalogue: IdTable
     item_rows: NDArray[np.int64]
     users: Features
+    outcomes: Mapping[str, Tensor]
 
     def examples(self, rows: NDArray[np.int64], histories: Histories, before: Tensor, *, seen_before: bool) -> Examples:
         interactions = self.tables.interactions
@@ -176,6 +184,7 @@ class _Encoded:
                 for fitted in self.preprocessor.spec.history
             ),
             weights=None if weights is None else torch.from_numpy(weights[rows]),
+            outcomes={column: values[torch.from_numpy(rows)] for column, values in self.outcomes.items()},
         )
 
 

@@ -11,6 +11,7 @@ from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
 from twotower.data.positives import parse_positives
 from twotower.preprocessing import FeatureConfig
 from twotower.runs.baselines_config import BaselinesConfig
+from twotower.runs.task_config import TaskConfig
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -196,7 +197,9 @@ class LossConfig(Config):
         mask_known_positives: None of the user's other train items competes.
         hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
         extra_negatives: Uniform negatives added to every batch (in-batch).
-        reduction: Mean over the weights, or the sum.
+        reduction: Mean over the weights, or the sum; of the losses of ``tasks`` too.
+        weight: Of this loss in the total, beside those of ``tasks``. 0: only they are learned, and what is recommended means
+            nothing; early stopping must then watch one of their figures.
     """
 
     kind: Literal["auto", "in_batch", "full"] = "auto"
@@ -208,6 +211,7 @@ class LossConfig(Config):
     hard_negatives: int | None = Field(default=None, ge=1)
     extra_negatives: int = Field(default=0, ge=0)
     reduction: Literal["mean", "sum"] = "mean"
+    weight: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _full_samples_nothing(self) -> LossConfig:
@@ -262,6 +266,7 @@ class Recipe(Config):
         candidate: The candidate tower.
         model: Layers of both.
         loss: The retrieval loss.
+        tasks: Outcomes to predict beside retrieval; see `TaskConfig`.
         training: The loop.
         evaluation: The judgement.
         baselines: What the model is judged beside.
@@ -277,6 +282,7 @@ class Recipe(Config):
     candidate: CandidateConfig
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    tasks: tuple[TaskConfig, ...] = ()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: BaselinesConfig = BaselinesConfig()
@@ -292,27 +298,54 @@ class Recipe(Config):
             )
         if stopping is not None:
             plain = [*(f"recall@{k}" for k in self.evaluation.ks), "ndcg@10", "mrr"]
-            if stopping.metric not in (*plain, *(f"{name} removed" for name in plain)):
+            errors = [f"{task.name} {figure}" for task in self.tasks for figure in ("rmse", "mae")]
+            if stopping.metric not in (*plain, *(f"{name} removed" for name in plain), *errors):
                 faults.append(
                     f"training.early_stopping.metric: validation gives {', '.join(plain)}, and each with ' removed' "
-                    f"(seen items left out), but no {stopping.metric!r}; name one of them, or change evaluation.ks"
+                    f"(seen items left out){''.join(f', {name}' for name in errors)}, but no {stopping.metric!r}; name one of "
+                    "them, or change evaluation.ks"
+                )
+            elif self.loss.weight == 0 and self.tasks and stopping.metric not in errors:
+                faults.append(
+                    f"training.early_stopping.metric: {stopping.metric!r} says nothing where retrieval is not learned "
+                    f"(loss.weight = 0); name one of {', '.join(errors)}, or set training.early_stopping = false"
                 )
         if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
             faults.append("split.kind = 'time' needs data.columns.time")
+        faults += self._task_faults()
         faults += self._outcome_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def _outcome_faults(self) -> list[str]:
-        """What a row came to is not known when it is to be predicted: it weighs the row or makes it a positive, never more."""
+    def _task_faults(self) -> list[str]:
         columns = self.data.columns
-        outcomes = {} if columns.weight is None else {columns.weight: "weight"}
+        faults = []
+        if self.loss.weight == 0 and not self.tasks:
+            faults.append("loss.weight = 0 leaves nothing to learn: give retrieval a weight, or add [[tasks]]")
+        names = [task.name for task in self.tasks]
+        faults += [
+            f"tasks: every task needs a name of its own; {name!r} came twice"
+            for name in sorted(set(names))
+            if names.count(name) > 1
+        ]
+        roles = {columns.user: "user", columns.item: "item", columns.time: "time"}
+        return faults + [
+            f"tasks.{i}.column: {task.column!r} is no outcome but the {roles[task.column]} (data.columns.{roles[task.column]})"
+            for i, task in enumerate(self.tasks)
+            if task.column in roles
+        ]
+
+    def _outcome_faults(self) -> list[str]:
+        """What a row came to is not known when it is to be predicted: it may weigh the row or be a target, but is no input."""
+        columns = self.data.columns
+        outcomes = {} if columns.weight is None else {columns.weight: "data.columns.weight"}
         if columns.positives is not None:
-            outcomes |= {condition.column: "positives" for condition in parse_positives(columns.positives)}
+            outcomes |= {condition.column: "data.columns.positives" for condition in parse_positives(columns.positives)}
+        outcomes |= {task.column: f"tasks.{i}.column" for i, task in enumerate(self.tasks)}
         read = [(i, getattr(entry.feature, "column", None)) for i, entry in enumerate(self.query.features)]
         return [
-            f"query.features.{i}: column {column!r} is an outcome of its own row (data.columns.{outcomes[column]}), which is "
+            f"query.features.{i}: column {column!r} is an outcome of its own row ({outcomes[column]}), which is "
             "not known when items are to be recommended: as an input it would give the answer away; leave it out"
             for i, column in read
             if column in outcomes

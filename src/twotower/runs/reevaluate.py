@@ -10,6 +10,7 @@ import torch
 
 from twotower.models import ModelBuilder, build
 from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
+from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.load_run import load_run
 
 __all__ = ["reevaluate"]
@@ -52,4 +53,9 @@ def reevaluate(
         found.rows.write(loaded.place.judged)
         if found.frozen is not None:
             found.frozen.write(loaded.place.judged_frozen)
-    return {"run_dir": str(loaded.place.path), **summarised(recipe, loaded.tables, found.figures)}
+    outcomes = judge_outcomes(recipe, phase, loaded.recommender.model, loaded.tables.split.test, device=torch.device("cpu"))
+    return {
+        "run_dir": str(loaded.place.path),
+        **summarised(recipe, loaded.tables, found.figures),
+        **({"outcomes": outcomes} if outcomes else {}),
+    }

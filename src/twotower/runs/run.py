@@ -25,6 +25,7 @@ from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
 from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
+from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
@@ -159,9 +160,11 @@ class _Run:
         found.rows.write(self.place.judged)
         if found.frozen is not None:
             found.frozen.write(self.place.judged_frozen)
+        outcomes = judge_outcomes(recipe, fitted.phase, fitted.model, split.test, device=self.device)
         summary = {
             "run_dir": str(self.place.path),
             **summarised(recipe, self.tables, found.figures),
+            **({"outcomes": outcomes} if outcomes else {}),
             "training": {
                 "epochs": fitted.training.epochs_run,
                 "seconds": fitted.training.seconds,
