@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.metrics import Ranks, Ties, hit_rate, ndcg, reciprocal_rank
+from twotower.metrics import Ranks, Ties, average_precision, hit_rate, ndcg, precision, reciprocal_rank
 
 
-def of_rank(rank: int, k: int) -> tuple[float, float, float]:
+def of_rank(rank: int, k: int) -> tuple[float, float, float, float, float]:
     inside = rank <= k
-    return float(inside), inside / math.log2(rank + 1), inside / rank
+    return float(inside), inside / math.log2(rank + 1), inside / rank, inside / k, inside / rank
 
 
 METRICS: list[Callable[[Ranks, int, Ties], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]] = [
     hit_rate,
     ndcg,
     reciprocal_rank,
+    precision,
+    average_precision,
 ]
 
 
@@ -57,6 +59,7 @@ def test_an_unranked_positive_is_a_miss_up_to_the_catalogues_size() -> None:
     assert hit_rate(ranks, 20).tolist() == [0.0]
     assert ndcg(ranks, 20).tolist() == [0.0]
     assert reciprocal_rank(ranks, 20).tolist() == [0.0]
+    assert precision(ranks, 20).tolist() == average_precision(ranks, 20).tolist() == [0.0]
     assert reciprocal_rank(ranks).tolist() == pytest.approx([1 / 21])
 
 

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from twotower.metrics import (
+    MetricRows,
     Ranks,
     Unit,
+    average_precision,
     bootstrap_interval,
     group_by_user,
     hit_rate,
     metric_rows,
     ndcg,
+    precision,
     reciprocal_rank,
     summarise,
     user_average_precision,
@@ -25,28 +30,63 @@ RANKS = Ranks(np.array([0, 3, 1, 12, 4]), np.array([1, 2, 4, 1, 3]))
 USERS = np.array([8, 8, 3, 3, 5])
 
 
+def columns_of(rows: MetricRows) -> dict[str, list[float]]:
+    return {name: rows.values[:, column].tolist() for column, name in enumerate(rows.names)}
+
+
 def test_rows_per_interaction() -> None:
     rows = metric_rows(RANKS, [2, 5], USERS)
-    assert rows.names == ("recall@2", "recall@5", "ndcg@2", "ndcg@5", "mrr")
     assert rows.users.tolist() == USERS.tolist()
-    columns = [hit_rate(RANKS, 2), hit_rate(RANKS, 5), ndcg(RANKS, 2), ndcg(RANKS, 5), reciprocal_rank(RANKS)]
-    assert rows.values.tolist() == np.stack(columns, axis=1).tolist()
+    metrics = {
+        "recall": hit_rate,
+        "precision": precision,
+        "hit_rate": hit_rate,
+        "ndcg": ndcg,
+        "map": average_precision,
+        "mrr": reciprocal_rank,
+    }
+    expected = {f"{name}@{k}": metric(RANKS, k).tolist() for name, metric in metrics.items() for k in (2, 5)}
+    assert columns_of(rows) == expected | {"mrr": reciprocal_rank(RANKS).tolist()}
+    assert list(rows.names) == [*expected, "mrr"]
 
 
 def test_rows_per_user() -> None:
     rows = metric_rows(RANKS, [2, 5], USERS, unit="user")
     grouped = group_by_user(RANKS, USERS)
     assert rows.users.tolist() == [3, 5, 8]
-    columns = {
+    metrics = {
         "recall": user_recall,
         "precision": user_precision,
         "hit_rate": user_hit_rate,
         "ndcg": user_ndcg,
         "map": user_average_precision,
+        "mrr": user_reciprocal_rank,
     }
-    expected = {f"{name}@{k}": metric(grouped, k).tolist() for name, metric in columns.items() for k in (2, 5)}
-    expected["mrr"] = user_reciprocal_rank(grouped).tolist()
-    assert {name: rows.values[:, column].tolist() for column, name in enumerate(rows.names)} == expected
+    expected = {f"{name}@{k}": metric(grouped, k).tolist() for name, metric in metrics.items() for k in (2, 5)}
+    assert columns_of(rows) == expected | {"mrr": user_reciprocal_rank(grouped).tolist()}
+    assert list(rows.names) == [*expected, "mrr"]
+
+
+@pytest.mark.parametrize("unit", ["interaction", "user"])
+def test_what_the_catalogue_lacks_is_a_miss_when_its_size_is_given(unit: Unit) -> None:
+    # a catalogue of 6: one user has its last item and one that it lacks
+    ranks, users = Ranks(np.array([5, 6]), np.array([1, 1])), np.array([0, 0])
+    free = metric_rows(ranks, [4, 9], users, unit=unit).means()
+    held = metric_rows(ranks, [4, 9], users, unit=unit, catalogue_size=6).means()
+    assert (free["recall@9"], held["recall@9"]) == (1.0, 0.5)
+    per_list = 2 if unit == "user" else 1
+    assert held["precision@9"] == pytest.approx(0.5 * per_list / 9)  # by 9, though no list is longer than 6
+    assert (held["hit_rate@4"], held["mrr@4"]) == (0.0, 0.0)
+    assert held["mrr"] == held["mrr@9"] == pytest.approx(1 / 6 / (1 if unit == "user" else 2))
+    if unit == "interaction":
+        assert free["mrr"] == pytest.approx((1 / 6 + 1 / 7) / 2)
+        assert held["ndcg@9"] == pytest.approx(1 / math.log2(7) / 2)
+        assert held["map@9"] == pytest.approx(1 / 6 / 2)
+    else:
+        assert held["ndcg@9"] == pytest.approx(1 / math.log2(7) / (1 + 1 / math.log2(3)))
+        assert held["map@9"] == pytest.approx(1 / 6 / 2)
+    summary = summarise(ranks, [9], users, unit=unit, seed=0, catalogue_size=6)
+    assert summary["recall@9"].mean == 0.5
 
 
 @pytest.mark.parametrize("unit", ["interaction", "user"])
@@ -77,6 +117,8 @@ def test_what_does_not_fit_is_refused() -> None:
         metric_rows(RANKS, [5], USERS, unit="row")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"length of ranks, \(5,\); came \(2,\)"):
         metric_rows(RANKS, [5], USERS[:2])
+    with pytest.raises(ValueError, match=r"a catalogue of 0"):
+        metric_rows(RANKS, [5], USERS, catalogue_size=0)
     nothing = metric_rows(Ranks.concatenate([]), [5], np.empty(0, dtype=np.int64))
     with pytest.raises(ValueError, match=r"at least one positive; came none"):
         nothing.means()

@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.metrics import (
     ListValues,
     RaggedArray,
-    calibration,
+    calibration_divergence,
     catalogue_coverage,
     gini,
     intra_list_diversity_by_categories,
@@ -36,12 +36,18 @@ def list_figures(
 ) -> dict[str, float]:
     """Collect the figures of lists: coverage, Gini, popularity lift, novelty, diversity and calibration.
 
-    The keys, for each ``k`` of ``ks`` in turn, with the function of `twotower.metrics` that has formula and edge cases:
-    ``coverage@k`` (`catalogue_coverage`), ``gini@k`` (`gini`), ``popularity_lift@k`` (`popularity_lift`), ``novelty@k``
-    (`novelty`, bits), ``diversity_vectors@k`` (`intra_list_diversity_by_vectors`), ``diversity_categories@k``
-    (`intra_list_diversity_by_categories`) and ``calibration@k`` (`calibration`, nats). A figure that has no value is left out:
-    those of vectors or categories where there are none, diversity where no list has two items, lift and calibration where no
-    user consumed anything, everything but coverage where no list has an item.
+    The keys, for each ``k`` of ``ks`` in turn, and the functions of `twotower.metrics` that have formula and edge cases:
+
+    - ``coverage@k``: `catalogue_coverage`;
+    - ``gini@k``: `gini` of how many lists each item is in;
+    - ``popularity_lift@k``: `popularity_lift`;
+    - ``novelty@k``: `novelty`, in bits;
+    - ``diversity_vectors@k``: `intra_list_diversity_by_vectors`;
+    - ``diversity_categories@k``: `intra_list_diversity_by_categories`;
+    - ``calibration@k``: `calibration_divergence`, in nats, 0 best.
+
+    A figure that has no value is left out: those of vectors or categories where none are given, diversity where no list has
+    two items, lift and calibration where no user consumed anything, everything but coverage where no list has an item.
 
     Coverage and Gini depend on how many lists there are: compare rankers on the same queries.
 
@@ -94,7 +100,7 @@ def list_figures(
             _add(figures, f"diversity_vectors@{k}", intra_list_diversity_by_vectors(chosen_QK, vectors))
         if sets is not None:
             _add(figures, f"diversity_categories@{k}", intra_list_diversity_by_categories(chosen_QK, sets))
-            _add(figures, f"calibration@{k}", calibration(chosen_QK, consumed, sets))
+            _add(figures, f"calibration@{k}", calibration_divergence(chosen_QK, consumed, sets))
     return figures
 
 

@@ -11,13 +11,13 @@ from twotower.metrics.lists import ListValues, checked_lists
 from twotower.metrics.ragged_array import RaggedArray
 from twotower.metrics.ranks import FloatArray, IntArray
 
-__all__ = ["calibration"]
+__all__ = ["calibration_divergence"]
 
 _NUMBERS_AT_ONCE = 4_000_000
 """Numbers held at a time, 8 bytes each; what is found does not depend on it."""
 
 
-def calibration(
+def calibration_divergence(
     items_QK: NDArray[Any], histories: RaggedArray, categories: RaggedArray, *, smoothing: float = 0.01
 ) -> ListValues:
     """Divergence of the categories of each list from those of the user's history, in nats: 0 best.
@@ -43,7 +43,7 @@ def calibration(
     Example:
         >>> genre = RaggedArray(np.array([0, 1, 0]), np.arange(4))
         >>> histories = RaggedArray(np.array([0, 1, 0, 1]), np.array([0, 2, 4]))
-        >>> calibration(np.array([[2, 1], [0, 2]]), histories, genre).values.round(4).tolist()
+        >>> calibration_divergence(np.array([[2, 1], [0, 2]]), histories, genre).values.round(4).tolist()
         [0.0, 1.9585]
     """
     lists_QK = checked_lists(items_QK, len(categories))
