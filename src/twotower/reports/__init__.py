@@ -1,0 +1,58 @@
+"""Reports: plain figures in, one self-contained page, its figures as JSON and its charts as PNGs out."""
+
+from twotower.reports.content import (
+    Choice,
+    Comparison,
+    Curve,
+    Curves,
+    Distribution,
+    Epoch,
+    Estimate,
+    ExampleUser,
+    Facts,
+    Group,
+    Grouping,
+    ItemMap,
+    LeftOut,
+    ListTable,
+    Note,
+    PopularityShares,
+    Ranker,
+    Report,
+    RunContent,
+    Seen,
+    Training,
+    VectorFigures,
+)
+from twotower.reports.draw import require_matplotlib
+from twotower.reports.panels import verdict_sentences
+from twotower.reports.write import require_report_folder, write_report
+
+__all__ = [
+    "Choice",
+    "Comparison",
+    "Curve",
+    "Curves",
+    "Distribution",
+    "Epoch",
+    "Estimate",
+    "ExampleUser",
+    "Facts",
+    "Group",
+    "Grouping",
+    "ItemMap",
+    "LeftOut",
+    "ListTable",
+    "Note",
+    "PopularityShares",
+    "Ranker",
+    "Report",
+    "RunContent",
+    "Seen",
+    "Training",
+    "VectorFigures",
+    "require_matplotlib",
+    "require_report_folder",
+    "verdict_sentences",
+    "write_report",
+]

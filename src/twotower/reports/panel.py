@@ -1,0 +1,62 @@
+"""Panels of a page: a title, sentences, charts, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twotower.reports.chart import Chart, Table
+from twotower.reports.markup import Html, element, joined
+
+__all__ = ["Block", "Panel", "paragraphs", "table_html"]
+
+Block: TypeAlias = Chart | Html
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of the page.
+
+    Attributes:
+        key: Its anchor.
+        title: Its heading.
+        lead: Sentences below the heading.
+        blocks: Charts, each a card beside others, and markup, which takes the whole width.
+    """
+
+    key: str
+    title: str
+    lead: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+def paragraphs(*sentences: str, class_: str | None = None) -> Html:
+    """A paragraph for each."""
+    return joined(*(element("p", sentence, class_=class_) for sentence in sentences))
+
+
+def table_html(table: Table, *, caption: str | None = None, text_columns: int = 1, strong_row: int | None = None) -> Html:
+    """A table that scrolls by itself where it is wider than the page.
+
+    Args:
+        table: Its cells.
+        caption: Above it.
+        text_columns: How many of the first columns are text; the others are numbers, and set to the right.
+        strong_row: A row that stands out.
+    """
+
+    def cells(name: str, values: tuple[str, ...]) -> Html:
+        return joined(*(element(name, v, class_="text" if i < text_columns else None) for i, v in enumerate(values)))
+
+    body = joined(
+        *(element("tr", cells("td", row), class_="strong" if i == strong_row else None) for i, row in enumerate(table.rows))
+    )
+    written = element(
+        "table",
+        element("caption", caption) if caption else None,
+        element("thead", element("tr", cells("th", table.header))),
+        element("tbody", body),
+    )
+    return joined(
+        element("div", written, class_="scroll", tabindex="0"), element("p", table.note, class_="small") if table.note else None
+    )

@@ -1,0 +1,98 @@
+"""Loss and validation against epochs and against seconds."""
+
+from __future__ import annotations
+
+from twotower.reports.chart import Chart, Line, LineChart
+from twotower.reports.content import Epoch, Report, RunContent
+from twotower.reports.panel import Panel
+
+__all__ = ["training_panel"]
+
+
+def training_panel(report: Report) -> Panel | None:
+    """Curves of all runs."""
+    if not any(run.training.epochs for run in report.runs):
+        return None
+    charts = [_loss(report, by_seconds) for by_seconds in (False, True)]
+    charts += [chart for by_seconds in (False, True) if (chart := _validation(report, by_seconds)) is not None]
+    several = len(report.runs) > 1
+    lead = [_lead(run, several=several) for run in report.runs]
+    return Panel("training", "Training", tuple(lead), tuple(charts))
+
+
+def _lead(run: RunContent, *, several: bool) -> str:
+    name = f"{run.label}: " if several else ""
+    phases = dict.fromkeys(epoch.phase for epoch in run.training.epochs)
+    ran = sum(epoch.phase == "select" for epoch in run.training.epochs)
+    kept = f"{name}epoch {run.training.chosen_epoch} of {ran} was kept"
+    on = {
+        "validation": " by validation rows cut from train",
+        "test": "; the curve is of test rows, so that it leaks and nothing may be chosen by it",
+        None: "; there are no validation rows, so that there is no curve of recall",
+    }[run.training.validated_on]
+    if on.startswith(" by") and run.facts.recipe.get("training.early_stopping", "null") in ("null", "false"):
+        on = ", the last one; validation rows were looked at and nothing was chosen by them"
+    again = "; then trained anew on train and validation rows (refit)" if "refit" in phases else ""
+    return f"{kept}{on}{again}."
+
+
+def _phases(run: RunContent) -> list[tuple[str, list[Epoch]]]:
+    names = dict.fromkeys(epoch.phase for epoch in run.training.epochs)
+    return [(name, [epoch for epoch in run.training.epochs if epoch.phase == name]) for name in names]
+
+
+def _name(run: RunContent, phase: str, report: Report) -> str:
+    if len(report.runs) == 1:
+        return {"select": "train rows", "refit": "refit: train and validation rows", "production": "all rows"}.get(phase, phase)
+    return run.label if phase == "select" else f"{run.label}, {phase}"
+
+
+def _loss(report: Report, by_seconds: bool) -> Chart:
+    several = len(report.runs) > 1
+    lines = tuple(
+        Line(
+            _name(run, phase, report), _x(epochs, by_seconds), tuple(e.loss for e in epochs), number + (0 if several else place)
+        )
+        for number, run in enumerate(report.runs)
+        for place, (phase, epochs) in enumerate(_phases(run))
+        if phase == "select" or not several
+    )
+    return LineChart(
+        key=f"loss-by-{'seconds' if by_seconds else 'epoch'}",
+        title=f"Loss against {_axis(by_seconds)[0]}",
+        caption="Mean train loss of each epoch; it should fall and flatten. Losses of different kinds do not compare.",
+        x_label=_axis(by_seconds)[1],
+        y_label="train loss (nats per row)",
+        lines=lines,
+    )
+
+
+def _validation(report: Report, by_seconds: bool) -> Chart | None:
+    metric = report.runs[0].training.metric
+    lines = []
+    for number, run in enumerate(report.runs):
+        epochs = [e for e in run.training.epochs if e.phase == "select" and metric in e.metrics]
+        if epochs:
+            name = run.label if len(report.runs) > 1 else "model"
+            lines.append(Line(name, _x(epochs, by_seconds), tuple(e.metrics[metric] for e in epochs), number))
+    if not lines:
+        return None
+    on = {run.training.validated_on for run in report.runs if run.training.validated_on}
+    rows = f"{next(iter(on))} rows" if len(on) == 1 else "validation or test rows"
+    warning = " These are test rows: nothing may be chosen by this curve." if "test" in on else ""
+    return LineChart(
+        key=f"validation-by-{'seconds' if by_seconds else 'epoch'}",
+        title=f"{metric} against {_axis(by_seconds)[0]}",
+        caption=f"{metric} on {rows}: where it falls while the loss still falls, the model learns train by heart.{warning}",
+        x_label=_axis(by_seconds)[1],
+        y_label=f"{metric} of {rows}",
+        lines=tuple(lines),
+    )
+
+
+def _axis(by_seconds: bool) -> tuple[str, str]:
+    return ("seconds", "seconds of training steps") if by_seconds else ("epochs", "epoch")
+
+
+def _x(epochs: list[Epoch], by_seconds: bool) -> tuple[float, ...]:
+    return tuple(epoch.seconds if by_seconds else float(epoch.epoch) for epoch in epochs)

@@ -1,0 +1,100 @@
+"""The verdict: what the figures say, in words, and how sure they are."""
+
+from __future__ import annotations
+
+from twotower.reports.chart import figure_text
+from twotower.reports.content import Comparison, Report, RunContent
+from twotower.reports.markup import Html, element, joined
+from twotower.reports.panel import Panel, paragraphs
+from twotower.reports.panels.wording import metric_text, ranker_text, signed
+
+__all__ = ["comparison_sentence", "verdict_panel", "verdict_sentences"]
+
+
+def verdict_panel(report: Report) -> Panel:
+    """The first thing on the page."""
+    run = report.runs[0]
+    warnings = [joined(element("strong", f"{each.label}: "), note) for each in report.runs for note in each.notes]
+    blocks = [
+        element("ul", *(element("li", warning) for warning in warnings), class_="warnings") if warnings else None,
+        element("div", *_tiles(run), class_="tiles"),
+        paragraphs(*verdict_sentences(report), class_="verdict"),
+    ]
+    return Panel("verdict", "Verdict", (), tuple(block for block in blocks if block is not None))
+
+
+def verdict_sentences(report: Report) -> list[str]:
+    """Which ranker is best, by how much, and whether the test set can tell."""
+    run = report.runs[0]
+    sentences = [_about(run)]
+    if run.against_baseline is None:
+        sentences.append("There is no baseline but chance to compare with.")
+    else:
+        sentences.append(comparison_sentence(run.against_baseline))
+    for other in report.runs[1:]:
+        if other.against_first is not None:
+            sentences.append(comparison_sentence(other.against_first))
+        if other.not_paired is not None:
+            sentences.append(f"{other.label} is not compared with {run.label}: {other.not_paired}")
+        if other.against_baseline is not None:
+            sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline)}")
+    return sentences
+
+
+def _about(run: RunContent) -> str:
+    missing = (
+        f" {run.not_in_catalogue:,} of them ask for an item that the catalogue lacks, and count as missed by every ranker."
+        if run.not_in_catalogue
+        else ""
+    )
+    return (
+        f"{run.label}: {run.rows['test']:,} test rows of {run.users:,} users, each ranked against all {run.catalogue:,} items; "
+        f"decided by {metric_text(run.metric, run.seen)}.{missing}"
+    )
+
+
+def comparison_sentence(found: Comparison) -> str:
+    """A comparison in words; *better* only where the interval of the difference leaves out 0."""
+    first, second = ranker_text(found.first), ranker_text(found.second)
+    low, high = found.difference.low, found.difference.high
+    values = (
+        f"{figure_text(found.first_value)} against {figure_text(found.second_value)} ({metric_text(found.metric, found.seen)})"
+    )
+    if low is None or high is None:
+        return f"{first} and {second}: {values}; no interval was drawn, so that nothing is said of the difference."
+    interval = f"95% interval {signed(low)} to {signed(high)}, paired over {found.users:,} users"
+    size = figure_text(abs(found.difference.value))
+    if low > 0:
+        return f"{first} is better than {second} by {size}: {values}; {interval}."
+    if high < 0:
+        return f"{first} is worse than {second} by {size}: {values}; {interval}."
+    return f"{first} and {second}: no difference that this test set can show. {values}; {interval}."
+
+
+def _tiles(run: RunContent) -> list[Html]:
+    figures = run.rankers[0].figures(run.seen)[run.metric]
+    ends = "" if figures.low is None or figures.high is None else f"{figure_text(figures.low)} to {figure_text(figures.high)}"
+    tiles = [_tile(f"{run.metric} of {ranker_text(run.rankers[0].name)}", figure_text(figures.value), ends)]
+    found = run.against_baseline
+    if found is not None:
+        low, high = found.difference.low, found.difference.high
+        tiles.append(_tile(f"best baseline: {ranker_text(found.second)}", figure_text(found.second_value), "same rows"))
+        tiles.append(
+            _tile(
+                "difference, paired",
+                signed(found.difference.value),
+                "" if low is None or high is None else f"{signed(low)} to {signed(high)}",
+            )
+        )
+    tiles.append(_tile("test rows", f"{run.rows['test']:,}", f"{run.users:,} users"))
+    return tiles
+
+
+def _tile(name: str, value: str, below: str) -> Html:
+    return element(
+        "div",
+        element("div", name, class_="name"),
+        element("div", value, class_="value"),
+        element("div", below, class_="small") if below else None,
+        class_="tile",
+    )
