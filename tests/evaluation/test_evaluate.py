@@ -108,6 +108,9 @@ def test_per_user_equals_sorting() -> None:
                 within = [rank for rank in ranks if rank <= depth]
                 ideal = sum(1 / math.log2(place + 2) for place in range(min(depth, count)))
                 expected[f"recall@{k}"].append(len(within) / count)
+                expected[f"precision@{k}"].append(len(within) / k)
+                expected[f"hit_rate@{k}"].append(float(bool(within)))
+                expected[f"mrr@{k}"].append(1 / within[0] if within else 0.0)
                 expected[f"ndcg@{k}"].append(sum(1 / math.log2(rank + 1) for rank in within) / ideal)
                 precision = sum((place + 1) / rank for place, rank in enumerate(within))
                 expected[f"map@{k}"].append(precision / min(depth, count))
@@ -211,4 +214,6 @@ def test_a_user_whose_items_the_catalogue_lacks_scores_nothing() -> None:
     examples = examples_of([0, 1], [-1, 2], [0, 1], grow=True)
     found = evaluate_per_user(TableScorer(torch.tensor([[0.0, 0.0, 1.0]] * 2)), examples, ks=[1, 50], draws=0)
     for figures in (found.seen_included, found.seen_removed):
-        assert {key: values.tolist() for key, values in figures.rows.items()} == {key: [0.0, 1.0] for key in figures.values}
+        found_rows = {key: values.tolist() for key, values in figures.rows.items()}
+        assert found_rows.pop("precision@50") == [0.0, pytest.approx(1 / 50)]
+        assert found_rows == {key: [0.0, 1.0] for key in found_rows}

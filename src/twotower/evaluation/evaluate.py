@@ -18,14 +18,10 @@ from twotower.evaluation.scorer import Scorer
 from twotower.metrics import (
     Ranks,
     bootstrap_interval,
-    group_by_user,
     hit_rate,
+    metric_rows,
     ndcg,
     reciprocal_rank,
-    user_average_precision,
-    user_ndcg,
-    user_recall,
-    user_reciprocal_rank,
 )
 from twotower.types import Ragged
 
@@ -101,15 +97,14 @@ def evaluate(
 def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], draws: int = 1000, seed: int = 0) -> Evaluation:
     """Judge a ranker per user: one list per user, made just before the user's first row, against all of the user's items.
 
-    Recall@k is the hits over the user's relevant items, NDCG@k has its ideal over min(k, relevant), MAP and MRR follow
-    the expectation over random tie-breaking; figures are means over users who have test rows. Ties at both ends are not
-    computed.
+    The figures are those of `twotower.metrics.metric_rows` per user (recall, precision, hit rate, NDCG, MAP and MRR), with the
+    expectation over random tie-breaking: means over users who have test rows. Ties at both ends are not computed.
 
     Args:
         scorer: Made for these examples.
         examples: The test rows; a user's distinct items are relevant, and each row whose item the catalogue lacks is a
             relevant item that is never found.
-        ks: Cut-offs of recall, NDCG and MAP.
+        ks: Cut-offs.
         draws: Bootstrap draws over users; 0 computes no intervals.
         seed: Of the bootstrap.
 
@@ -124,17 +119,10 @@ def evaluate_per_user(scorer: Scorer, examples: Examples, *, ks: Sequence[int], 
     seconds = time.perf_counter() - began
     group = torch.repeat_interleave(torch.arange(len(queries)), positives.lengths).numpy()
     judged = users[queries.numpy()]
-    longest = scorer.num_items
 
     def figures(found: Ranks) -> Figures:
-        grouped = group_by_user(found, group)
-        table: Table = {}
-        for k in ks:
-            depth = min(k, longest)
-            table[f"recall@{k}"] = user_recall(grouped, depth)
-            table[f"ndcg@{k}"] = user_ndcg(grouped, depth)
-            table[f"map@{k}"] = user_average_precision(grouped, depth)
-        table["mrr"] = user_reciprocal_rank(grouped, longest)
+        rows = metric_rows(found, ks, group, unit="user", catalogue_size=scorer.num_items)
+        table = {name: rows.values[:, column] for column, name in enumerate(rows.names)}
         return _figures(table, judged, draws, seed, {})
 
     return Evaluation(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.errors import DataError
 from twotower.evaluation.scorer import Scorer
+from twotower.evaluation.tiles import checked_tiles
 from twotower.metrics import Ranks
 from twotower.types import Ragged
 
@@ -107,12 +107,6 @@ class _Block:
             for first, tile_BT in self._tiles():
                 self._take_scores(first, tile_BT)
         for first, tile_BT in self._tiles():
-            if bool(torch.isnan(tile_BT).any()):
-                query = int(torch.isnan(tile_BT).any(dim=1).nonzero()[0])
-                raise DataError(
-                    f"scores must be numbers; one of query row {int(self.rows[query])} is NaN (catalogue rows {first} to "
-                    f"{first + tile_BT.shape[1] - 1}): look for NaN in the model's weights or in the features"
-                )
             if whole:
                 self._take_scores(first, tile_BT)
             for start in range(0, len(self.items), self.positives_at_once):
@@ -120,18 +114,7 @@ class _Block:
         return self.above.numpy(), self.tied.numpy(), self.above_seen.numpy(), self.tied_seen.numpy()
 
     def _tiles(self) -> Iterator[tuple[int, Tensor]]:
-        """The scorer's tiles; one that left items out would make every rank too good."""
-        reached = 0
-        for first, tile_BT in self.scorer.tiles(self.rows, self.tile_size):
-            if first != reached or tile_BT.ndim != 2 or tile_BT.shape[0] != len(self.rows):
-                raise ValueError(
-                    f"a scorer's tiles must follow one another and have {len(self.rows)} rows; after {reached} items came "
-                    f"{list(tile_BT.shape)} scores from item {first}"
-                )
-            reached += tile_BT.shape[1]
-            yield first, tile_BT
-        if reached != self.scorer.num_items:
-            raise ValueError(f"a scorer's tiles must cover its {self.scorer.num_items} items; came {reached}")
+        return checked_tiles(self.scorer, self.rows, self.tile_size)
 
     def _take_scores(self, first: int, tile_BT: Tensor) -> None:
         inside = (self.items >= first) & (self.items < first + tile_BT.shape[1])
