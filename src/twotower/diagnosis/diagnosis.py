@@ -1,0 +1,58 @@
+"""All checks of one run together: what was found, what was looked at, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twotower.diagnosis.finding import Finding
+
+__all__ = ["Diagnosis", "without_consequences"]
+
+_CAUSES: Mapping[str, tuple[str, ...]] = {
+    "stuck_loss": ("collapsed_vectors", "temperature"),
+    "popularity_only": ("collapsed_vectors",),
+}
+"""What a finding is a mere consequence of, the likeliest cause first: vectors that are all alike give everyone one list, and
+a softmax that can't tell items apart has a loss that does not fall."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a run.
+
+    Attributes:
+        findings: In the order of the checks; empty when nothing was found.
+        made: Codes of the checks that were made.
+        not_made: By code, why a check could not be made.
+    """
+
+    findings: tuple[Finding, ...]
+    made: tuple[str, ...]
+    not_made: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``: ``findings``, ``made`` and ``not_made``."""
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "made": list(self.made),
+            "not_made": dict(self.not_made),
+        }
+
+
+def without_consequences(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding per cause: one that another explains becomes evidence of that other.
+
+    Example:
+        >>> cause = Finding("collapsed_vectors", "fault", "All alike", ("cosine 1.00",), "", ())
+        >>> effect = Finding("stuck_loss", "fault", "Nothing learned", ("loss 4.6",), "", ())
+        >>> [(f.code, f.evidence) for f in without_consequences([cause, effect])]
+        [('collapsed_vectors', ('cosine 1.00', 'loss 4.6'))]
+    """
+    kept = {finding.code: finding for finding in findings}
+    for code, causes in _CAUSES.items():
+        cause = next((kept[name] for name in causes if name in kept), None)
+        if code in kept and cause is not None:
+            kept[cause.code] = replace(cause, evidence=cause.evidence + kept.pop(code).evidence)
+    return tuple(kept.values())
