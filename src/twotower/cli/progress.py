@@ -90,9 +90,15 @@ class RunProgress:
         self.rows += event.rows
         elapsed = self.progress.tasks[-1].elapsed or 0.0
         rate = f"{self.rows / elapsed:,.0f} rows/s" if elapsed > 0 else ""
-        self.progress.update(self.task, completed=event.step, rate=rate, loss=f"loss {event.loss:.3f}")
+        self.progress.update(self.task, completed=event.step, rate=rate, loss=_losses(event))
 
     def _epoch(self, event: EpochDone) -> None:
         if self.task is not None and self.metric in event.metrics:
             self.progress.update(self.task, figure=f"{self.metric} {event.metrics[self.metric]:.4f}")
         self.progress.refresh()  # epochs may be shorter than the time between two drawings
+
+
+def _losses(event: StepDone) -> str:
+    """The loss, and what it is made of where there is more than retrieval."""
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
+    return f"loss {event.loss:.3f}" + (f" ({parts})" if parts else "")

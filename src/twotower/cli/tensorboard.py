@@ -38,8 +38,12 @@ class TensorBoardLog:
         writer = self.writers[phase]
         if isinstance(event, StepDone):
             writer.add_scalar("loss/step", event.loss, event.step)
+            for name, value in event.losses.items():
+                writer.add_scalar(f"loss/step/{name}", value, event.step)
             return
         writer.add_scalar("loss/epoch", event.loss, event.epoch)
+        for name, value in event.losses.items():
+            writer.add_scalar(f"loss/epoch/{name}", value, event.epoch)
         writer.add_scalar("learning_rate", event.learning_rate, event.epoch)
         for name, value in event.metrics.items():
             writer.add_scalar(f"validation/{name}", value, event.epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twotower.cli.outcome_lines import outcome_lines
 from twotower.cli.output import print_lines
 
 __all__ = ["print_verdict"]
@@ -54,6 +55,8 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
             print_lines(
                 *(_line(key, {n: [f[variant][key] for variant in _VARIANTS] for n, f in found.items()}) for key in shown)
             )
+    for task, judged in summary.get("outcomes", {}).items():
+        print_lines("", *outcome_lines(task, judged))
     print_lines("")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 from twotower.data import IdTable
 from twotower.index import SearchResult
 
-__all__ = ["Recommendations"]
+__all__ = ["Recommendations", "free_names"]
 
 _OWN = ("query", "rank", "score")
 
@@ -39,7 +39,7 @@ class Recommendations:
         exists_BK = rows_BK >= 0
         queries, places = np.nonzero(exists_BK)
         taken = catalogue.frame[rows_BK[exists_BK]]
-        names = _free_names(taken.columns)
+        names = free_names(taken.columns, _OWN)
         taken = taken.rename(names)
         ids = taken[names[catalogue.id_column]]
         head = pl.DataFrame(
@@ -53,13 +53,22 @@ class Recommendations:
         return cls(head.hstack(taken.drop(ids.name)), assumed)
 
 
-def _free_names(columns: list[str]) -> dict[str, str]:
-    """Each column's name in the answer: its own, or with ``item_`` in front as often as it takes."""
+def free_names(columns: list[str], own: Sequence[str]) -> dict[str, str]:
+    """Each column's name in an answer: its own, or with ``item_`` in front as often as it takes.
+
+    Args:
+        columns: Of the catalogue.
+        own: Names that the answer uses itself.
+
+    Example:
+        >>> free_names(["title", "score"], ["query", "score"])
+        {'title': 'title', 'score': 'item_score'}
+    """
     names: dict[str, str] = {}
     for name in columns:
         free = name
-        if name in _OWN:
-            while free in _OWN or free in columns:
+        if name in own:
+            while free in own or free in columns:
                 free = f"item_{free}"
         names[name] = free
     return names

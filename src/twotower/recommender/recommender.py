@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -15,18 +15,29 @@ from torch.nn import functional as F
 
 from twotower.bundle import JSON, open_bundle
 from twotower.data import HistoryInput, IdTable
-from twotower.errors import ConfigError, CorruptBundleError, DataError, UnknownIdError
+from twotower.errors import ConfigError, CorruptBundleError, DataError, UnknownIdError, nearest
 from twotower.index import ExactIndex
-from twotower.models import ModelBuilder, TwoTower, build
+from twotower.models import Head, ModelBuilder, TwoTower, build
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
 from twotower.recommender.id_lookup import IdLookup, require_list
+from twotower.recommender.predictions import Predictions
 from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows, query_columns, request_frame
 from twotower.recommender.stored_users import StoredUsers
 from twotower.types import Id, Ragged
 
 __all__ = ["Recommender", "load"]
+
+
+class _Asked(NamedTuple):
+    """Requests, encoded: users, vectors, stored and given histories, and what was assumed."""
+
+    users: list[Id | None]
+    queries_BD: Tensor
+    stored: Ragged
+    given: Ragged
+    assumed: dict[str, object]
 
 
 @final
@@ -144,30 +155,44 @@ class Recommender:
                 ``only`` is not in the catalogue.
         """
         _require_k(k)
-        size = _num_requests(users, features, histories)
-        asked: list[Id | None] = list(users) if users is not None else [None] * size
-        past: list[Sequence[Id] | None] = list(histories) if histories is not None else [None] * size
-        if features is None:
-            self._require_known(asked, past)
-        stored = self.users.histories(asked)
-        given = self._history_rows(past)
-        replaced = torch.tensor([entry is not None for entry in past], dtype=torch.bool)
-        history = join_rows(stored.keep(~replaced.repeat_interleave(stored.lengths)), given)
-        frame, assumed = request_frame(
-            self.users.frame_of(asked),
-            features,
-            self.defaults,
-            id_column=self.users.table.id_column,
-            strict_columns=self._strict_columns,
-        )
-        columns = query_columns(self.preprocessor, frame, self._history_inputs, history)
-        with torch.inference_mode():
-            queries_BD = self.model.encode_queries(columns)
-        excluded = _every(self.items.require(exclude, "exclude"), size)
+        asked = self._ask(users, features, histories)
+        excluded = _every(self.items.require(exclude, "exclude"), len(asked.users))
         if exclude_seen:
-            excluded = join_rows(excluded, stored, given, self.users.disliked_by(asked))
-        found = self.index.search(queries_BD.clone(), k, excluded=excluded, allowed=self._allowed(only))
-        return Recommendations.from_search(found, self.catalogue, assumed)
+            excluded = join_rows(excluded, asked.stored, asked.given, self.users.disliked_by(asked.users))
+        found = self.index.search(asked.queries_BD, k, excluded=excluded, allowed=self._allowed(only))
+        return Recommendations.from_search(found, self.catalogue, asked.assumed)
+
+    def predict(
+        self,
+        users: Sequence[Id | None] | None,
+        items: Sequence[Id],
+        *,
+        task: str | None = None,
+        features: FeatureRows | None = None,
+        histories: Sequence[Sequence[Id] | None] | None = None,
+    ) -> Predictions:
+        """Predict the outcome of pairs (the rating that a user would give an item), where the model learned to.
+
+        Args:
+            users: One per pair; ``users``, ``features`` and ``histories`` are those of `recommend`.
+            items: Item ids, one per pair.
+            task: Name of the task; None where the model has one only.
+            features: One row per pair.
+            histories: One per pair.
+
+        Raises:
+            ConfigError: If the model has no such task, or several and none was named; or as `recommend`.
+            DataError: If lengths differ or a value has the wrong type.
+            UnknownIdError: If an item is not in the catalogue; or as `recommend`.
+        """
+        head = self._head(task)
+        asked = self._ask(users, features, histories)
+        rows = self.items.require(items, "items")
+        if len(rows) != len(asked.users):
+            raise DataError(f"items must have one entry per request; came {len(rows)} items for {len(asked.users)} requests")
+        with torch.inference_mode():
+            values_B = head.predict(head(asked.queries_BD, self.item_vectors_ND[rows]))
+        return Predictions.of(values_B.numpy(), rows.numpy(), self.catalogue, task=head.name, assumed=asked.assumed)
 
     def similar_items(self, items: Sequence[Id], *, k: int = 10, only: Sequence[Id] | None = None) -> Recommendations:
         """Items whose vectors point the same way: cosine similarity of the candidate tower's vectors.
@@ -196,6 +221,44 @@ class Recommender:
     @cached_property
     def _directions(self) -> ExactIndex:
         return ExactIndex.build(F.normalize(self.item_vectors_ND, dim=1))
+
+    def _ask(
+        self,
+        users: Sequence[Id | None] | None,
+        features: FeatureRows | None,
+        histories: Sequence[Sequence[Id] | None] | None,
+    ) -> _Asked:
+        """Put requests together and encode them; arguments and errors as of `recommend`."""
+        size = _num_requests(users, features, histories)
+        asked: list[Id | None] = list(users) if users is not None else [None] * size
+        past: list[Sequence[Id] | None] = list(histories) if histories is not None else [None] * size
+        if features is None:
+            self._require_known(asked, past)
+        stored = self.users.histories(asked)
+        given = self._history_rows(past)
+        replaced = torch.tensor([entry is not None for entry in past], dtype=torch.bool)
+        history = join_rows(stored.keep(~replaced.repeat_interleave(stored.lengths)), given)
+        frame, assumed = request_frame(
+            self.users.frame_of(asked),
+            features,
+            self.defaults,
+            id_column=self.users.table.id_column,
+            strict_columns=self._strict_columns,
+        )
+        columns = query_columns(self.preprocessor, frame, self._history_inputs, history)
+        with torch.inference_mode():
+            queries_BD = self.model.encode_queries(columns)
+        return _Asked(asked, queries_BD.clone(), stored, given, assumed)
+
+    def _head(self, task: str | None) -> Head:
+        names = self.model.head_names
+        if not names:
+            raise ConfigError("this model predicts nothing beside its ranking; train one with [[tasks]] in the recipe")
+        if task is None and len(names) > 1:
+            raise ConfigError(f"task: name one of {', '.join(names)}; none was named")
+        if task is not None and task not in names:
+            raise ConfigError(f"task: no {task!r}{nearest(task, names)}")
+        return self.model.head(names[0] if task is None else task)
 
     def _require_known(self, asked: Sequence[Id | None], past: Sequence[Sequence[Id] | None]) -> None:
         """Nothing would tell an unknown user without a history from any other."""
