@@ -16,7 +16,7 @@ BENCHMARKS  = $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lint test test-all demo bench accept clean
+.PHONY: help install data lint test test-all demo bench accept docs clean
 
 help: ## this list
 	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
@@ -65,6 +65,12 @@ accept: install ## every acceptance program; fails when one does
 	  echo "== $$program"; $(BIN)/python $$program || failed="$$failed $$program"; done; \
 	if [ -n "$$failed" ]; then echo "not accepted:$$failed" >&2; exit 1; fi
 
+docs: install ## the documentation as a site, into site/
+	@$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null || { \
+	  echo "installing what the site is built with"; $(PIP) install -c constraints.txt -e '.[docs]'; }
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "The site is in site/: open site/index.html"
+
 clean: ## what the checks and builds leave behind (not the environment, the data or the runs)
-	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests acceptance benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
