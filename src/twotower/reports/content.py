@@ -22,6 +22,7 @@ __all__ = [
     "LeftOut",
     "ListTable",
     "Note",
+    "Outcome",
     "PopularityShares",
     "Ranker",
     "Report",
@@ -262,7 +263,7 @@ class ListTable(Config):
 
     Attributes:
         k: Length of the lists.
-        lists: How many, one per user, just before the user's first test row, without what the user has seen.
+        lists: How many, one per user, for the user's first test row, without what the user has seen.
         of_users: How many users have test rows; more than ``lists`` where users were sampled.
         categories: The catalogue column behind the figures of categories; None for none.
         rankers: By ranker, figures by key (``coverage@10``).
@@ -322,9 +323,9 @@ class ExampleUser(Config):
         kind: Why this one is shown.
         user: The id.
         details: What is known of the user, in words.
-        history_length: Distinct items before the first test row, as far as a ranker could know them.
+        history_length: Distinct items that a ranker could know of at the first test row.
         history: The latest of them, the most recent first.
-        recommended: The model's list just before the first test row, without what was seen.
+        recommended: The model's list for the first test row, without what was seen.
         chosen: Items of the user's test rows, the first ones in order.
         chosen_count: Distinct items of the user's test rows.
     """
@@ -381,6 +382,22 @@ class Facts(Config):
     trained_on: str
 
 
+class Outcome(Config):
+    """How well a task beside retrieval predicts what a row came to.
+
+    Attributes:
+        name: Of the task.
+        rows: Test rows judged: those with the outcome, whose item the catalogue holds.
+        errors: By predictor, ``rmse`` and ``mae``, in the outcome's own unit.
+        differences: By baseline, the model's mean squared error less that of the baseline; below 0, the model is better.
+    """
+
+    name: str
+    rows: int
+    errors: dict[str, dict[str, Estimate]]
+    differences: dict[str, Estimate]
+
+
 class LeftOut(Config):
     """A part of the report that has nothing to show.
 
@@ -412,6 +429,7 @@ class RunContent(Config):
         notes: What a reader of the figures must know; leaks, above all.
         training: The curves.
         curves: Recall at any k.
+        outcomes: The tasks beside retrieval.
         groupings: The rows in groups.
         vectors: Scores and norms.
         shares: Popular and rare.
@@ -438,6 +456,7 @@ class RunContent(Config):
     notes: tuple[str, ...] = ()
     training: Training
     curves: Curves
+    outcomes: tuple[Outcome, ...] = ()
     groupings: tuple[Grouping, ...] = ()
     vectors: VectorFigures | None = None
     shares: PopularityShares | None = None

@@ -4,6 +4,7 @@ from twotower.reports.panels.facts import facts_panel, recipe_panel
 from twotower.reports.panels.findings import findings_panel
 from twotower.reports.panels.groups import groups_panel
 from twotower.reports.panels.item_map import map_panel
+from twotower.reports.panels.outcomes import outcomes_panel
 from twotower.reports.panels.popularity import popularity_panel
 from twotower.reports.panels.ranking import ranking_panel
 from twotower.reports.panels.recall import recall_panel
@@ -17,6 +18,7 @@ __all__ = [
     "findings_panel",
     "groups_panel",
     "map_panel",
+    "outcomes_panel",
     "popularity_panel",
     "ranking_panel",
     "recall_panel",

@@ -35,7 +35,7 @@ def popularity_panel(report: Report) -> Panel | None:
         found = tables[0].lists
         of = "" if found.lists == found.of_users else f" (sampled from {found.of_users:,})"
         lead.append(
-            f"{found.lists:,} lists of {found.k}, one per user{of}, made just before the first test row, without what was seen."
+            f"{found.lists:,} lists of {found.k}, one per user{of}, made for the first test row, without what was seen."
         )
         meanings = [f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if _has(tables, f"{name}@{found.k}")]
         if found.categories is not None:

@@ -16,7 +16,7 @@ def users_panel(report: Report) -> Panel | None:
         return None
     of = f" of {run.label}" if len(report.runs) > 1 else ""
     lead = (
-        f"Drawn by the recipe's seed from the users of the test rows{of}. Lists are made just before the first test row, "
+        f"Drawn by the recipe's seed from the users of the test rows{of}. Lists are made for the first test row, "
         "without what was seen; ✓ marks what the list and the user's later choices have in common.",
     )
     return Panel("users", "Example users", lead, tuple(_user(user) for user in run.users_shown))

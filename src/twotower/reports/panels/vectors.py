@@ -19,7 +19,7 @@ def vectors_panel(report: Report) -> Panel | None:
         _chart(
             "scores",
             "Scores",
-            f"Scores of {found.scores[0].count:,} test rows' own items and of random items: the further apart, the better told.",
+            f"Scores of {found.scores[0].count:,} test rows' own items and of random items: the further apart, the better.",
             "score (dot product)",
             found.scores,
         ),
