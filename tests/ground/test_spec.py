@@ -4,7 +4,16 @@ import pytest
 
 from twotower.config import parse_config
 from twotower.errors import ConfigError
-from twotower.spec import FloatsColumn, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import (
+    FloatsColumn,
+    InputSpec,
+    ModelSpec,
+    OrdinalHeadSpec,
+    RegressionHeadSpec,
+    RowsColumn,
+    TableSpec,
+    TowerSpec,
+)
 
 
 def tower(**changes: object) -> TowerSpec:
@@ -15,6 +24,18 @@ def tower(**changes: object) -> TowerSpec:
 def test_a_spec_survives_json() -> None:
     table = TableSpec(name="item", vocabulary_size=9, embedding_dim=4, update="rows")
     spec = ModelSpec(tables=(table,), query=tower(skip=("id",)), candidate=tower(l2_normalise=True), share_layers=True)
+    assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_heads_survive_json_and_are_written_only_where_there_are_some() -> None:
+    plain = ModelSpec(query=tower(), candidate=tower())
+    assert set(plain.model_dump()) == {"tables", "query", "candidate", "share_layers"}
+    assert "heads" not in plain.model_dump_json()
+    heads = (
+        RegressionHeadSpec(name="rating", mean=3.5, scale=1.1, low=1, high=5, inputs=("product",), layer_sizes=(8,)),
+        OrdinalHeadSpec(name="watched", levels=(0.1, 0.5), shares=(1 / 3, 2 / 3), activation="tanh"),
+    )
+    spec = plain.model_copy(update={"heads": heads})
     assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
 
 

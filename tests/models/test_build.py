@@ -7,7 +7,17 @@ import torch
 
 from twotower.errors import ConfigError
 from twotower.models import build, check_columns, state_of
-from twotower.spec import ColumnSpec, FloatsColumn, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import (
+    ColumnSpec,
+    FloatsColumn,
+    InputSpec,
+    ModelSpec,
+    OrdinalHeadSpec,
+    RegressionHeadSpec,
+    RowsColumn,
+    TableSpec,
+    TowerSpec,
+)
 
 USER = TableSpec(name="user", vocabulary_size=6, embedding_dim=4)
 ITEM = TableSpec(name="item", vocabulary_size=7, embedding_dim=4)
@@ -49,6 +59,33 @@ def test_towers_have_layers_of_their_own_unless_shared() -> None:
     assert sum(parameter.numel() for parameter in shared.parameters()) == size - layers
 
 
+HEADS = (
+    RegressionHeadSpec(name="items", mean=3.0, scale=1.0, low=1.0, high=5.0, layer_sizes=(6,)),
+    OrdinalHeadSpec(name="watched", levels=(0.0, 1.0), shares=(0.5, 0.5), inputs=("product",)),
+)
+
+
+def test_heads_leave_the_towers_as_they_are() -> None:
+    plain, headed = build(spec(), seed=3), build(spec(heads=HEADS), seed=3)
+    assert plain.head_names == []
+    assert headed.head_names == ["items", "watched"]
+    before, after = state_of(plain), state_of(headed)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert len(after) == len(before) + 4 + 4
+    again, other = (state_of(build(spec(heads=HEADS), seed=seed)) for seed in (3, 4))
+    weights = [name for name in after if name not in before and after[name].dim() == 2]
+    assert all(torch.equal(after[name], again[name]) for name in after)
+    assert not any(torch.equal(after[name], other[name]) for name in weights)
+
+
+def test_a_head_is_found_by_its_name_alone() -> None:
+    model = build(spec(heads=HEADS), seed=0)
+    assert model.head("watched").name == "watched"
+    assert model.head("items")(torch.zeros(2, 4), torch.zeros(2, 4)).shape == (2, 1)
+    with pytest.raises(KeyError):
+        model.head("rating")
+
+
 def test_tables_are_in_the_model_once() -> None:
     model = build(spec(), seed=0)
     assert model.query.embeddings is model.candidate.embeddings
@@ -65,6 +102,7 @@ def test_tables_of_row_updates_are_named_as_parameters() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
+        ({"heads": (HEADS[0], HEADS[0])}, "every head needs a name of its own; 'items' came twice"),
         (
             {"candidate": tower(reads("item_id", "item"), layer_sizes=(8,))},
             "query gives 4, candidate 8: make the last entry of layer_sizes equal",

@@ -13,7 +13,7 @@ import torch
 from twotower.data import Batches, Examples, HistoryInput, build_histories
 from twotower.losses import InBatchSoftmax, RetrievalLoss, Temperature
 from twotower.models import TwoTower, build
-from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
+from twotower.spec import HeadSpec, InputSpec, ModelSpec, TableSpec, TowerSpec
 from twotower.training import TrainingConfig, TrainingResult, train
 from twotower.types import Column, Ragged
 
@@ -74,6 +74,8 @@ def make_world(
     weights: torch.Tensor | None = None,
     mood: torch.Tensor | None = None,
     options: Mapping[str, Any] | None = None,
+    heads: tuple[HeadSpec, ...] = (),
+    outcomes: Mapping[str, torch.Tensor] | None = None,
 ) -> World:
     users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
     order = np.random.default_rng(0).permutation(len(users))
@@ -88,6 +90,7 @@ def make_world(
         seen_before=True,
         history_inputs=(HistoryInput("history", torch.arange(ITEMS)),),
         weights=weights,
+        outcomes=outcomes or {},
     )
     tables = tuple(
         TableSpec(name=name, vocabulary_size=size, embedding_dim=4, update=update)
@@ -104,6 +107,7 @@ def make_world(
         tables=tables,
         query=TowerSpec(inputs=query, layer_sizes=(6, 4), input_dropout=dropout, hidden_dropout=dropout),
         candidate=TowerSpec(inputs=candidate, layer_sizes=(4,)),
+        heads=heads,
     )
     loss = InBatchSoftmax(Temperature(0.5, learned=learned_temperature), reduction=reduction)  # type: ignore[arg-type]
     batches = Batches(examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch")

@@ -12,7 +12,9 @@ import torch
 
 from twotower.bundle import read_tensors
 from twotower.errors import CheckpointError
-from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent, TrainingStarted
+from twotower.losses import cumulative_cross_entropy, squared_error
+from twotower.spec import OrdinalHeadSpec, RegressionHeadSpec
+from twotower.training import Checkpoints, EpochDone, Objective, OutcomeTask, StepDone, TrainingEvent, TrainingStarted
 
 World = Callable[..., Any]
 EPOCHS, BATCHES = 4, 5
@@ -52,8 +54,29 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"optimizer": {"kind": "rowwise_adagrad"}},
     ),
 }
+RATING = {"rating": torch.arange(48, dtype=torch.float64).remainder(3).masked_fill(torch.arange(48) % 7 == 0, float("nan"))}
+HEADS = (
+    OrdinalHeadSpec(name="rating", levels=(0.0, 1.0, 2.0), shares=(0.3, 0.3, 0.4), layer_sizes=(3,)),
+    RegressionHeadSpec(name="stars", mean=1.0, scale=0.8, low=0.0, high=2.0, inputs=("product",)),
+)
+CASES["two heads"] = (
+    {"heads": HEADS, "outcomes": RATING},
+    {"optimizer": {"kind": "adamw", "learning_rate": 0.02}},
+)
+OBJECTIVES = {
+    "two heads": Objective(
+        (
+            OutcomeTask("rating", "rating", cumulative_cross_entropy, 0.5),
+            OutcomeTask("stars", "rating", squared_error, 2.0),
+        )
+    )
+}
 SCHEDULE = {"schedule": {"warmup_steps": 6, "decay": "cosine"}, "checkpoint_every_s": 0.0, "epochs": EPOCHS}
 STOPPING = {"early_stopping": {"patience": 1}}
+
+
+def objective_of(case: str) -> dict[str, Objective]:
+    return {"objective": OBJECTIVES[case]} if case in OBJECTIVES else {}
 
 
 def train(
@@ -66,6 +89,7 @@ def train(
         {**SCHEDULE, **STOPPING, **config, "checkpoint_every_s": every_s},
         validate=figure(found),
         checkpoints=Checkpoints(folder, "same", resume=resume),
+        **objective_of(case),
         **options,
     )
     return found, result
@@ -81,7 +105,7 @@ def middle(world: World, case: str, folder: Path) -> float:
         if isinstance(event, EpochDone):
             totals.append(sum(float(p.detach().double().abs().sum()) for p in found.model.parameters()))
 
-    found.train({**SCHEDULE, **config}, listener=listen)
+    found.train({**SCHEDULE, **config}, listener=listen, **objective_of(case))
     return totals[1]
 
 
