@@ -1,7 +1,7 @@
 """What people get wrong in retrieval models: each check a function from measured evidence to a finding, or to none."""
 
 from twotower.diagnosis.collapsed_vectors import Vectors, check_vectors, effective_rank, mean_cosine, share_of_equal
-from twotower.diagnosis.diagnosis import Diagnosis, without_consequences
+from twotower.diagnosis.diagnosis import Diagnosis, NotMade, without_consequences
 from twotower.diagnosis.false_negatives import BatchNegatives, check_negatives
 from twotower.diagnosis.finding import Finding, Severity
 from twotower.diagnosis.head_bias import HeadShares, check_head
@@ -27,6 +27,7 @@ __all__ = [
     "Importance",
     "Importances",
     "Lift",
+    "NotMade",
     "PopularityLikeness",
     "Served",
     "Severity",

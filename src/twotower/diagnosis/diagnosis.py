@@ -8,7 +8,7 @@ from typing import Any
 
 from twotower.diagnosis.finding import Finding
 
-__all__ = ["Diagnosis", "without_consequences"]
+__all__ = ["Diagnosis", "NotMade", "without_consequences"]
 
 _CAUSES: Mapping[str, tuple[str, ...]] = {
     "stuck_loss": ("collapsed_vectors", "temperature"),
@@ -16,6 +16,13 @@ _CAUSES: Mapping[str, tuple[str, ...]] = {
 }
 """What a finding is a mere consequence of, the likeliest cause first: vectors that are all alike give everyone one list, and
 a softmax that can't tell items apart has a loss that does not fall."""
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """Why a check could not be made, as a sentence without a full stop: what there would have to be, and is not."""
+
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,15 @@ class UnknownValues:
         tower: ``query`` or ``candidate``.
         test: Share of the test rows' values that are unknown, in [0, 1]; each word or item of a list is a value.
         train: The same of the train rows.
-        id_dropout: Probability, in training, that a value was replaced by the row of unknown ones.
+        trained: Whether anything trains that row: values that train does not know either (min_count), or id dropout, of this
+            feature or of one that shares its table.
     """
 
     feature: str
     tower: str
     test: float
     train: float
-    id_dropout: float
+    trained: bool
 
 
 def check_vocabulary(features: tuple[UnknownValues, ...]) -> Finding | None:
@@ -39,7 +40,7 @@ def check_vocabulary(features: tuple[UnknownValues, ...]) -> Finding | None:
     fix: list[str] = []
     untrained = False
     for entry in features:
-        chance = entry.id_dropout == 0 and entry.train == 0 and entry.test >= _UNTRAINED
+        chance = not entry.trained and entry.test >= _UNTRAINED
         if not chance and entry.test < _MOST:
             continue
         untrained |= chance

@@ -1,0 +1,82 @@
+"""A trained model put back together with the loss and the batches that it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from twotower.bundle import read_tensors
+from twotower.diagnosis import NotMade
+from twotower.errors import BundleError
+from twotower.models import load_state
+from twotower.runs.fit_model import OwnParts, UntrainedModel, build_model
+from twotower.runs.load_run import LoadedRun
+from twotower.runs.phase import fit_phase
+
+__all__ = ["measured_parts", "selected_parts"]
+
+
+def measured_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel:
+    """The model that the figures are of, with its batches and its loss: trained, whatever the name of the type says.
+
+    Args:
+        loaded: The run.
+        own: Parts of one's own that it was trained with.
+
+    Raises:
+        BundleError: If a temperature was learned and the checkpoint that holds it is not there, or the checkpoint is of another
+            loss.
+    """
+    parts = build_model(loaded.recipe, loaded.phase, own)
+    path = _last_weights(loaded, "select" if loaded.recipe.refit == "none" else "refit")
+    if path is not None:
+        _load(parts, path, model=False)
+    elif loaded.recipe.loss.learn_temperature:
+        raise BundleError("the temperature was learned, and the checkpoint that holds it is not in the run folder")
+    return replace(parts, model=loaded.recommender.model.eval())
+
+
+def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade:
+    """The model that was trained on train rows alone, so that validation rows are new to it.
+
+    Without a refit it is the one that the figures are of. With one, it is read from the checkpoint of the choice of epochs: the
+    model of the figures was trained on the validation rows too.
+
+    Raises:
+        BundleError: If the checkpoint is damaged, or of another model or loss.
+    """
+    if loaded.recipe.refit == "none":
+        return measured_parts(loaded, own)
+    path = _last_weights(loaded, "select")
+    if path is None:
+        return NotMade(
+            f"the model was refitted on its validation rows (refit = {loaded.recipe.refit!r}), and the checkpoint of before "
+            "is not in "
+            "the run folder"
+        )
+    parts = build_model(loaded.recipe, fit_phase(loaded.recipe, loaded.tables, np.asarray(loaded.tables.split.train)), own)
+    _load(parts, path, model=True)
+    return replace(parts, model=parts.model.eval())
+
+
+def _last_weights(loaded: LoadedRun, phase: str) -> Path | None:
+    """The weights that a training ended with: those of its best epoch, where it kept one."""
+    folder = loaded.place.checkpoints(phase)
+    return next((path for name in ("best", "last") if (path := folder / f"{name}.safetensors").is_file()), None)
+
+
+def _load(parts: UntrainedModel, path: Path, *, model: bool) -> None:
+    tensors = read_tensors(path)[0]
+    modules = {"loss": parts.loss, **({"model": parts.model} if model else {})}
+    for name, module in modules.items():
+        prefix = f"{name}:"
+        try:
+            load_state(module, {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+        except BundleError as error:
+            raise BundleError(
+                f"{path}: the {name} in this checkpoint is not the recipe's ({error}); pass the builder and the loss that "
+                "the run "
+                "was trained with"
+            ) from error
