@@ -52,8 +52,8 @@ def run_many(
 ) -> dict[str, str]:
     """Make runs; those that are there already are kept, and interrupted ones go on where they stopped.
 
-    With one job the runs are made in this process. With several, each has a process of its own, and when this one is
-    interrupted the others are ended: what they had saved is kept.
+    With one job the runs are made in this process. With several, each has a process of its own, those that look longest first,
+    and when this one is interrupted the others are ended: what they had saved is kept.
 
     Args:
         tasks: Their names must differ.
@@ -117,11 +117,18 @@ def _work(task: RunTask, frames: Frames, threads: int, answer: Connection) -> No
     answer.close()
 
 
+def _effort(recipe: Recipe) -> float:
+    """How long a run may take beside another, as far as a recipe tells: epochs times widths."""
+    towers = (recipe.query.layer_sizes or recipe.model.layer_sizes, recipe.candidate.layer_sizes or recipe.model.layer_sizes)
+    features = [entry.embedding.dim for entry in (*recipe.query.features, *recipe.candidate.features)]
+    return recipe.training.epochs * float(sum(features) + sum(map(sum, towers)))
+
+
 class _Pool:
     """Processes of their own, so that ending them ends nothing else."""
 
     def __init__(self, tasks: Sequence[RunTask], frames: Frames, jobs: int, threads: int, tell: Callable[[], None]) -> None:
-        self.waiting = list(tasks)
+        self.waiting = sorted(tasks, key=lambda task: -_effort(task.recipe))  # a long run that starts last is waited for
         self.frames = frames
         self.jobs = jobs
         self.threads = threads
