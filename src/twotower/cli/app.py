@@ -117,6 +117,37 @@ def compare(
 
 
 @app.command()
+def baselines(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: baselines.ease.regularisation=[300].")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Judge this baseline alone. Repeatable.")] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN[,COLUMN]", help="Count popularity within its values; the best is chosen. Repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge rankers without a tower on a recipe's test rows; nothing is trained."""
+    from twotower.cli.baselines import baselines_command
+
+    baselines_command(recipe, settings or [], only=only, segments=segment, as_json=as_json)
+
+
+@app.command()
+def diagnose(
+    run: RunPath,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything is found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what people get wrong in retrieval models: evidence, why it matters, and the fix."""
+    from twotower.cli.diagnose import diagnose_command
+
+    diagnose_command(run, strict=strict, as_json=as_json)
+
+
+@app.command()
 def recommend(
     run: RunPath,
     user: Annotated[str | None, typer.Option(help="The user's id.")] = None,

@@ -1,5 +1,7 @@
 """Recipe in, run folder out."""
 
+from twotower.runs.baselines import BaselinesResult, FittedBaseline, fit_baselines, judge_baselines
+from twotower.runs.diagnose import diagnose, diagnose_run
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.read_recipe import parse_recipe, read_recipe
 from twotower.runs.recipe import Recipe
@@ -9,12 +11,18 @@ from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
 
 __all__ = [
+    "BaselinesResult",
+    "FittedBaseline",
     "LoadedRun",
     "Recipe",
     "RunFolder",
     "RunListener",
     "RunResult",
     "Tables",
+    "diagnose",
+    "diagnose_run",
+    "fit_baselines",
+    "judge_baselines",
     "load_run",
     "load_tables",
     "parse_recipe",
