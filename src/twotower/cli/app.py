@@ -120,7 +120,7 @@ def compare(
 def baselines(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: baselines.ease.regularisation=[300].")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: split.test=0.1. Repeatable.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Judge this baseline alone. Repeatable.")] = None,
     segment: Annotated[

@@ -32,7 +32,7 @@ from twotower.baselines import (
 from twotower.config import Config
 from twotower.data import Examples, IdTable
 from twotower.errors import ConfigError, MissingExtraError, nearest
-from twotower.evaluation import JudgedRows, Scorer, evaluate
+from twotower.evaluation import JudgedRows, Scorer, evaluate, list_figures, top_items
 from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.judge import MakeScorer, judge
 from twotower.runs.phase import Phase, fit_phase
@@ -44,6 +44,8 @@ __all__ = ["BaselinesResult", "FittedBaseline", "fit_baselines", "judge_baseline
 
 Settings: TypeAlias = dict[str, Any]
 Tell: TypeAlias = Callable[[str], None]
+
+_LIST_LENGTH = 10
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ class BaselinesResult:
 
     Attributes:
         figures: For JSON, in the form of a run's ``result.json``: ``recipe``, ``rows``, ``metric`` (what settings were chosen
-            by), ``baselines`` (figures by name), ``fits`` (by name: settings, validation, seconds, skipped), ``evaluation``
-            and ``details``.
+            by), ``baselines`` (figures by name), ``fits`` (by name: settings, validation, seconds, skipped), ``lists`` (by
+            name: `twotower.evaluation.list_figures` of the first 10, seen items removed, one list per user made just before
+            the user's first test row), ``evaluation`` and ``details``.
         rows: Every ranker's ranks of every test row.
         frozen: The same with the histories frozen at the cut; None where they do not grow.
     """
@@ -99,9 +102,9 @@ def fit_baselines(
     """Choose settings on validation rows, then fit on the rows that the judged model is fitted on.
 
     Settings are fitted on train rows and compared on validation rows (at most ``evaluation.max_validation_rows``) by the metric
-    that stops training early, else by the last recall, seen items left out unless ``baselines.seen`` says otherwise; the first
-    of equals is taken. Then the baseline is fitted on train
-    rows, and where the recipe refits, on train and validation rows. Test rows are not looked at.
+    that stops training early, where it is one of a ranking, else by the last recall; seen items are left out unless
+    ``baselines.seen`` says otherwise; the first of equals is taken. Then the baseline is fitted on train rows, and where the
+    recipe refits, on train and validation rows. Test rows are not looked at.
 
     Args:
         recipe: Its section ``baselines`` says what to choose from.
@@ -122,6 +125,8 @@ def fit_baselines(
     if faults:
         raise ConfigError(faults)
     fitting = _Fitting(recipe, tables, tell or _ignore)
+    if "segment_popularity" in wanted:
+        fitting.segments  # noqa: B018 - a column that can't be one is told before anything is fitted
     return {name: fitting.fit(name, by_name=names is not None) for name in BASELINE_NAMES if name in wanted}
 
 
@@ -146,14 +151,16 @@ def judge_baselines(
     fits = fit_baselines(recipe, tables, names, tell)
     (tell or _ignore)(f"judging on {len(tables.split.test):,} test rows")
     phase = fit_phase(recipe, tables, _final_rows(recipe, tables))
-    found = judge(recipe, phase, tables.split.test, {n: fit.scorer for n, fit in fits.items() if fit.scorer is not None})
     split = tables.split
+    scorers = {name: fit.scorer for name, fit in fits.items() if fit.scorer is not None}
+    found = judge(recipe, phase, split.test, scorers)
     figures = {
         "recipe": recipe.name,
         "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "metric": _metric(recipe),
         "baselines": found.figures["rankers"],
         "fits": {name: fit.to_json() for name, fit in fits.items()},
+        "lists": _lists(phase, split.test, scorers),
         "evaluation": {"seconds": found.figures["seconds"], **found.figures["counts"]},
         "details": found.figures["details"],
     }
@@ -167,14 +174,35 @@ def _ignore(sentence: str) -> None:
 def _metric(recipe: Recipe) -> str:
     """What settings are chosen by, as validation of a model names it."""
     stopping = recipe.training.early_stopping
-    name = stopping.metric if stopping is not None else f"recall@{recipe.evaluation.ks[-1]}"
-    return name.removesuffix(" removed") + (" removed" if recipe.baselines.seen == "removed" else "")
+    name = "" if stopping is None else stopping.metric.removesuffix(" removed")
+    if not name.startswith(("recall@", "ndcg@", "mrr")):  # none, or the error of an outcome, which these do not predict
+        name = f"recall@{recipe.evaluation.ks[-1]}"
+    return name + (" removed" if recipe.baselines.seen == "removed" else "")
 
 
 def _final_rows(recipe: Recipe, tables: Tables) -> NDArray[np.int64]:
     """The rows that the model whose figures are shown is fitted on."""
     split = tables.split
     return split.train if recipe.refit == "none" else np.concatenate([split.train, split.validation])
+
+
+def _lists(phase: Phase, rows: NDArray[np.int64], scorers: Mapping[str, MakeScorer]) -> dict[str, dict[str, float]]:
+    """What each ranker recommends to every user of the rows, just before the first of them."""
+    examples = phase.examples(rows, grow=phase.grows)
+    order = np.lexsort((examples.before.numpy(), examples.user_rows.numpy()))
+    _, first = np.unique(examples.user_rows.numpy()[order], return_index=True)
+    queries = torch.from_numpy(order[first])
+    consumed, counts_N = examples.seen(queries), torch.from_numpy(phase.item_counts)
+    return {
+        name: list_figures(
+            top_items(make(examples), queries, _LIST_LENGTH, seen=examples.seen),
+            ks=[_LIST_LENGTH],
+            catalogue_size=len(phase.catalogue),
+            item_counts_N=counts_N,
+            histories=consumed,
+        )
+        for name, make in scorers.items()
+    }
 
 
 class _SkippedError(Exception):

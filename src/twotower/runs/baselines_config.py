@@ -59,7 +59,7 @@ class ItemNeighboursGrid(Config):
         shrinkage: Added to the denominator of the cosine.
     """
 
-    neighbours: tuple[_Count, ...] = Field(default=(100, 20, 50, 200, 400), min_length=1)
+    neighbours: tuple[_Count, ...] = Field(default=(50, 20, 100, 200), min_length=1)
     shrinkage: tuple[_AtLeast0, ...] = Field(default=(10.0, 0.0, 100.0), min_length=1)
 
 
@@ -70,7 +70,7 @@ class EaseGrid(Config):
         regularisation: lambda.
     """
 
-    regularisation: tuple[_Positive, ...] = Field(default=(200.0, 50.0, 100.0, 500.0, 1000.0, 2000.0), min_length=1)
+    regularisation: tuple[_Positive, ...] = Field(default=(300.0, 30.0, 100.0, 200.0, 500.0, 1000.0, 2000.0), min_length=1)
 
 
 class IalsGrid(Config):
@@ -83,9 +83,9 @@ class IalsGrid(Config):
         iterations: Of users and items in turn.
     """
 
-    factors: tuple[_Count, ...] = Field(default=(64, 32), min_length=1)
-    regularisation: tuple[_AtLeast0, ...] = Field(default=(10.0, 1.0, 30.0), min_length=1)
-    alpha: tuple[_Positive, ...] = Field(default=(10.0, 3.0), min_length=1)
+    factors: tuple[_Count, ...] = Field(default=(64,), min_length=1)
+    regularisation: tuple[_AtLeast0, ...] = Field(default=(30.0, 3.0, 10.0, 60.0), min_length=1)
+    alpha: tuple[_Positive, ...] = Field(default=(10.0, 5.0, 20.0), min_length=1)
     iterations: tuple[_Count, ...] = Field(default=(15,), min_length=1)
 
 

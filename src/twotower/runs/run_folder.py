@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from twotower.bundle import remove_leftovers, write_json, write_text
 from twotower.errors import ConfigError
 from twotower.runs.recipe import Recipe
@@ -134,7 +136,7 @@ class RunFolder:
                 f"--run-dir {self.path}: a run is there already; go on with --resume, start over with --overwrite, "
                 "or name another folder"
             )
-        stored = flat_keys(json.loads(self.recipe.read_text(encoding="utf-8")))
+        stored = flat_keys(_with_defaults(json.loads(self.recipe.read_text(encoding="utf-8"))))
         wanted = flat_keys(recipe.model_dump(mode="json"))
         differing = [key for key in sorted(stored.keys() | wanted.keys()) if stored.get(key) != wanted.get(key)]
         if differing:
@@ -144,6 +146,14 @@ class RunFolder:
                 f"--run-dir {self.path}: the run there has another recipe ({shown}{more}); resume with the same one, "
                 "or start over with --overwrite"
             )
+
+
+def _with_defaults(values: Any) -> Any:
+    """A stored recipe with the keys that recipes did not have yet when it was stored; as it is where it is no recipe."""
+    try:
+        return Recipe.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values
 
 
 def flat_keys(value: Any, prefix: str = "") -> dict[str, Any]:
