@@ -39,6 +39,11 @@ def test_gini_by_hand() -> None:
     assert gini(np.array([1, 3, 0, 0])) == pytest.approx(0.625)  # what is never recommended counts
 
 
+def test_gini_is_not_below_zero_by_rounding() -> None:
+    # summed in floats, these give -2e-17
+    assert gini(np.full(10, 0.1)) == gini(np.full(10, 1 / 3)) == gini(np.full(101, 0.7)) == 0.0
+
+
 def test_gini_of_large_counts() -> None:
     assert gini(np.full(1000, 2**60)) == pytest.approx(0.0, abs=1e-12)
     assert gini(np.array([0, 2**62])) == pytest.approx(0.5)

@@ -58,8 +58,8 @@ def list_figures(
         item_counts_N: Numbers ``[N]``: train interactions of each item.
         histories: ``Q`` rows of catalogue rows: what each query's user had consumed.
         vectors_ND: Floats ``[N, D]``, of the catalogue.
-        categories: ``N`` rows: the categories of each item. A single encoded column ``c_N`` is
-            ``Ragged(c_N, torch.arange(N + 1))``.
+        categories: ``N`` rows: the categories of each item, none for one without; an encoded row that stands for unknown values
+            is a category like any other. A single column ``c_N`` is ``Ragged(c_N, torch.arange(N + 1))``.
 
     Raises:
         ValueError: If shapes or values do not fit.

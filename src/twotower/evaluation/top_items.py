@@ -33,7 +33,9 @@ def top_items(
     """Find the ``k`` items with the highest scores, of each query: score descending, then catalogue row ascending.
 
     Items of equal score come lowest catalogue row first, so that a list is one list. Where ties matter, ranks tell more
-    (`rank_positives`): they take the expectation over all the lists that the scores allow.
+    (`rank_positives`): they take the expectation over all the lists that the scores allow. They also let a row's own item
+    compete when its user had seen it before, which a list with seen items removed can't hold: counting hits in such lists
+    gives a little less.
 
     Args:
         scorer: Gives the scores.

@@ -82,21 +82,20 @@ def intra_list_diversity_by_categories(items_QK: NDArray[Any], categories: Ragge
     lists_QK = checked_lists(items_QK, len(categories))
     queries = _with_pairs(lists_QK)
     values = np.empty(queries.size)
-    sets = categories.distinct()
     # in one list there are few categories of the many that a catalogue can have
-    width = int(sets.lengths.max(initial=0)) * lists_QK.shape[1]
+    width = int(categories.lengths.max(initial=0)) * lists_QK.shape[1]
     block = max(1, _NUMBERS_AT_ONCE // max(1, lists_QK.shape[1] * (width + lists_QK.shape[1])))
     for start in range(0, queries.size, block):
         chosen_BK = lists_QK[queries[start : start + block]]
-        values[start : start + block] = _jaccard_distances(chosen_BK, sets) / _pairs(chosen_BK)
+        values[start : start + block] = _jaccard_distances(chosen_BK, categories) / _pairs(chosen_BK)
     return ListValues(queries, np.clip(values, 0.0, 1.0), len(lists_QK))
 
 
-def _jaccard_distances(chosen_BK: IntArray, sets: RaggedArray) -> FloatArray:
+def _jaccard_distances(chosen_BK: IntArray, categories: RaggedArray) -> FloatArray:
     """Sum of ``1 - Jaccard`` over the pairs of each list."""
     num_lists, length = chosen_BK.shape
     places = np.flatnonzero(chosen_BK >= 0)
-    own = sets.take(chosen_BK.reshape(-1)[places])
+    own = categories.take(chosen_BK.reshape(-1)[places])
     place = places[own.owners]
     # categories are numbered anew in each list, so that the table is as wide as a list's categories and no wider
     number = int(own.values.max(initial=0)) + 1
