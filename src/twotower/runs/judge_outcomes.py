@@ -51,11 +51,11 @@ def judge_outcomes(
 def outcome_errors(
     task: TaskConfig, model: TwoTower, phase: Phase, examples: Examples, *, device: torch.device
 ) -> dict[str, float]:
-    """``rmse`` and ``mae`` of a model on examples, NaN where none of them can be judged."""
+    """``rmse`` and ``mae`` of a model on examples; empty where none of them can be judged."""
     values = examples.outcomes[task.column].numpy()
     judged = _judgeable(values, examples)
     if not judged.any():
-        return {"rmse": float("nan"), "mae": float("nan")}
+        return {}
     found = predict_outcomes(model, phase.items, examples, head=task.name, device=device)
     errors = rating_errors(found[judged], values[judged], examples.user_rows.numpy()[judged], draws=0)
     return {"rmse": errors.rmse, "mae": errors.mae}
