@@ -77,7 +77,7 @@ def test_a_part_with_an_unknown_key_would_be_found() -> None:
         parse_recipe(merged(BASE, tomllib.loads("[loss]\ntempreture = 1.0\n")))
 
 
-LANDING = {"baselines", "report", "diagnose"}
+LANDING = {"report"}
 
 
 def parse(line: str) -> None:
