@@ -58,6 +58,7 @@ class LineChart:
         y_label: With its unit.
         lines: At least one.
         x_log: Whether x is drawn by its logarithm.
+        x_names: What stands at x = 1, 2, ... in place of the numbers; empty for the numbers.
         shape: ``lines``, or ``steps`` for histograms.
     """
 
@@ -68,6 +69,7 @@ class LineChart:
     y_label: str
     lines: tuple[Line, ...]
     x_log: bool = False
+    x_names: tuple[str, ...] = ()
     shape: Literal["lines", "steps"] = "lines"
 
     def table(self) -> Table:
@@ -75,10 +77,13 @@ class LineChart:
         columns = [dict(zip(line.x, line.y, strict=False)) for line in self.lines]
         places = sorted({x for line in self.lines for x in (line.x[:-1] if self.shape == "steps" else line.x)})
         kept = _thinned(places)
-        rows = tuple((figure_text(x), *("" if x not in column else figure_text(column[x]) for column in columns)) for x in kept)
+        rows = tuple((self._place(x), *("" if x not in column else figure_text(column[x]) for column in columns)) for x in kept)
         first = f"{self.x_label}, from" if self.shape == "steps" else self.x_label
         note = "" if len(kept) == len(places) else f"{len(kept)} of {len(places)} rows; report.json has them all"
         return Table((first, *(line.name for line in self.lines)), rows, note)
+
+    def _place(self, x: float) -> str:
+        return self.x_names[round(x) - 1].replace("\n", " ") if self.x_names else figure_text(x)
 
 
 @dataclass(frozen=True)
@@ -193,13 +198,13 @@ def figure_text(value: float) -> str:
     Example:
         >>> figure_text(0.62854), figure_text(12.3456), figure_text(1664), figure_text(123456.7)
         ('.6285', '12.35', '1,664', '123,457')
-        >>> figure_text(0.0), figure_text(-0.25), figure_text(0.00001)
-        ('0', '-.2500', '1.0e-05')
+        >>> figure_text(0.0), figure_text(-0.25), figure_text(0.0001), figure_text(0.00001)
+        ('0', '-.2500', '.0001', '1.0e-05')
     """
     size = abs(value)
     if value == round(value) and size < 1e15:
         return f"{round(value):,}"
-    if size < 0.0005:
+    if size < 0.00005:
         return f"{value:.1e}"
     if size < 0.99995:
         return f"{value:.4f}".replace("0.", ".", 1)

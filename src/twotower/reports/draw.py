@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from html import escape
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twotower.errors import ConfigError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "draw", "require_matplotlib"]
 
-_WIDTH_IN, _PLOT_IN, _LEGEND_ROW_IN, _LABELS_IN = 4.3, 2.25, 0.17, 0.55
+_WIDTH_IN, _PLOT_IN, _LEGEND_ROW_IN, _LABELS_IN = 4.3, 2.3, 0.18, 0.6
+_LETTERS_ACROSS, _LETTERS_UP = 48, 30
 _PNG_DOTS_PER_IN = 200
 _MOST_MARKERS = 14
 
@@ -28,15 +30,14 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
+    "font.size": 10.0,
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 9.2,
+    "ytick.labelsize": 9.2,
+    "legend.fontsize": 9.2,
     "axes.edgecolor": FRAME,
     "axes.labelcolor": INK,
     "axes.formatter.useoffset": False,
-    "axes.titlesize": 9.0,
     "xtick.color": FRAME,
     "ytick.color": FRAME,
     "xtick.labelcolor": INK,
@@ -104,8 +105,8 @@ def _figure(chart: Chart) -> Figure:
     height = _PLOT_IN + _LABELS_IN + _LEGEND_ROW_IN * rows + (0.9 if isinstance(chart, PointsChart) else 0.0)
     figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(chart.x_label)
-    axes.set_ylabel(chart.y_label)
+    axes.set_xlabel(fill(chart.x_label, _LETTERS_ACROSS))
+    axes.set_ylabel(fill(chart.y_label, _LETTERS_UP))
     axes.set_axisbelow(True)
     if isinstance(chart, LineChart):
         _draw_lines(axes, chart)
@@ -130,10 +131,12 @@ def _names(chart: Chart) -> list[str]:
 def _legend_columns(names: list[str]) -> int:
     """As many as fit beside each other."""
     longest = max(map(len, names), default=1)
-    return max(1, min(4, int(_WIDTH_IN * 72 / (longest * 5.2 + 34))))
+    return max(1, min(4, int(_WIDTH_IN * 72 / (longest * 5.6 + 34))))
 
 
 def _draw_lines(axes: Axes, chart: LineChart) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.grid(axis="both")
     for line in chart.lines:
         style = style_of(line.style)
@@ -146,6 +149,10 @@ def _draw_lines(axes: Axes, chart: LineChart) -> None:
             line.x, line.y, color=style.light, linestyle=style.dash, linewidth=width, marker=style.marker,
             markersize=2.6 if line.faint else 3.4, markevery=every, label=line.name,
         )  # fmt: skip
+    if chart.x_names:
+        axes.set_xticks(range(1, len(chart.x_names) + 1), list(chart.x_names))
+    elif not chart.x_log and all(x == round(x) for line in chart.lines for x in line.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if chart.x_log:
         _log_axis(axes, [x for line in chart.lines for x in line.x])
     low, high = axes.get_ylim()

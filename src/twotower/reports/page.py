@@ -13,7 +13,7 @@ from twotower.reports.content import Report
 from twotower.reports.draw import Drawing
 from twotower.reports.markup import Html, element
 from twotower.reports.palette import STYLES
-from twotower.reports.panel import Panel, paragraphs, table_html
+from twotower.reports.panel import Aside, Panel, paragraphs, table_html
 from twotower.reports.panels import (
     facts_panel,
     findings_panel,
@@ -56,7 +56,7 @@ def panels_of(report: Report) -> list[Panel]:
 
 def charts_of(panels: list[Panel]) -> list[Chart]:
     """Every chart of the panels."""
-    return [block for panel in panels for block in panel.blocks if not isinstance(block, Html)]
+    return [block for panel in panels for block in panel.blocks if not isinstance(block, Html | Aside)]
 
 
 def page(report: Report, panels: list[Panel], drawings: Mapping[str, Drawing]) -> str:
@@ -108,22 +108,24 @@ def _colours(side: str) -> str:
 
 
 def _section(panel: Panel, drawings: Mapping[str, Drawing]) -> Html:
-    """Charts that follow each other share a grid."""
+    """Cards that follow each other share a grid."""
     parts: list[Html] = []
     for is_markup, blocks in groupby(panel.blocks, key=lambda block: isinstance(block, Html)):
         if is_markup:
             parts += [block for block in blocks if isinstance(block, Html)]
         else:
-            cards = [_card(block, drawings[block.key]) for block in blocks if not isinstance(block, Html)]
+            cards = [_card(block, drawings) for block in blocks if not isinstance(block, Html)]
             parts.append(element("div", *cards, class_="grid"))
     return element("section", element("h2", panel.title), paragraphs(*panel.lead, class_="lead"), *parts, id=panel.key)
 
 
-def _card(chart: Chart, drawing: Drawing) -> Html:
+def _card(chart: Chart | Aside, drawings: Mapping[str, Drawing]) -> Html:
+    if isinstance(chart, Aside):
+        return element("div", element("h3", chart.title), chart.markup, class_="card")
     return element(
         "figure",
         element("figcaption", element("strong", chart.title), chart.caption),
-        Html(drawing.svg),
+        Html(drawings[chart.key].svg),
         element(
             "details",
             element("summary", "The numbers"),

@@ -41,7 +41,7 @@ def _table(title: str, outcome: Outcome) -> Html:
         for name, errors in outcome.errors.items()
     )
     header = ("predictor", "RMSE", "MAE", "model less this one, mean squared error")
-    return table_html(Table(header, rows), caption=f"{title}, {outcome.rows:,} rows", strong_row=0)
+    return table_html(Table(header, rows), caption=f"{title}, {outcome.rows:,} rows", strong_rows=frozenset({0}))
 
 
 def _difference(found: Estimate | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from twotower.reports.chart import Chart, Line, LineChart, Table, figure_text
-from twotower.reports.content import PopularityShares, Report, RunContent
-from twotower.reports.panel import Block, Panel, table_html
+from twotower.reports.content import ListTable, PopularityShares, Report, RunContent
+from twotower.reports.markup import Html, element, joined
+from twotower.reports.panel import Aside, Block, Panel, table_html
 from twotower.reports.panels.wording import compared_baselines, model_name, ranker_text
 
 __all__ = ["popularity_panel"]
@@ -37,11 +38,15 @@ def popularity_panel(report: Report) -> Panel | None:
         lead.append(
             f"{found.lists:,} lists of {found.k}, one per user{of}, made for the first test row, without what was seen."
         )
-        meanings = [f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if _has(tables, f"{name}@{found.k}")]
-        if found.categories is not None:
-            meanings.append(f"categories are those of the column {found.categories}")
-        lead.append(f"{'; '.join(meanings)}.")
+        blocks.insert(1 if first.shares is not None else 0, Aside("How to read the table", _glossary(tables, found)))
     return Panel("popularity", "What is recommended", tuple(lead), tuple(blocks))
+
+
+def _glossary(runs: list[RunContent], table: ListTable) -> Html:
+    entries = [(name.replace("_", " "), meaning) for name, meaning in _MEANINGS.items() if _has(runs, f"{name}@{table.k}")]
+    if table.categories is not None:
+        entries.append(("categories", f"those of the column {table.categories}"))
+    return element("dl", *(joined(element("dt", name), element("dd", meaning)) for name, meaning in entries))
 
 
 def _has(runs: list[RunContent], key: str) -> bool:
@@ -60,15 +65,15 @@ def _chart(report: Report, shares: PopularityShares) -> Chart:
         Line(ranker_text(name), places, shares.recommended[name], len(report.runs) + place, faint=True)
         for place, name in enumerate(baselines)
     ]
-    last = f"; {len(shares.names)}: not in train" if shares.names[-1] == "not in train" else ""
     return LineChart(
         key="recommended-by-popularity",
         title="Popularity of what is recommended and consumed",
         caption="Share of listed items, and of test rows, in each tenth: a line above 'consumed' on the left recommends "
         "popular items too much.",
-        x_label=f"tenth of train rows (1: most popular items{last})",
-        y_label="share",
+        x_label="tenth of train rows (1: the most popular items)",
+        y_label="share of items listed, of test rows",
         lines=tuple(lines),
+        x_names=tuple(name.replace("not in train", "not in\ntrain") for name in shares.names),
     )
 
 
@@ -80,4 +85,4 @@ def _table(run: RunContent, several: bool) -> Block:
         for name, figures in run.lists.rankers.items()
     )
     header = ("ranker", *(key.replace("_", " ") for key in keys))
-    return table_html(Table(header, rows), caption=f"{run.label}: lists" if several else "Lists", strong_row=0)
+    return table_html(Table(header, rows), caption=f"{run.label}: lists" if several else "Lists", strong_rows=frozenset({0}))

@@ -16,9 +16,17 @@ def recall_panel(report: Report) -> Panel:
     return Panel(
         "recall",
         "Recall at any k",
-        ("The same ranks as in the table, read at every length of the list.",),
+        ("The same ranks as in the table, read at every length of the list.", *_apart(report)),
         tuple(_chart(report, seen) for seen in variants),
     )
+
+
+def _apart(report: Report) -> list[str]:
+    apart = [run.label for run in report.runs if run.not_paired is not None]
+    if not apart:
+        return []
+    verb = "was" if len(apart) == 1 else "were"
+    return [f"{', '.join(apart)} {verb} judged on other test rows than {report.runs[0].label}: the heights do not compare."]
 
 
 def _chart(report: Report, seen: Seen) -> Chart:

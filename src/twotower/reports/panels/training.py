@@ -30,7 +30,7 @@ def _lead(run: RunContent, *, several: bool) -> str:
         "test": "; the curve is of test rows, so that it leaks and nothing may be chosen by it",
         None: "; there are no validation rows, so that there is no curve of recall",
     }[run.training.validated_on]
-    if on.startswith(" by") and run.facts.recipe.get("training.early_stopping", "null") in ("null", "false"):
+    if on.startswith(" by") and not any(key.startswith("training.early_stopping.") for key in run.facts.recipe):
         on = ", the last one; validation rows were looked at and nothing was chosen by them"
     again = "; then trained anew on train and validation rows (refit)" if "refit" in phases else ""
     return f"{kept}{on}{again}."
@@ -73,19 +73,19 @@ def _validation(report: Report, by_seconds: bool) -> Chart | None:
     for number, run in enumerate(report.runs):
         epochs = [e for e in run.training.epochs if e.phase == "select" and metric in e.metrics]
         if epochs:
-            name = run.label if len(report.runs) > 1 else "model"
+            name = f"{run.label}, {run.training.validated_on}" if len(report.runs) > 1 else "model"
             lines.append(Line(name, _x(epochs, by_seconds), tuple(e.metrics[metric] for e in epochs), number))
     if not lines:
         return None
     on = {run.training.validated_on for run in report.runs if run.training.validated_on}
-    rows = f"{next(iter(on))} rows" if len(on) == 1 else "validation or test rows"
-    warning = " These are test rows: nothing may be chosen by this curve." if "test" in on else ""
+    rows = f"{next(iter(on))} rows" if len(on) == 1 else "validation or test rows, as the legend says"
+    warning = " Nothing may be chosen by a curve of test rows." if "test" in on else ""
     return LineChart(
         key=f"validation-by-{'seconds' if by_seconds else 'epoch'}",
         title=f"{metric} against {_axis(by_seconds)[0]}",
         caption=f"{metric} on {rows}: where it falls while the loss still falls, the model learns train by heart.{warning}",
         x_label=_axis(by_seconds)[1],
-        y_label=f"{metric} of {rows}",
+        y_label=f"{metric} ({rows})" if len(on) == 1 else metric,
         lines=tuple(lines),
     )
 

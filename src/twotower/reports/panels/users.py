@@ -28,7 +28,7 @@ def _user(user: ExampleUser) -> Html:
     rest = user.chosen_count - len(user.chosen)
     return element(
         "div",
-        element("h3", f"{user.kind}: user {user.user}"),
+        element("h3", f"{user.kind[:1].upper()}{user.kind[1:]}: user {user.user}"),
         element("p", user.details, class_="small") if user.details else None,
         element(
             "div",

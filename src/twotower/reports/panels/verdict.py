@@ -38,7 +38,7 @@ def verdict_sentences(report: Report) -> list[str]:
             sentences.append(f"{other.label} is not compared with {run.label}: {other.not_paired}")
         if other.against_baseline is not None:
             sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline)}")
-    return sentences
+    return [f"{sentence[:1].upper()}{sentence[1:]}" if sentence.startswith("the ") else sentence for sentence in sentences]
 
 
 def _about(run: RunContent) -> str:
