@@ -13,6 +13,7 @@ from twotower.diagnosis import (
     Curve,
     Diagnosis,
     Finding,
+    Lift,
     NotMade,
     check_features,
     check_head,
@@ -148,20 +149,23 @@ class _Patient:
         return make_probe(self.loaded, self.selected.model, self.selected.phase, rows, of_test=False)
 
     @cached_property
-    def probe(self) -> Probe | NotMade:
-        """The same, or test rows where there are none."""
+    def probe(self) -> Probe:
+        """The same, or test rows where there are none: every run has some."""
         if isinstance(self.fresh, Probe):
             return self.fresh
         rows = self.loaded.tables.split.test
         return make_probe(self.loaded, self.measured.model, self.measured.phase, rows, of_test=True)
+
+    @cached_property
+    def lift(self) -> Lift:
+        return self.probe.lift(self.wanted)
 
     @property
     def not_learned(self) -> NotMade | None:
         return NotMade("retrieval was not learned (loss.weight = 0)") if self.recipe.loss.weight == 0 else None
 
     def collapsed_vectors(self) -> _Outcome:
-        probe = self.probe if isinstance(self.probe, Probe) else None
-        return self.not_learned or check_vectors(vectors(self.measured, probe, self.wanted))
+        return self.not_learned or check_vectors(vectors(self.measured, self.lift))
 
     def stuck_loss(self) -> _Outcome:
         return self.not_learned or _checked(train_loss(self.measured, first=self._first_loss()), check_train_loss)
@@ -175,13 +179,9 @@ class _Patient:
         return self.not_learned or _checked(batch_negatives(self.recipe, self.measured), check_negatives)
 
     def popularity_only(self) -> _Outcome:
-        if isinstance(self.probe, NotMade):
-            return self.probe
-        return self.not_learned or _checked(popularity_likeness(self.probe, self.wanted), check_popularity)
+        return self.not_learned or _checked(popularity_likeness(self.probe, self.lift), check_popularity)
 
     def head_bias(self) -> _Outcome:
-        if isinstance(self.probe, NotMade):
-            return self.probe
         return self.not_learned or _checked(head_shares(self.measured, self.probe, self.wanted), check_head)
 
     def overfitting(self) -> _Outcome:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.diagnosis import HeadShares, NotMade, PopularityLikeness, Vectors, rank_correlation
+from twotower.diagnosis import HeadShares, Lift, NotMade, PopularityLikeness, Vectors, rank_correlation
 from twotower.evaluation import encode_catalogue, top_items
 from twotower.losses import InBatchSoftmax
 from twotower.metrics import hit_rate
@@ -21,23 +21,22 @@ _MOST_USERS = 300
 _LIST = 10
 
 
-def vectors(parts: UntrainedModel, probe: Probe | None, wanted: Headline) -> Vectors:
+def vectors(parts: UntrainedModel, lift: Lift) -> Vectors:
     """Vectors of items that were trained on, and of train rows of different users.
 
     Args:
         parts: Trained.
-        probe: Rows to set the model beside popularity on; None where there are none.
-        wanted: By which figure.
+        lift: The model beside popularity.
     """
     trained = _at_most(np.flatnonzero(parts.phase.item_counts > 0), _MOST_VECTORS)
     items_ND = encode_catalogue(parts.model, parts.phase.items, device=CPU).numpy()[trained]
     train = parts.phase.train
     first = _at_most(np.unique(train.user_rows.numpy(), return_index=True)[1], _MOST_VECTORS)
     queries_QD = encode_rows(parts.model, train.queries(torch.from_numpy(first), training=True)).numpy()
-    return Vectors(items_ND, queries_QD, None if probe is None else probe.lift(wanted))
+    return Vectors(items_ND, queries_QD, lift)
 
 
-def popularity_likeness(probe: Probe, wanted: Headline) -> PopularityLikeness | NotMade:
+def popularity_likeness(probe: Probe, lift: Lift) -> PopularityLikeness | NotMade:
     """Orders of the catalogue for some users, beside the order of popularity."""
     counts_N = probe.phase.item_counts
     trained = _at_most(np.flatnonzero(counts_N > 0), _MOST_ITEMS)
@@ -51,7 +50,7 @@ def popularity_likeness(probe: Probe, wanted: Headline) -> PopularityLikeness | 
         correlations=rank_correlation(scores_QN, counts_N[trained]),
         overlap=float(np.isin(lists_QK, popular_K).mean()),
         between=_common(lists_QK, len(counts_N)),
-        lift=probe.lift(wanted),
+        lift=lift,
     )
 
 
@@ -67,10 +66,7 @@ def head_shares(parts: UntrainedModel, probe: Probe, wanted: Headline) -> HeadSh
         return NotMade("none of the rows that were looked at has an item of the head")
     lists_QK = top_items(probe.scorer, torch.arange(len(items)), min(_LIST, len(counts_N))).numpy()
     cutoff = min(wanted.k, len(counts_N))
-    recalls = [
-        float(hit_rate(probe.ranks(scorer).seen_included, cutoff)[in_head].mean())
-        for scorer in (probe.scorer, probe.popularity)
-    ]
+    recalls = [float(hit_rate(probe.ranks(ranker), cutoff)[in_head].mean()) for ranker in (probe.scorer, probe.popularity)]
     return HeadShares(
         in_batch=isinstance(parts.loss, InBatchSoftmax),
         corrected=parts.loss.uses_log_q,
