@@ -121,7 +121,12 @@ def standings(
             if name == "all" and variant == headline.variant:
                 means = ranker_means(values, users, seed=seed, draws=draws)
                 ranking = [
-                    {"name": ranker, "kind": "model" if ranker in models else "baseline", **asdict(mean)}
+                    {
+                        "name": ranker,
+                        "kind": "model" if ranker in models else "baseline",
+                        **asdict(mean),
+                        "seeds": list(mean.seeds),
+                    }
                     for ranker, mean in sorted(means.items(), key=lambda entry: -entry[1].mean)
                 ]
     return {
