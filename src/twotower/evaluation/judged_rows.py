@@ -119,10 +119,10 @@ class JudgedRows:
             )
 
         def ranks(name: str) -> PositiveRanks:
-            above, tied, above_removed, tied_removed = (frame[f"{name}/{place}"].to_numpy() for place in _PLACES)
+            above, tied, above_removed, tied_removed = (frame[f"{name}/{place}"].to_numpy(writable=True) for place in _PLACES)
             return PositiveRanks(Ranks(above, tied), Ranks(above_removed, tied_removed))
 
-        facts = [frame[name].to_numpy() for name in _FACTS]
+        facts = [frame[name].to_numpy(writable=True) for name in _FACTS]
         return cls(facts[0], facts[1], facts[2], facts[3], facts[4], facts[5], {name: ranks(name) for name in names})
 
     def write(self, path: Path) -> None:
