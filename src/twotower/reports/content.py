@@ -11,6 +11,7 @@ __all__ = [
     "Comparison",
     "Curve",
     "Curves",
+    "Diagnosed",
     "Distribution",
     "Epoch",
     "Estimate",
@@ -349,7 +350,7 @@ class Note(Config):
         title: What was found.
         evidence: Sentences with the measured figures.
         why: Why it matters.
-        fix: What to change.
+        fix: What to change, in sentences.
     """
 
     code: str
@@ -357,7 +358,21 @@ class Note(Config):
     title: str
     evidence: tuple[str, ...]
     why: str
-    fix: str
+    fix: tuple[str, ...]
+
+
+class Diagnosed(Config):
+    """What the diagnosis of a run gave.
+
+    Attributes:
+        findings: What is wrong; empty when nothing was found.
+        made: Codes of the checks that were made.
+        not_made: By code, why a check could not be made.
+    """
+
+    findings: tuple[Note, ...]
+    made: tuple[str, ...]
+    not_made: dict[str, str]
 
 
 class Facts(Config):
@@ -436,7 +451,7 @@ class RunContent(Config):
         lists: What the lists look like.
         item_map: The catalogue's vectors.
         users_shown: Example users.
-        findings: Of the diagnosis; None where it was not made.
+        diagnosis: What is wrong with it; None where it was not asked.
         facts: The recipe and the circumstances.
         left_out: What has nothing to show.
     """
@@ -463,7 +478,7 @@ class RunContent(Config):
     lists: ListTable | None = None
     item_map: ItemMap | None = None
     users_shown: tuple[ExampleUser, ...] = ()
-    findings: tuple[Note, ...] | None = None
+    diagnosis: Diagnosed | None = None
     facts: Facts
     left_out: tuple[LeftOut, ...] = ()
 

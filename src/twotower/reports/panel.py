@@ -69,10 +69,12 @@ def table_html(
     )
     written = element(
         "table",
-        element("caption", caption) if caption else None,
         element("thead", element("tr", cells("th", table.header))),
         element("tbody", body),
+        aria_label=caption,
     )
     return joined(
-        element("div", written, class_="scroll", tabindex="0"), element("p", table.note, class_="small") if table.note else None
+        element("p", caption, class_="caption") if caption else None,
+        element("div", written, class_="scroll", tabindex="0"),
+        element("p", table.note, class_="small") if table.note else None,
     )

@@ -6,6 +6,7 @@ from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.read_recipe import parse_recipe, read_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.reevaluate import reevaluate
+from twotower.runs.report import ReportResult, report_runs
 from twotower.runs.run import RunListener, RunResult, run
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
@@ -15,6 +16,7 @@ __all__ = [
     "FittedBaseline",
     "LoadedRun",
     "Recipe",
+    "ReportResult",
     "RunFolder",
     "RunListener",
     "RunResult",
@@ -28,5 +30,6 @@ __all__ = [
     "parse_recipe",
     "read_recipe",
     "reevaluate",
+    "report_runs",
     "run",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import polars as pl
 import torch
 
 from twotower.data import Examples
+from twotower.diagnosis import Diagnosis
 from twotower.errors import ConfigError
 from twotower.evaluation import JudgedRows, ModelScorer, PositiveRanks, Scorer, rank_positives
+from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.reports import (
     Comparison,
+    Diagnosed,
     LeftOut,
     Note,
     Report,
@@ -28,6 +32,7 @@ from twotower.reports import (
     write_report,
 )
 from twotower.runs.baselines import FittedBaseline, fit_baselines
+from twotower.runs.diagnose import diagnose_run
 from twotower.runs.judge import plain_baselines
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.report_facts import facts, outcomes, training
@@ -62,11 +67,13 @@ def report_runs(
     *,
     labels: Sequence[str] | None = None,
     baselines: bool = True,
+    diagnosis: bool = True,
     users: int = 3,
     interactions: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
     users_table: pl.DataFrame | None = None,
     builder: ModelBuilder = build,
+    loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
     tell: Tell | None = None,
 ) -> ReportResult:
@@ -80,11 +87,13 @@ def report_runs(
         output: Where the report goes, replacing an earlier one; None: ``report/`` in the folder of a single run.
         labels: What to call the runs, one each; None: the recipes' names, and the folders' where those are the same.
         baselines: Also judge every baseline that can be fitted; else only those in the runs.
+        diagnosis: Also look for what is wrong with the first run, as `twotower.runs.diagnose_run` does.
         users: How many example users to show.
         interactions: In place of the recipes' tables, as for the runs.
         items: In place of the recipes' tables.
         users_table: In place of the recipes' tables.
         builder: What built the models, where it was one of your own.
+        loss: What made the loss of the first run, where it was one of your own.
         cache_dir: Where public data sets are kept; None for the default.
         tell: Is told, in a sentence, what happens.
 
@@ -102,7 +111,8 @@ def report_runs(
     if users < 0:
         raise ConfigError(f"users must be at least 0; came {users}")
     names = list(labels) if labels is not None else _labels(folders)
-    gather = _Gather(baselines=baselines, users=users, tell=tell or _ignore)
+    checks = partial(diagnose_run, builder=builder, loss=loss) if diagnosis else None
+    gather = _Gather(baselines=baselines, users=users, diagnose=checks, tell=tell or _ignore)
     for folder, label in zip(folders, names, strict=True):
         gather.tell(f"{label}: reading {folder}")
         loaded = load_run(
@@ -151,9 +161,10 @@ class _Baselines:
 class _Gather:
     """Collects run after run; what the first one says decides what the others are compared by."""
 
-    def __init__(self, *, baselines: bool, users: int, tell: Tell) -> None:
+    def __init__(self, *, baselines: bool, users: int, diagnose: Callable[[LoadedRun], Diagnosis] | None, tell: Tell) -> None:
         self.with_baselines = baselines
         self.users = users
+        self.diagnose = diagnose
         self.tell = tell
         self.runs: list[RunContent] = []
         self.first_rows: JudgedRows | None = None
@@ -203,6 +214,8 @@ class _Gather:
             for key, part in (("history", "Recall by history length"), ("warmth", "Warm and cold users"))
             if not any(grouping.key == key for grouping in grouped)
         ]
+        if alone and self.diagnose is not None:
+            self.tell(f"{label}: looking for what is wrong")
         against_first, not_paired = self._against_first(label, judged, metric, seen, seed)
         self.runs.append(
             RunContent(
@@ -228,7 +241,7 @@ class _Gather:
                 lists=table,
                 item_map=shown,
                 users_shown=people,
-                findings=_findings(loaded),
+                diagnosis=_diagnosed(self.diagnose(loaded)) if alone and self.diagnose is not None else None,
                 facts=facts(loaded),
                 left_out=tuple(left_out),
             )
@@ -336,6 +349,8 @@ def _against_baseline(judged: JudgedRows, metric: str, seen: Seen, seed: int) ->
     return compared(("the model", judged, "model"), (best, judged, best), metric, seen, seed=seed)
 
 
-def _findings(loaded: LoadedRun) -> tuple[Note, ...] | None:
-    del loaded
-    return None
+def _diagnosed(found: Diagnosis) -> Diagnosed:
+    notes = tuple(
+        Note(code=f.code, severity=f.severity, title=f.title, evidence=f.evidence, why=f.why, fix=f.fix) for f in found.findings
+    )
+    return Diagnosed(findings=notes, made=found.made, not_made=dict(found.not_made))

@@ -66,7 +66,10 @@ def facts(loaded: LoadedRun) -> Facts:
     spent["judging the model"] = result["evaluation"]["seconds"]
     report = parse_config(DataReport, json.loads(loaded.place.data.read_text(encoding="utf-8")), source=str(loaded.place.data))
     lines = loaded.tables.report_lines()
-    hardware = {"device": str(result["device"]), **{name: str(value) for name, value in result.get("hardware", {}).items()}}
+    hardware = {
+        "device": str(result["device"]),
+        **{name.replace("_", " "): str(value) for name, value in result.get("hardware", {}).items()},
+    }
     return Facts(
         recipe={key: json.dumps(value, ensure_ascii=False) for key, value in _leaves(loaded.recipe.model_dump(mode="json"))},
         data=(*report.lines(), *lines[len(loaded.tables.interactions.report.lines()) :]),
