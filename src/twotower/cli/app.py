@@ -148,6 +148,28 @@ def diagnose(
 
 
 @app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs; the report is about the first.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="The report's folder; by default RUN/report, for a single run.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What to call a run; once for each, in their order.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fit and judge every baseline beside.")] = True,
+    diagnosis: Annotated[
+        bool, typer.Option("--diagnosis/--no-diagnosis", help="Look for what is wrong with the first run.")
+    ] = True,
+    users: Annotated[int, typer.Option(min=0, help="How many example users to show.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about one run, or several side by side: report.html, its figures as JSON, its charts as PNGs."""
+    from twotower.cli.report import report_command
+
+    report_command(runs, output, labels=label or None, baselines=baselines, diagnosis=diagnosis, users=users, as_json=as_json)
+
+
+@app.command()
 def recommend(
     run: RunPath,
     user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
