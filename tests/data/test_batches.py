@@ -18,7 +18,7 @@ USER_ROWS, ITEM_ROWS = _DRAWN.integers(0, USERS, ROWS), _DRAWN.integers(0, ITEMS
 MORE_USERS, MORE_ITEMS = _DRAWN.integers(0, USERS, 6), _DRAWN.integers(0, ITEMS, 6)
 
 
-def examples(*, weights: torch.Tensor | None = None) -> Examples:
+def examples(*, weights: torch.Tensor | None = None, outcomes: dict[str, torch.Tensor] | None = None) -> Examples:
     users, items = np.concatenate([USER_ROWS, MORE_USERS]), np.concatenate([ITEM_ROWS, MORE_ITEMS])
     histories, before = build_histories(users, items, np.arange(len(users)), num_users=USERS)
     return Examples(
@@ -31,13 +31,14 @@ def examples(*, weights: torch.Tensor | None = None) -> Examples:
         seen_before=True,
         history_inputs=(HistoryInput("history", torch.arange(ITEMS, dtype=torch.int32)),),
         weights=weights,
+        outcomes=outcomes or {},
     )
 
 
 def batches(**options: Any) -> Batches:
-    weights = options.pop("weights", None)
+    made = {name: options.pop(name, None) for name in ("weights", "outcomes")}
     defaults: dict[str, Any] = {"batch_size": 8, "catalogue_size": ITEMS, "seed": 1, "candidates": "in_batch"}
-    return Batches(examples(weights=weights), **{**defaults, **options})
+    return Batches(examples(**made), **{**defaults, **options})
 
 
 def all_of(feed: Batches, epoch: int) -> list[Batch]:
@@ -160,3 +161,11 @@ def test_what_makes_no_batches_is_refused() -> None:
     for wrong in (replace(examples(), item_rows=unknown), replace(examples(), user_rows=unknown[:0], item_rows=unknown[:0])):
         with pytest.raises(ValueError, match="at least one example, and every item in the catalogue"):
             Batches(wrong, batch_size=8, catalogue_size=ITEMS, seed=0, candidates="in_batch")
+
+
+@pytest.mark.parametrize("candidates", ["in_batch", "catalogue"])
+def test_outcomes_stay_with_their_rows(candidates: str) -> None:
+    ratings = torch.arange(ROWS, dtype=torch.float64).masked_fill(torch.arange(ROWS) % 4 == 0, float("nan"))
+    for batch in all_of(batches(outcomes={"rating": ratings}, candidates=candidates), 1):
+        torch.testing.assert_close(batch.outcomes["rating"], ratings[batch.rows], equal_nan=True)
+    assert batches(candidates=candidates).batch(0, 0).outcomes == {}

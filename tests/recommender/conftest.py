@@ -88,6 +88,7 @@ def world_of(
     max_length: int | None = None,
     num_users: int = 25,
     num_items: int = 30,
+    tasks: tuple[str, ...] = (),
 ) -> World:
     interactions, people, catalogue = tables_of(integers=integers, num_users=num_users, num_items=num_items)
     embedding = {"dim": 8, "init_scale": 1.0}
@@ -113,6 +114,7 @@ def world_of(
                 "features": [{"kind": "id", "column": "item", "embedding": embedding}, {"kind": "number", "column": "year"}]
             },
             "model": {"layer_sizes": [16, 8]},
+            "tasks": [{"name": name, "column": "rating", "kind": "ordinal"} for name in tasks],
             "training": {"epochs": 1, "batch_size": 64, "early_stopping": False},
         },
     )

@@ -73,6 +73,23 @@ def test_all_predictors_are_judged_on_the_rows_that_can_be(make_recipe: MakeReci
     assert found["stars"]["differences"] == {}
 
 
+def test_warm_and_cold_users_apart(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    """User j comes at the end only, and in two rows."""
+    recipe = recipe_of(make_recipe)
+    found, phase, _ = judged(recipe, interactions)
+    judgement = found["stars"]
+    groups = judgement["groups"]
+    assert (groups["warm"]["rows"], groups["cold"]["rows"]) == (judgement["rows"] - 2, 2)
+    for name in ("model", "mean", "damped_means"):
+        squares = sum(groups[group]["rows"] * groups[group][name]["rmse"] ** 2 for group in ("warm", "cold"))
+        assert math.sqrt(squares / judgement["rows"]) == pytest.approx(judgement[name]["rmse"])
+    late = interactions.filter(pl.col("user") == "u9")["rating"].to_list()
+    mean = phase.train.outcomes["rating"].mean().item()
+    assert groups["cold"]["mean"]["mae"] == pytest.approx(sum(abs(x - mean) for x in late) / 2)
+    without = judged(recipe, interactions.filter(pl.col("user") != "u9"))[0]
+    assert without["stars"]["groups"] == {}
+
+
 def test_means_are_of_the_rows_that_were_trained_on(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
     recipe = recipe_of(make_recipe)
     one = judged(recipe, interactions)[0]["stars"]

@@ -28,6 +28,13 @@ def outcome_lines(task: str, judged: Mapping[str, Any]) -> list[str]:
         found = judged[name]
         cells = [found["rmse"], *found["intervals"].get("rmse", [None, None]), found["mae"]]
         lines.append((f"  {title}".ljust(14) + "".join(_cell(value).rjust(10) for value in cells)).rstrip())
+    for group, title in (("warm", "with"), ("cold", "without")):
+        if group in judged["groups"]:
+            found = judged["groups"][group]
+            lines.append(
+                f"  rmse, users {title} train rows ({found['rows']:,} rows): "
+                f"model {found['model']['rmse']:.4f}, means {found['damped_means']['rmse']:.4f}"
+            )
     if "damped_means" in judged["differences"]:
         difference = judged["differences"]["damped_means"]
         low, high = difference["interval"]

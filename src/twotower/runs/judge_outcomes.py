@@ -38,8 +38,9 @@ def judge_outcomes(
 
     Returns:
         By name of the task: ``rows``, ``not_judged`` (rows without an outcome, or whose item the catalogue lacks), ``model``,
-        ``mean`` and ``damped_means`` with ``rmse``, ``mae`` and their ``intervals``, and ``differences``: the mean squared
-        error of the model minus that of each baseline, with the interval of the paired bootstrap. Without rows to judge, only
+        ``mean`` and ``damped_means`` with ``rmse``, ``mae`` and their ``intervals``; ``differences``: the mean squared
+        error of the model minus that of each baseline, with the interval of the paired bootstrap; and ``groups``: the errors
+        for ``warm`` users, who have train rows, and ``cold`` ones, where there are both. Without rows to judge, only
         the counts. Empty for a recipe without tasks.
     """
     if not recipe.tasks:
@@ -88,7 +89,12 @@ def _judged(
             "interval": [float(found.low), float(found.high)],
             "p_value": float(found.p_value),
         }
-    return {**counts, **figures, "differences": differences}
+    warm = np.isin(users, phase.tables.user_rows[phase.fit_rows])
+    groups: dict[str, Any] = {}
+    for group, mask in (("warm", warm), ("cold", ~warm)) if warm.any() and not warm.all() else ():
+        errors = {name: rating_errors(found[mask], values[mask], users[mask], draws=0) for name, found in predictions.items()}
+        groups[group] = {"rows": int(mask.sum()), **{n: {"rmse": e.rmse, "mae": e.mae} for n, e in errors.items()}}
+    return {**counts, **figures, "differences": differences, "groups": groups}
 
 
 def _judgeable(values: NDArray[np.float64], examples: Examples) -> NDArray[np.bool_]:
