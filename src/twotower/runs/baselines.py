@@ -40,7 +40,7 @@ from twotower.runs.recipe import Recipe
 from twotower.runs.segments import Segments, default_segments, read_segments, require_segments
 from twotower.runs.tables import Tables
 
-__all__ = ["BaselinesResult", "FittedBaseline", "fit_baselines", "judge_baselines"]
+__all__ = ["BaselinesResult", "FittedBaseline", "fit_baselines", "judge_baselines", "require_baselines"]
 
 Settings: TypeAlias = dict[str, Any]
 Tell: TypeAlias = Callable[[str], None]
@@ -121,13 +121,22 @@ def fit_baselines(
             tell queries apart.
     """
     wanted = BASELINE_NAMES if names is None else tuple(names)
-    faults = [f"no baseline {name!r}{nearest(name, BASELINE_NAMES)}" for name in wanted if name not in BASELINE_NAMES]
-    if faults:
-        raise ConfigError(faults)
+    require_baselines(wanted)
     fitting = _Fitting(recipe, tables, tell or _ignore)
     if "segment_popularity" in wanted:
         fitting.segments  # noqa: B018 - a column that can't be one is told before anything is fitted
     return {name: fitting.fit(name, by_name=names is not None) for name in BASELINE_NAMES if name in wanted}
+
+
+def require_baselines(names: Sequence[str]) -> None:
+    """Make sure that all are names of baselines.
+
+    Raises:
+        ConfigError: If not; all faults at once.
+    """
+    faults = [f"no baseline {name!r}{nearest(name, BASELINE_NAMES)}" for name in names if name not in BASELINE_NAMES]
+    if faults:
+        raise ConfigError(faults)
 
 
 def judge_baselines(

@@ -15,7 +15,7 @@ import polars as pl
 from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, TrainingError
 from twotower.evaluation import JudgedRows
-from twotower.runs.baselines import judge_baselines
+from twotower.runs.baselines import judge_baselines, require_baselines
 from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.grid import Setting
 from twotower.runs.recipe import Recipe
@@ -110,6 +110,7 @@ def compare(
         TrainingError: If runs failed, once the others are finished.
     """
     _require(recipes, seeds, jobs)
+    require_baselines(baselines or ())
     first = next(iter(recipes.values()))
     headline = headline_of(first, metric, removed)
     place = Path(folder)

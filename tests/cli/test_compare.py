@@ -1,0 +1,93 @@
+"""``twotower compare``: grids from the command line, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from twotower.cli.compare import _progress
+from twotower.runs import read_recipe
+from twotower.runs.compare import comparison_tasks
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+OVER = ("--over", "model.layer_sizes=[2];[8, 4]")
+
+
+def test_a_grid_is_trained_ranked_and_told(call: Call, world: Path, tmp_path: Path) -> None:
+    options = (*OVER, "--seeds", "2", "--jobs", "1", "--baseline", "popularity", "--baseline", "ease")
+    answer = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid")
+    assert answer.status == 0, answer.err
+    assert answer.err == ""  # no terminal, no progress
+    lines = answer.out.splitlines()
+    assert lines[0] == "small: recall@3, seen items included, 16 test rows of 10 users, training seeds 1, 2"
+    table = [line.split() for line in lines if line.strip()[:1].isdigit()]
+    assert [row[0] for row in table[:4]] == ["1", "2", "3", "4"]
+    for name in ("layer_sizes=[2]", "layer_sizes=[8, 4]", "popularity (baseline)", "ease (baseline)"):
+        assert sum(name in line for line in lines[:12]) >= 1
+    assert any("frozen at the cut" in line for line in lines)
+    said = [line for line in lines if "is better than" in line or "no difference that this test set can show" in line]
+    assert len(said) == 3  # the two settings, and each with the best baseline
+    assert any("5 comparisons, corrected after Holm" in line for line in lines)
+    assert f"figures: {tmp_path / 'grid' / 'compare.json'}" in lines
+    again = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid", "--json")
+    summary = json.loads(again.out)
+    assert summary["seeds"] == [1, 2]
+    assert list(summary["settings"]) == ["layer_sizes=[2]", "layer_sizes=[8, 4]"]
+
+
+def test_what_to_rank_by_can_be_said(call: Call, world: Path, tmp_path: Path) -> None:
+    options = (*OVER, "--jobs", "1", "--baseline", "popularity", "--metric", "ndcg@5", "--seen", "removed", "--json")
+    answer = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid")
+    summary = json.loads(answer.out)
+    assert (summary["metric"], summary["seen"]) == ("ndcg@5", "removed")
+    (group,) = summary["groups"]
+    figures = group["views"]["all"]["seen_removed"]["figures"]
+    assert all(entry["mean"] == pytest.approx(figures[entry["name"]]["ndcg@5"]) for entry in group["rankers"])
+    assert [entry["mean"] for entry in group["rankers"]] == sorted((e["mean"] for e in group["rankers"]), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--over is missing"),
+        (("--over", "model.layer_sizes"), "write key=value;value"),
+        (("--over", "model.layer_sizes=[2];[-2]"), "layer_sizes=[-2]"),
+        (("--over", "model.layersizes=[2];[3]"), "layersizes"),
+        ((*OVER, "--seen", "both"), "included or removed"),
+        ((*OVER, "--baseline", "easy"), "no baseline 'easy'"),
+        ((*OVER, "--metric", "recall"), "recall@K, ndcg@K or mrr"),
+        ((*OVER, "--seeds", "0"), "--seeds"),
+    ],
+)
+def test_wrong_usage_is_one_message(call: Call, world: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    answer = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid", "--jobs", "1")
+    assert answer.status == 2
+    assert message in answer.err
+    assert answer.out == ""
+    assert not (tmp_path / "grid").exists()
+
+
+def test_progress_is_read_from_the_folders(call: Call, world: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(world / "recipe.toml")
+    (task,) = comparison_tasks({"m": recipe}, tmp_path, [1])["m"]
+    assert _progress(task, "recall@3") == ("waiting", "", "", "")
+    task.folder.mkdir(parents=True)
+    for name in ("recipe.json", "metrics.jsonl"):
+        (task.folder / name).write_bytes((finished / name).read_bytes())
+    state, epoch, loss, figure = _progress(task, "recall@3")
+    assert (state, epoch) == ("training", "2 of 2")
+    assert float(loss) > 0
+    assert 0 <= float(figure) <= 1
+    (task.folder / "result.json").write_bytes((finished / "result.json").read_bytes())
+    assert _progress(task, "recall@3")[0] == "done"
