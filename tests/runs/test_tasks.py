@@ -151,6 +151,20 @@ def test_without_tasks_nothing_is_said_of_them(make_recipe: MakeRecipe, interact
     assert "heads" not in spec
 
 
+def test_rows_that_are_no_positives_teach_a_task_nothing_and_the_run_says_so(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    columns = {"columns": {"positives": "rating >= 3"}}
+    recipe = make_recipe(tasks=[STARS], data=columns)
+    (spec,) = head_specs(recipe, train_of(recipe, interactions))
+    assert isinstance(spec, RegressionHeadSpec)
+    assert spec.low == 3.0
+    few = int((interactions["rating"] < 3).sum())
+    notes = run(recipe, tmp_path / "run", interactions=interactions).summary["notes"]
+    assert [note for note in notes if note.startswith("tasks learn from positives") and f": {few} rows" in note]
+    assert run(make_recipe(data=columns), tmp_path / "plain", interactions=interactions).summary["notes"] == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [

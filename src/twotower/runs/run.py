@@ -24,6 +24,7 @@ from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
+from twotower.runs.hardware import hardware
 from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.phase import Phase, fit_phase
@@ -177,7 +178,8 @@ class _Run:
                 "validation": _figures_of(selected, chosen),
             },
             "device": str(self.device),
-            "notes": _notes(recipe, validated=len(validation) > 0),
+            "hardware": hardware(self.device),
+            "notes": _notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
             "peak_memory_bytes": _peak_memory(),
         }
         card: dict[str, JSON] = {
@@ -231,7 +233,7 @@ def _figures_of(training: TrainingResult, epoch: int) -> dict[str, float]:
     return dict(training.records[epoch - 1]["metrics"]) if epoch else {}
 
 
-def _notes(recipe: Recipe, *, validated: bool) -> list[str]:
+def _notes(recipe: Recipe, *, validated: bool, negatives: int) -> list[str]:
     """What a reader of the figures must know."""
     notes = []
     if recipe.data.fit_on == "all":
@@ -240,6 +242,11 @@ def _notes(recipe: Recipe, *, validated: bool) -> list[str]:
         notes.append("leaking: the curve drawn while training is of test rows (evaluation.validate_on = 'test')")
     if recipe.training.early_stopping is not None and not validated:
         notes.append("no validation rows: every epoch was trained and the last one kept, without early stopping")
+    if recipe.tasks and negatives:
+        notes.append(
+            f"tasks learn from positives and are judged on positives: {negatives:,} rows that fail data.columns.positives "
+            "teach them nothing, whatever their outcome"
+        )
     return notes
 
 
