@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.cli.outcome_lines import outcome_lines
-from twotower.cli.output import print_lines
+from twotower.cli.output import figure, print_lines
 
 __all__ = ["print_verdict"]
 
 _VARIANTS = ("seen_included", "seen_removed")
-_NAME_WIDTH, _CELL_WIDTHS = 12, {"model": 9, "popularity": 12, "random": 9}
+_NAME_WIDTH, _LEAST_WIDTH = 12, 9
 
 
 def print_verdict(summary: Mapping[str, Any]) -> None:
@@ -30,17 +30,14 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
         print_lines(f"{counts['not_in_catalogue']:,} of them ask for an item that the catalogue lacks, and count as missed")
     for note in summary.get("notes", []):
         print_lines(f"note: {note}")
+    table = _Table(list(rankers))
     keys = list(rankers["model"]["seen_included"])
     last = [key for key in keys if key.startswith("recall@")][-1]
-    print_lines("", *_headings())
+    print_lines("", *table.headings())
     for key in keys:
-        print_lines(_line(key, {name: [found[variant][key] for variant in _VARIANTS] for name, found in rankers.items()}))
-        intervals = {name: details[name]["intervals"] for name in rankers if name in details}
-        drawn = intervals and all(last in found[variant] for found in intervals.values() for variant in _VARIANTS)
-        if key == last and drawn:
-            for end, label in ((0, "  95% from"), (1, "  to")):
-                ends = {name: [found[variant][key][end] for variant in _VARIANTS] for name, found in intervals.items()}
-                print_lines(_line(label, ends))
+        print_lines(table.line(key, _of(rankers, key)))
+        if key == last:
+            print_lines(*table.ends(key, {name: details[name]["intervals"] for name in rankers if name in details}))
     groups = (
         ("warm", f"users with train rows ({counts['warm_rows']:,} rows)"),
         ("cold", f"users without train rows ({counts['cold_rows']:,} rows)"),
@@ -49,32 +46,54 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
     )
     for group, title in groups:
         found = {name: details[name][group] for name in rankers if group in details.get(name, {})}
-        if found:
-            shown = [key for key in found["model"]["seen_included"] if key in (last, "ndcg@10")]
-            print_lines("", title)
-            print_lines(
-                *(_line(key, {n: [f[variant][key] for variant in _VARIANTS] for n, f in found.items()}) for key in shown)
-            )
+        if not found:
+            continue
+        print_lines("", title)
+        for key in ("ndcg@10", last):
+            if key in found["model"]["seen_included"]:
+                print_lines(table.line(key, _of(found, key)))
+        print_lines(*table.ends(last, {name: details[name]["group_intervals"].get(group, {}) for name in found}))
     for task, judged in summary.get("outcomes", {}).items():
         print_lines("", *outcome_lines(task, judged))
     print_lines("")
 
 
-def _headings() -> list[str]:
-    half = sum(_CELL_WIDTHS.values())
-    names = "".join(name.rjust(width) for name, width in _CELL_WIDTHS.items())
-    above = "seen items included".rjust(half) + "seen items removed".rjust(half)
-    return [" " * _NAME_WIDTH + above, " " * _NAME_WIDTH + names + names]
+def _of(rankers: Mapping[str, Mapping[str, Mapping[str, float]]], key: str) -> dict[str, list[float]]:
+    """A figure of every ranker, seen items included and removed."""
+    return {name: [found[variant][key] for variant in _VARIANTS] for name, found in rankers.items()}
 
 
-def _line(label: str, cells: Mapping[str, list[float]]) -> str:
-    """One line: the rankers with seen items included, then with seen items removed."""
-    text = label.ljust(_NAME_WIDTH)
-    for place in range(len(_VARIANTS)):
-        for name, width in _CELL_WIDTHS.items():
-            text += (_figure(cells[name][place]) if name in cells else "").rjust(width)
-    return text.rstrip()
+class _Table:
+    """Lines with a cell per ranker, once with seen items included and once with them removed.
 
+    Args:
+        names: Of the rankers.
+    """
 
-def _figure(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.4f}"
+    def __init__(self, names: Sequence[str]) -> None:
+        self.widths = {name: max(_LEAST_WIDTH, len(name) + 2) for name in names}
+
+    def headings(self) -> list[str]:
+        """Two lines."""
+        half = sum(self.widths.values())
+        names = "".join(name.rjust(width) for name, width in self.widths.items())
+        above = "seen items included".rjust(half) + "seen items removed".rjust(half)
+        return [" " * _NAME_WIDTH + above, " " * _NAME_WIDTH + names + names]
+
+    def line(self, label: str, cells: Mapping[str, Sequence[float]]) -> str:
+        """A line; cells of rankers that have none stay empty."""
+        text = label.ljust(_NAME_WIDTH)
+        for place in range(len(_VARIANTS)):
+            for name, width in self.widths.items():
+                text += (figure(cells[name][place]) if name in cells else "").rjust(width)
+        return text.rstrip()
+
+    def ends(self, key: str, intervals: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> list[str]:
+        """The ends of a figure's intervals, in two lines; none where no interval was drawn."""
+        drawn = {name: found for name, found in intervals.items() if all(key in found.get(v, {}) for v in _VARIANTS)}
+        if not drawn:
+            return []
+        return [
+            self.line(label, {name: [found[variant][key][end] for variant in _VARIANTS] for name, found in drawn.items()})
+            for end, label in ((0, "  95% from"), (1, "  to"))
+        ]
