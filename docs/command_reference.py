@@ -26,7 +26,7 @@ def command_markdown() -> str:
     parts: list[str] = []
     for name, command in commands().items():
         context = command.make_context(f"twotower {name}", [], resilient_parsing=True)
-        usage = re.sub(r"[{}]", "", command.get_usage(context).removeprefix("Usage: "))
+        usage = re.sub(r"[{}]", "", command.get_usage(context).removeprefix("Usage: ")).replace("......", "...")
         parts += [f"## `twotower {name}` {{ #{name} }}", f"```text\n{' '.join(usage.split())}\n```", command.help or ""]
         records = [parameter.get_help_record(context) for parameter in command.params]
         parts += [_entry(*record, prefix=name) for record in records if record is not None]
@@ -42,11 +42,12 @@ def _entry(written: str, meaning: str, *, prefix: str) -> str:
         <BLANKLINE>
         :   How many items.
     """
-    # the names, each with the comma after it, and then what may be written for the value
-    names, _, value = re.sub(r"(?<!,) ", "\n", written, count=1).partition("\n")
+    # the names, joined by commas or slashes, and then what may be written for the value
+    names, _, value = re.sub(r"(?<![,/]) (?!/)", "\n", written, count=1).partition("\n")
+    value = re.sub(r"^list\[(\w+)\]$", r"\1", value.strip("<>")).replace("Path", "path")
     meaning, _, rest = meaning.partition("  [")
-    anchor = f"{prefix}-{names.split(', ')[-1].lstrip('-').lower()}"
-    shown = f' <span class="key-type">{html.escape(value.strip("<>"))}</span>' if value else ""
+    anchor = f"{prefix}-{re.sub(r'[^a-z0-9]+', '-', re.split(', | / ', names)[-1].lower()).strip('-')}"
+    shown = f' <span class="key-type">{html.escape(value)}</span>' if value else ""
     shown += f' <span class="key-default">{html.escape(rest.removesuffix("]"))}</span>' if rest else ""
     return f"`{names}`{{ #{anchor} }}{shown}\n\n:   {meaning}"
 

@@ -28,7 +28,8 @@ def test_every_option_of_the_help_is_there(name: str) -> None:
     section = command_markdown().split(f"## `twotower {name}`")[1].split("\n## ")[0]
     options = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_of(name), re.MULTILINE)) - {"--help"}
     assert options
-    assert options <= set(re.findall(r"--[\w-]+(?=`)", section))
+    heads = " ".join(re.findall(r"^`([^`]+)`\{", section, re.MULTILINE))
+    assert options <= set(re.findall(r"--[\w-]+", heads))
 
 
 def test_a_line_as_it_must_be() -> None:
@@ -38,6 +39,7 @@ def test_a_line_as_it_must_be() -> None:
         '`-k, --k`{ #similar-k } <span class="key-type">int range</span> <span class="key-default">default: 10; x&gt;=1</span>'
         in (text.replace("integer range", "int range"))
     )
+    assert "twotower report [OPTIONS] RUN...\n" in text
     assert "\n\n:   Override a key: training.epochs=10. Repeatable.\n\n" in text
 
 
@@ -45,6 +47,12 @@ def test_every_entry_has_a_meaning_and_an_anchor_of_its_own() -> None:
     text = command_markdown()
     assert not re.search(r"^:\s*$", text, re.MULTILINE)
     assert [anchor for anchor, count in Counter(re.findall(r"\{ #([\w-]+) \}", text)).items() if count > 1] == []
+
+
+def test_names_of_several_forms_are_kept_together() -> None:
+    text = command_markdown()
+    assert "`--baselines / --no-baselines`{ #report-no-baselines }" in text
+    assert '`RUN...`{ #report-run } <span class="key-type">path</span>' in text
 
 
 def test_a_page_gets_the_reference_where_it_asks_for_it() -> None:
