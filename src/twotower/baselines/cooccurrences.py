@@ -38,9 +38,11 @@ def cooccurrences(by_user: Ragged, num_items: int, *, cells: int = 2**22) -> Ite
         last = min(first + block, num_items)
         mine = users_of[offsets[first] : offsets[last]]
         item = torch.repeat_interleave(torch.arange(last - first), offsets[first + 1 : last + 1] - offsets[first:last])
-        counts = torch.zeros((last - first) * num_items, dtype=torch.int64)
+        size = (last - first) * num_items
+        counts = None
         for start, stop in blocks_of(by_user.lengths[mine], cells):
             others = by_user.take(mine[start:stop])
             cell = torch.repeat_interleave(item[start:stop], others.lengths) * num_items + others.values
-            counts += torch.bincount(cell, minlength=len(counts))
-        yield first, counts.view(last - first, num_items)
+            found = torch.bincount(cell, minlength=size)
+            counts = found if counts is None else counts.add_(found)
+        yield first, (torch.zeros(size, dtype=torch.int64) if counts is None else counts).view(last - first, num_items)

@@ -336,13 +336,17 @@ class Recipe(Config):
             if task.column in roles
         ]
 
-    def _outcome_faults(self) -> list[str]:
-        """What a row came to is not known when it is to be predicted: it may weigh the row or be a target, but is no input."""
+    def outcome_columns(self) -> dict[str, str]:
+        """Columns that say what a row came to, and the key that declares each so; none of them is known of a query."""
         columns = self.data.columns
         outcomes = {} if columns.weight is None else {columns.weight: "data.columns.weight"}
         if columns.positives is not None:
             outcomes |= {condition.column: "data.columns.positives" for condition in parse_positives(columns.positives)}
-        outcomes |= {task.column: f"tasks.{i}.column" for i, task in enumerate(self.tasks)}
+        return outcomes | {task.column: f"tasks.{i}.column" for i, task in enumerate(self.tasks)}
+
+    def _outcome_faults(self) -> list[str]:
+        """What a row came to is not known when it is to be predicted: it may weigh the row or be a target, but is no input."""
+        outcomes = self.outcome_columns()
         read = [(i, getattr(entry.feature, "column", None)) for i, entry in enumerate(self.query.features)]
         return [
             f"query.features.{i}: column {column!r} is an outcome of its own row ({outcomes[column]}), which is "

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Examples
-from twotower.data.positives import parse_positives
 from twotower.errors import ConfigError, nearest
 from twotower.runs.phase import user_frame
 from twotower.runs.recipe import Recipe
@@ -86,7 +85,7 @@ def require_segments(recipe: Recipe, tables: Tables, segments: Sequence[tuple[st
     """
     schema = tables.interactions.schema
     people, context = user_frame(tables), tables.interactions.frame
-    outcomes = _outcomes(recipe)
+    outcomes = recipe.outcome_columns()
     faults = []
     for column in dict.fromkeys(column for columns in segments for column in columns):
         start = f"segment column {column!r}"
@@ -141,12 +140,3 @@ def _codes(column: pl.Series) -> NDArray[np.int64]:
     known = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int64)})
     found = column.to_frame("value").join(known, on="value", how="left", maintain_order="left")
     return found["code"].fill_null(-1).to_numpy().copy()
-
-
-def _outcomes(recipe: Recipe) -> dict[str, str]:
-    """Columns that say what a row came to, and what declares them so."""
-    columns = recipe.data.columns
-    found = {} if columns.weight is None else {columns.weight: "data.columns.weight"}
-    if columns.positives is not None:
-        found |= {condition.column: "data.columns.positives" for condition in parse_positives(columns.positives)}
-    return found

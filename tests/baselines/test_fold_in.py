@@ -1,0 +1,72 @@
+"""Each row is scored for its own visible history, however rows are batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from twotower.baselines import FoldInScorer
+from twotower.data import Examples
+from twotower.types import Ragged
+
+MakeExamples = Callable[..., Examples]
+USERS = [0, 1, 0, 0, 1, 2, 0, 1]
+ITEMS = [3, 1, 0, 3, 2, 4, 1, 1]
+COUNTS = [5, 0, 2, 2**24, 2**24 + 1]
+
+
+def fold(seen: Ragged) -> Tensor:
+    """Item i scores 10 for being seen, and 1 for each item seen beside: wrong for everybody who sees another history."""
+    scores_BN = torch.zeros(seen.num_rows, 5, dtype=torch.float64)
+    for query in range(seen.num_rows):
+        mine = seen.values[seen.offsets[query] : seen.offsets[query + 1]].tolist()
+        assert len(set(mine)) == len(mine)
+        scores_BN[query] = len(mine)
+        scores_BN[query, mine] += 10
+    return scores_BN
+
+
+def expected(row: int, *, seen_before: bool) -> list[float]:
+    reach = row if seen_before else len(USERS)
+    seen = {ITEMS[r] for r in range(reach) if USERS[r] == USERS[row]}
+    if not seen:
+        return [float(count) for count in COUNTS]
+    return [len(seen) + 10.0 * (item in seen) for item in range(5)]
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+@pytest.mark.parametrize("tile_size", [1, 2, 5, 9])
+def test_growing_and_whole_histories(growing: MakeExamples, seen_before: bool, tile_size: int) -> None:
+    scorer = FoldInScorer(fold, torch.tensor(COUNTS), growing(USERS, ITEMS, seen_before=seen_before))
+    assert scorer.num_items == 5
+    for rows in ([0, 1, 2, 3, 4, 5, 6, 7], [6, 2, 6], [5], []):
+        tiles = list(scorer.tiles(torch.tensor(rows, dtype=torch.int64), tile_size))
+        assert [first for first, _ in tiles] == list(range(0, 5, tile_size))
+        scores_BN = torch.cat([tile_BT for _, tile_BT in tiles], dim=1)
+        assert scores_BN.tolist() == [expected(row, seen_before=seen_before) for row in rows]
+
+
+def test_scores_that_differ_by_rounding_are_ties_and_counts_are_not(growing: MakeExamples) -> None:
+    rounded = torch.tensor([0.1 + 0.2, 0.3, 0.0, 0.0, 0.0], dtype=torch.float64)
+    assert rounded[0] != rounded[1]
+    scorer = FoldInScorer(
+        lambda seen: rounded.repeat(seen.num_rows, 1), torch.tensor(COUNTS), growing(USERS, ITEMS, seen_before=True)
+    )
+    ((_, scores_BN),) = scorer.tiles(torch.tensor([2, 0]), 5)
+    assert scores_BN[0, 0] == scores_BN[0, 1]
+    assert scores_BN[1, 3] < scores_BN[1, 4]
+
+
+def test_rows_of_one_history_are_folded_once(growing: MakeExamples) -> None:
+    asked = []
+
+    def counting(seen: Ragged) -> Tensor:
+        asked.append(seen.num_rows)
+        return fold(seen)
+
+    scorer = FoldInScorer(counting, torch.tensor(COUNTS), growing(USERS, ITEMS, seen_before=False))
+    list(scorer.tiles(torch.arange(8), 5))
+    assert asked == [3]
