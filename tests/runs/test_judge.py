@@ -106,3 +106,16 @@ def test_no_frozen_ranks_where_histories_do_not_grow(
     assert loaded.judged() is not None
     assert loaded.judged(frozen=True) is None
     assert not loaded.place.judged_frozen.exists()
+
+
+def test_training_judges_the_baselines_that_the_recipe_names(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    folder = small(make_recipe, interactions, tmp_path / "run", baselines={"train": ["item_neighbours", "popularity"]})
+    loaded = load_run(folder, interactions=interactions)
+    judged = loaded.judged()
+    assert judged is not None
+    assert list(judged.rankers) == ["model", "item_neighbours", "popularity"]
+    assert list(loaded.result["baselines"]) == ["item_neighbours", "popularity"]
+    again = reevaluate(folder, interactions=interactions)
+    assert again["baselines"] == loaded.result["baselines"]

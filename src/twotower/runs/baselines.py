@@ -40,7 +40,7 @@ from twotower.runs.recipe import Recipe
 from twotower.runs.segments import Segments, default_segments, read_segments, require_segments
 from twotower.runs.tables import Tables
 
-__all__ = ["BaselinesResult", "FittedBaseline", "fit_baselines", "judge_baselines", "require_baselines"]
+__all__ = ["BaselinesResult", "FittedBaseline", "baseline_rankers", "fit_baselines", "judge_baselines", "require_baselines"]
 
 Settings: TypeAlias = dict[str, Any]
 Tell: TypeAlias = Callable[[str], None]
@@ -126,6 +126,15 @@ def fit_baselines(
     if "segment_popularity" in wanted:
         fitting.segments  # noqa: B018 - a column that can't be one is told before anything is fitted
     return {name: fitting.fit(name, by_name=names is not None) for name in BASELINE_NAMES if name in wanted}
+
+
+def baseline_rankers(recipe: Recipe, tables: Tables, tell: Tell | None = None) -> dict[str, MakeScorer]:
+    """The rankers that training judges beside the model (``baselines.train``), in the order of the recipe.
+
+    Arguments and errors as for `fit_baselines`.
+    """
+    fits = fit_baselines(recipe, tables, recipe.baselines.train, tell)
+    return {name: scorer for name in recipe.baselines.train if (scorer := fits[name].scorer) is not None}
 
 
 def require_baselines(names: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.baselines import PopularityScorer, RandomScorer
 from twotower.data import Examples
 from twotower.evaluation import Evaluation, Figures, JudgedRows, ModelScorer, Scorer, evaluate, evaluate_per_user
 from twotower.metrics import bootstrap_interval
@@ -19,7 +18,7 @@ from twotower.runs.phase import Phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
 
-__all__ = ["Judgement", "MakeScorer", "judge", "model_ranker", "plain_baselines", "summarised"]
+__all__ = ["Judgement", "MakeScorer", "judge", "model_ranker", "summarised"]
 
 Variants = dict[str, dict[str, float]]
 
@@ -52,15 +51,6 @@ class Judgement:
 def model_ranker(model: TwoTower, phase: Phase, *, device: torch.device) -> MakeScorer:
     """A trained model (in evaluation mode, on the device) as a ranker of rows of its phase."""
     return lambda examples: ModelScorer(model, phase.items, examples, device=device)
-
-
-def plain_baselines(recipe: Recipe, phase: Phase) -> dict[str, MakeScorer]:
-    """The two baselines that need no fitting, and that no figure goes without."""
-    counts_N = torch.from_numpy(phase.item_counts)
-    return {
-        "popularity": lambda _: PopularityScorer(counts_N),
-        "random": lambda _: RandomScorer(len(counts_N), seed=recipe.seed),
-    }
 
 
 def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mapping[str, MakeScorer]) -> Judgement:

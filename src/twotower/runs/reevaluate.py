@@ -9,7 +9,8 @@ import polars as pl
 import torch
 
 from twotower.models import ModelBuilder, build
-from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
+from twotower.runs.baselines import baseline_rankers
+from twotower.runs.judge import judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.load_run import load_run
 
@@ -48,7 +49,7 @@ def reevaluate(
     loaded = load_run(folder, interactions=interactions, items=items, users=users, builder=builder, cache_dir=cache_dir)
     recipe, phase = loaded.recipe, loaded.phase
     model = model_ranker(loaded.recommender.model, phase, device=torch.device("cpu"))
-    found = judge(recipe, phase, loaded.tables.split.test, {"model": model, **plain_baselines(recipe, phase)})
+    found = judge(recipe, phase, loaded.tables.split.test, {"model": model, **baseline_rankers(recipe, loaded.tables)})
     if loaded.place.result.exists():
         found.rows.write(loaded.place.judged)
         if found.frozen is not None:

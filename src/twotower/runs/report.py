@@ -31,9 +31,8 @@ from twotower.reports import (
     require_report_folder,
     write_report,
 )
-from twotower.runs.baselines import FittedBaseline, fit_baselines
+from twotower.runs.baselines import FittedBaseline, baseline_rankers, fit_baselines
 from twotower.runs.diagnose import diagnose_run
-from twotower.runs.judge import plain_baselines
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.report_facts import facts, outcomes, training
 from twotower.runs.report_items import ItemTexts, by_train_rows
@@ -259,7 +258,7 @@ class _Gather:
     def _baselines(self, loaded: LoadedRun) -> _Baselines:
         recipe = loaded.recipe
         if not self.with_baselines:
-            return _Baselines(plain_baselines(recipe, loaded.phase), {}, ())
+            return _Baselines(baseline_rankers(recipe, loaded.tables), {}, ())
         key = _kind(loaded)
         if key not in self.fitted:
             fits = fit_baselines(recipe, loaded.tables, tell=self.tell)

@@ -8,7 +8,7 @@ import platform
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -23,9 +23,10 @@ from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
+from twotower.runs.baselines import baseline_rankers
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
 from twotower.runs.hardware import hardware
-from twotower.runs.judge import judge, model_ranker, plain_baselines, summarised
+from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
@@ -105,9 +106,10 @@ def run(
             )
         own = OwnParts(builder, loss)
         untrained = _untrained(recipe, tables, tables.split.train, own)
+        beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
         place.begin(recipe, overwrite=overwrite)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
-        return _Run(recipe, place, tables, device, own, tell, resume).execute(untrained)
+        return _Run(recipe, place, tables, device, own, beside, tell, resume).execute(untrained)
 
 
 def _ignore(phase: str, event: TrainingEvent | str) -> None:
@@ -130,6 +132,7 @@ class _Run:
         tables: Tables,
         device: torch.device,
         own: OwnParts,
+        beside: Mapping[str, MakeScorer],
         tell: RunListener,
         resume: bool,
     ) -> None:
@@ -138,6 +141,7 @@ class _Run:
         self.tables = tables
         self.device = device
         self.own = own
+        self.beside = beside
         self.tell = tell
         self.resume = resume
         self.log = MetricsLog(place.metrics)
@@ -155,7 +159,7 @@ class _Run:
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         rankers = {
             "model": model_ranker(fitted.model, fitted.phase, device=self.device),
-            **plain_baselines(recipe, fitted.phase),
+            **self.beside,
         }
         found = judge(recipe, fitted.phase, split.test, rankers)
         found.rows.write(self.place.judged)
