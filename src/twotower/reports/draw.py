@@ -90,6 +90,8 @@ def draw(chart: Chart) -> Drawing:
     settings: Any = {**_SETTINGS, "svg.hashsalt": chart.key}
     with matplotlib.rc_context(settings):
         figure = _figure(chart)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, and then written twice as it is
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=_PNG_DOTS_PER_IN, facecolor="white", metadata={"Software": None})
@@ -227,7 +229,7 @@ def _for_page(svg: str, chart: Chart) -> str:
     named = variables()
     svg = _PLACES.sub(lambda found: _LONG.sub(r"\1", found.group(0)), svg)
     svg = _COLOUR.sub(lambda found: named.get(found.group(0), found.group(0)), svg)
-    svg = _FONT.sub("var(--sans)", svg)
+    svg = _FONT.sub("var(--sans)", svg).replace('xlink:href="', 'href="')
     if isinstance(chart, PointsChart):
         svg = _titled(svg, chart)
     svg = _ID.sub(lambda found: f"{found.group(1)}{chart.key}-", svg)

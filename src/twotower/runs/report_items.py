@@ -65,7 +65,7 @@ def by_train_rows(counts_N: NDArray[np.int64], parts: int) -> ItemGroups:
         names.append(_NOT_IN_TRAIN)
     sizes = tuple(int(size) for size in np.bincount(group_of, minlength=len(names))[: len(names)])
     share = {3: "third", 10: "tenth"}.get(parts, f"1/{parts}")
-    shown = ", ".join(f"{name} {size:,}" for name, size in zip(names, sizes, strict=True))
+    shown = ", ".join(f"{name}: {size:,}" for name, size in zip(names, sizes, strict=True))
     rule = (
         f"Items are sorted by their train rows and cut so that each part holds about a {share} of the train rows; items "
         f"without any are apart. Items in each: {shown}."
