@@ -66,16 +66,18 @@ def _run(**changes: Any) -> RunContent:
         "seen": "included",
         "rankers": (_ranker("model", 0.3), _ranker("popularity", 0.2), _ranker("ease", 0.25, "regularisation 100")),
         "frozen": (_ranker("model", 0.1), _ranker("popularity", 0.15)),
-        "against_baseline": Comparison(
-            metric="recall@10",
-            seen="included",
-            first="the model",
-            second="ease",
-            first_value=0.3,
-            second_value=0.25,
-            difference=Estimate(value=0.05, low=0.02, high=0.08),
-            p_value=0.002,
-            users=7,
+        "against_baseline": (
+            Comparison(
+                metric="recall@10",
+                seen="included",
+                first="the model",
+                second="ease",
+                first_value=0.3,
+                second_value=0.25,
+                difference=Estimate(value=0.05, low=0.02, high=0.08),
+                p_value=0.002,
+                users=7,
+            ),
         ),
         "notes": ("leaking: something knows the test rows",),
         "training": Training(

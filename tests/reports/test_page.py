@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from html import unescape
 from html.parser import HTMLParser
 
-from twotower.reports import Report
+from twotower.reports import Report, RunContent
 from twotower.reports.chart import Chart
 from twotower.reports.draw import Drawing, draw
 from twotower.reports.page import charts_of, page, panels_of
@@ -99,11 +100,9 @@ def test_every_chart_has_a_caption_and_its_numbers(report: Report) -> None:
         assert "<td" in card
 
 
-def test_parts_without_anything_are_left_out(make_run: object) -> None:
-    empty = make_run(  # type: ignore[operator]
-        frozen=(), groupings=(), vectors=None, shares=None, lists=None, item_map=None, users_shown=(), diagnosis=None, outcomes=(),
-        notes=(),
-    )  # fmt: skip
+def test_parts_without_anything_are_left_out(make_run: Callable[..., RunContent]) -> None:
+    nothing = dict.fromkeys(("frozen", "groupings", "users_shown", "outcomes", "notes"), ())
+    empty = make_run(**nothing, vectors=None, shares=None, lists=None, item_map=None, diagnosis=None)
     keys = [panel.key for panel in panels_of(Report(title="T", draws=10, runs=(empty,)))]
     assert keys == ["verdict", "rankers", "training", "recall", "recipe", "facts"]
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 
@@ -37,7 +36,7 @@ from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.report_facts import facts, outcomes, training
 from twotower.runs.report_items import ItemTexts, by_train_rows
 from twotower.runs.report_lists import example_users, first_rows, list_table, listed, popularity_shares
-from twotower.runs.report_ranks import DRAWS, compared, curves, groupings, rankers
+from twotower.runs.report_ranks import DRAWS, VARIANTS, compared, curves, groupings, rankers
 from twotower.runs.report_vectors import item_map, vector_figures
 from twotower.runs.standings import headline_of
 from twotower.types import Ragged
@@ -227,7 +226,7 @@ class _Gather:
                 seen=seen,
                 rankers=found,
                 frozen=() if frozen is None else rankers(frozen, recipe.evaluation.ks, metric, seed=seed, settings={}),
-                against_baseline=_against_baseline(judged, metric, seen, seed),
+                against_baseline=_against_baselines(judged, metric, seen, seed),
                 against_first=against_first,
                 not_paired=not_paired,
                 notes=tuple(result["notes"]),
@@ -336,16 +335,16 @@ def _settings(fit: FittedBaseline) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fit.settings.items())
 
 
-def _against_baseline(judged: JudgedRows, metric: str, seen: Seen, seed: int) -> Comparison | None:
-    means = {
-        name: float(np.mean(judged.values(name, metric, removed=seen == "removed")))
-        for name in judged.rankers
-        if name not in ("model", "random")
-    }
-    if not means:
-        return None
-    best = max(means, key=lambda name: means[name])
-    return compared(("the model", judged, "model"), (best, judged, best), metric, seen, seed=seed)
+def _against_baselines(judged: JudgedRows, metric: str, seen: Seen, seed: int) -> tuple[Comparison, ...]:
+    """The model and the best baseline of each variant, the deciding one first."""
+    names = [name for name in judged.rankers if name not in ("model", "random")]
+    found = []
+    for variant in (seen, *(each for each in VARIANTS if each != seen)):
+        means = {name: float(judged.values(name, metric, removed=variant == "removed").mean()) for name in names}
+        if means:
+            best = max(means, key=lambda name: means[name])
+            found.append(compared(("the model", judged, "model"), (best, judged, best), metric, variant, seed=seed))
+    return tuple(found)
 
 
 def _diagnosed(found: Diagnosis) -> Diagnosed:

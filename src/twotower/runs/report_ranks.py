@@ -12,14 +12,14 @@ from twotower.metrics import bootstrap_interval, paired_difference
 from twotower.reports import Comparison, Curve, Curves, Estimate, Group, Grouping, Ranker, Seen
 from twotower.runs.report_items import ItemGroups
 
-__all__ = ["DRAWS", "compared", "curves", "groupings", "rankers"]
+__all__ = ["DRAWS", "VARIANTS", "compared", "curves", "groupings", "rankers"]
 
 DRAWS = 1000
 """Bootstrap draws over users."""
 
 _LONGEST_CURVE = 1000
 _SHORT_HISTORY, _LONG_HISTORY = 20, 100
-_VARIANTS: tuple[Seen, ...] = ("included", "removed")
+VARIANTS: tuple[Seen, ...] = ("included", "removed")
 
 
 def rankers(

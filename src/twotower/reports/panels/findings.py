@@ -37,7 +37,8 @@ def _finding(note: Note, name: str) -> Html:
         element("h3", element("span", note.severity, class_=f"severity {note.severity}"), f" {name}{note.title}"),
         element("ul", *(element("li", sentence) for sentence in note.evidence)) if note.evidence else None,
         element("p", element("strong", "Why it matters. "), note.why),
-        element("p", element("strong", "What to do. "), " ".join(note.fix)) if note.fix else None,
+        element("p", element("strong", "What to do.")) if note.fix else None,
+        element("ul", *(element("li", sentence) for sentence in note.fix)) if note.fix else None,
         element("p", note.code, class_="small"),
         class_="finding",
     )

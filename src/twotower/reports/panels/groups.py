@@ -17,7 +17,7 @@ _TITLES = {
 }
 _CAPTIONS = {
     "popularity": "Recall of rows by the popularity of their item: a model worth having beats popularity on the tail, too.",
-    "history": "Recall of rows by how much was known of their user: compare rankers within a group, for long histories leave rarer items.",
+    "history": "Recall of rows by how much was known of their user: long histories leave rarer items to find.",
     "warmth": "Recall of rows of users with and without train rows: how far the model carries over to new users.",
 }
 

@@ -27,17 +27,16 @@ def verdict_sentences(report: Report) -> list[str]:
     """Which ranker is best, by how much, and whether the test set can tell."""
     run = report.runs[0]
     sentences = [_about(run)]
-    if run.against_baseline is None:
+    sentences += [comparison_sentence(each) for each in run.against_baseline]
+    if not run.against_baseline:
         sentences.append("There is no baseline but chance to compare with.")
-    else:
-        sentences.append(comparison_sentence(run.against_baseline))
     for other in report.runs[1:]:
         if other.against_first is not None:
             sentences.append(comparison_sentence(other.against_first))
         if other.not_paired is not None:
             sentences.append(f"{other.label} is not compared with {run.label}: {other.not_paired}")
-        if other.against_baseline is not None:
-            sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline)}")
+        if other.against_baseline:
+            sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline[0])}")
     return [f"{sentence[:1].upper()}{sentence[1:]}" if sentence.startswith("the ") else sentence for sentence in sentences]
 
 
@@ -75,8 +74,7 @@ def _tiles(run: RunContent) -> list[Html]:
     figures = run.rankers[0].figures(run.seen)[run.metric]
     ends = "" if figures.low is None or figures.high is None else f"{figure_text(figures.low)} to {figure_text(figures.high)}"
     tiles = [_tile(f"{run.metric} of {ranker_text(run.rankers[0].name)}", figure_text(figures.value), ends)]
-    found = run.against_baseline
-    if found is not None:
+    for found in run.against_baseline[:1]:
         low, high = found.difference.low, found.difference.high
         tiles.append(_tile(f"best baseline: {ranker_text(found.second)}", figure_text(found.second_value), "same rows"))
         tiles.append(
