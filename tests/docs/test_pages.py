@@ -20,7 +20,16 @@ def test_the_page_of_reports_names_every_check_of_the_diagnosis() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "twotower" / "diagnosis").glob("*.py"))
     codes = set(re.findall(r'^\s+code="(\w+)",$', source, re.MULTILINE))
     assert len(codes) >= 12
-    assert sorted(first_cells("report.md", "Findings")) == sorted(codes)
+    assert sorted(first_cells("report.md", "Diagnosis")) == sorted(codes)
+
+
+def test_the_page_of_reports_has_a_section_for_every_panel() -> None:
+    folder = ROOT / "src" / "twotower" / "reports" / "panels"
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    panels = re.findall(r'\bPanel\(\s*"\w+",\s*"([^"]+)"', source)
+    assert len(panels) >= 13
+    told = re.findall(r"^## (.*)$", (ROOT / "docs" / "report.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(panels)
 
 
 def test_the_page_of_comparisons_names_every_baseline() -> None:
