@@ -116,6 +116,13 @@ def test_damped_means_know_what_users_and_items_are_like(make_recipe: MakeRecipe
     assert differences["damped_means"]["interval"][0] > 0  # a model with fresh weights is worse
 
 
+def test_damped_means_take_users_apart(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    of_user = pl.col("user").str.slice(1).cast(pl.Int64)
+    frame = interactions.filter(pl.col("user") != "u9").with_columns(rating=1.0 + of_user % 5)
+    found = judged(recipe_of(make_recipe), frame)[0]["stars"]
+    assert found["damped_means"]["rmse"] < 0.6 * found["mean"]["rmse"]
+
+
 def test_without_rows_to_judge_there_are_only_counts(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
     later = interactions.sort("time")["time"][70]
     frame = interactions.with_columns(pl.when(pl.col("time") < later).then(pl.col("rating")).alias("rating"))
