@@ -32,11 +32,14 @@ class Vectors:
         lift: The model beside popularity; None when it is not known. Directions that are alike are no fault of a model that
             is clearly better than popularity: what all candidates have in common cancels in the softmax, and a world with
             two tastes needs no second dimension.
+        trained: Whether the loss has fallen. Where it has not, the vectors are those of a random start, whose directions may
+            well be alike, and that is not what has to be mended.
     """
 
     candidates_ND: NDArray[np.floating]
     queries_QD: NDArray[np.floating]
     lift: Lift | None = None
+    trained: bool = True
 
 
 def check_vectors(evidence: Vectors) -> Finding | None:
@@ -46,7 +49,7 @@ def check_vectors(evidence: Vectors) -> Finding | None:
     equal = share_of_equal(candidates)
     if equal >= _EQUAL:
         found.append(f"{equal:.0%} of {len(candidates):,} trained items have exactly the vector of another one")
-    if evidence.lift is None or not evidence.lift.clear:
+    if evidence.trained and (evidence.lift is None or not evidence.lift.clear):
         for name, vectors in (("item", candidates), ("query", queries)):
             cosine = mean_cosine(vectors)
             if cosine >= _ALIKE:

@@ -11,11 +11,13 @@ from twotower.diagnosis.finding import Finding
 __all__ = ["Diagnosis", "NotMade", "without_consequences"]
 
 _CAUSES: Mapping[str, tuple[str, ...]] = {
+    "collapsed_vectors": ("popularity_only",),
     "stuck_loss": ("collapsed_vectors", "temperature"),
-    "popularity_only": ("collapsed_vectors",),
+    "idle_features": ("popularity_only", "collapsed_vectors", "stuck_loss", "overfitting"),
 }
-"""What a finding is a mere consequence of, the likeliest cause first: vectors that are all alike give everyone one list, and
-a softmax that can't tell items apart has a loss that does not fall."""
+"""What a finding is a mere consequence of, the likeliest cause first: queries of which a model has learned nothing but
+popularity are all alike; the loss does not fall where all vectors are alike, or the softmax can't tell scores apart; and what
+a model has not learned, or has learned by heart, makes features look useless."""
 
 
 @dataclass(frozen=True)

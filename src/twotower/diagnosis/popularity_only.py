@@ -15,7 +15,10 @@ __all__ = ["PopularityLikeness", "average_ranks", "check_popularity", "rank_corr
 _CORRELATION = 0.9
 """Mean rank correlation per query from which an order is that of popularity; sound models on MovieLens-100K have .4 to .7."""
 _OVERLAP = 0.7
-"""Or the share of the first ten items that are the ten most popular ones; sound models there have .1."""
+"""Or the share of the first ten items that are the ten most popular ones; sound models there have .1. The whole order must be
+somewhat like popularity then, at least by"""
+_SOMEWHAT = 0.5
+"""a rank correlation of so much: among ties the first rows of the catalogue win, and those may be the popular ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class PopularityLikeness:
 def check_popularity(evidence: PopularityLikeness) -> Finding | None:
     """Find a model that is popularity, or close to it: alike in the order, and no better in the figures."""
     mean = float(evidence.correlations.mean()) if len(evidence.correlations) else 0.0
-    alike = mean >= _CORRELATION or evidence.overlap >= _OVERLAP
+    alike = mean >= _CORRELATION or (mean >= _SOMEWHAT and evidence.overlap >= _OVERLAP)
     if not alike or (evidence.lift is not None and evidence.lift.clear):
         return None
     found = [

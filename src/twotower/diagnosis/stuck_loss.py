@@ -31,10 +31,15 @@ class TrainLoss:
     first: float | None = None
     batches: int = 1
 
+    @property
+    def fallen(self) -> bool:
+        """Whether training has taken anything off; with a single candidate there is nothing to take off."""
+        return self.uninformed <= 0 or self.measured <= (1 - _GAIN) * self.uninformed
+
 
 def check_train_loss(evidence: TrainLoss) -> Finding | None:
-    """Find a loss that has not fallen; nothing when there is nothing to lose (a single candidate)."""
-    if evidence.uninformed <= 0 or evidence.measured <= (1 - _GAIN) * evidence.uninformed:
+    """Find a loss that has not fallen."""
+    if evidence.fallen:
         return None
     candidates = math.exp(min(evidence.uninformed, 40.0))
     recorded = "" if evidence.first is None else f"; training recorded {evidence.first:.3f} for the first epoch"

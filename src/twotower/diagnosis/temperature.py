@@ -45,9 +45,10 @@ class SoftmaxScale:
 def check_temperature(evidence: SoftmaxScale) -> Finding | None:
     """Find a temperature that is off by a factor of four and more.
 
-    Too high: train rows and held-out rows alike would have a lower loss at a quarter of it. Too low: nearly every train row
-    has all its probability on one candidate, while held-out rows would have a lower loss at four times the temperature. A
-    temperature of 1 and more under vectors of free length is never too low: then the length was learned, which is overfitting.
+    Too high: train rows and held-out rows alike would have a lower loss at a quarter of it. Too low: held-out rows would have a
+    lower loss at four times the temperature, and so would train rows, or nearly every train row has all its probability on one
+    candidate. A temperature of 1 and more under vectors of free length is never too low: then the length was learned, which is
+    overfitting.
     """
     curves = [evidence.train] if evidence.held_out is None else [evidence.train, evidence.held_out]
     best = [_best(evidence.factors, curve) for curve in curves]
@@ -76,9 +77,9 @@ def check_temperature(evidence: SoftmaxScale) -> Finding | None:
                 *(("model.l2_normalise = false, so that the length of the vectors is learned",) if evidence.normalised else ()),
             ),
         )
-    too_low = evidence.held_out is not None and best[-1] >= _FACTOR and _gain(evidence.factors, curves[-1]) >= _GAIN
-    blamed = evidence.temperature < 1 or evidence.normalised
-    if too_low and blamed and evidence.confidence >= _SURE:
+    sharp = [factor >= _FACTOR and _gain(evidence.factors, curve) >= _GAIN for factor, curve in zip(best, curves, strict=True)]
+    learned_by_heart = evidence.held_out is not None and sharp[-1] and evidence.confidence >= _SURE
+    if (all(sharp) or learned_by_heart) and (evidence.temperature < 1 or evidence.normalised):
         return Finding(
             code="temperature",
             severity="fault",

@@ -15,6 +15,7 @@ from twotower.diagnosis import (
     Finding,
     Lift,
     NotMade,
+    TrainLoss,
     check_features,
     check_head,
     check_leakage,
@@ -157,6 +158,10 @@ class _Patient:
         return make_probe(self.loaded, self.measured.model, self.measured.phase, rows, of_test=True)
 
     @cached_property
+    def train_loss(self) -> TrainLoss:
+        return train_loss(self.measured, first=self._first_loss())
+
+    @cached_property
     def lift(self) -> Lift:
         return self.probe.lift(self.wanted)
 
@@ -165,10 +170,10 @@ class _Patient:
         return NotMade("retrieval was not learned (loss.weight = 0)") if self.recipe.loss.weight == 0 else None
 
     def collapsed_vectors(self) -> _Outcome:
-        return self.not_learned or check_vectors(vectors(self.measured, self.lift))
+        return self.not_learned or check_vectors(vectors(self.measured, self.lift, trained=self.train_loss.fallen))
 
     def stuck_loss(self) -> _Outcome:
-        return self.not_learned or _checked(train_loss(self.measured, first=self._first_loss()), check_train_loss)
+        return self.not_learned or check_train_loss(self.train_loss)
 
     def temperature(self) -> _Outcome:
         if isinstance(self.fresh, Probe) and isinstance(self.selected, UntrainedModel):

@@ -53,7 +53,7 @@ class _Encoded:
         return float(value.mean())
 
 
-def train_loss(parts: UntrainedModel, *, first: float | None) -> TrainLoss | NotMade:
+def train_loss(parts: UntrainedModel, *, first: float | None) -> TrainLoss:
     """The loss on some train batches, beside that of scores that are all 0.
 
     Args:

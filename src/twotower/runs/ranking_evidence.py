@@ -21,19 +21,20 @@ _MOST_USERS = 300
 _LIST = 10
 
 
-def vectors(parts: UntrainedModel, lift: Lift) -> Vectors:
+def vectors(parts: UntrainedModel, lift: Lift, *, trained: bool) -> Vectors:
     """Vectors of items that were trained on, and of train rows of different users.
 
     Args:
         parts: Trained.
         lift: The model beside popularity.
+        trained: Whether the loss has fallen.
     """
-    trained = _at_most(np.flatnonzero(parts.phase.item_counts > 0), _MOST_VECTORS)
-    items_ND = encode_catalogue(parts.model, parts.phase.items, device=CPU).numpy()[trained]
+    places = _at_most(np.flatnonzero(parts.phase.item_counts > 0), _MOST_VECTORS)
+    items_ND = encode_catalogue(parts.model, parts.phase.items, device=CPU).numpy()[places]
     train = parts.phase.train
     first = _at_most(np.unique(train.user_rows.numpy(), return_index=True)[1], _MOST_VECTORS)
     queries_QD = encode_rows(parts.model, train.queries(torch.from_numpy(first), training=True)).numpy()
-    return Vectors(items_ND, queries_QD, lift)
+    return Vectors(items_ND, queries_QD, lift, trained)
 
 
 def popularity_likeness(probe: Probe, lift: Lift) -> PopularityLikeness | NotMade:
