@@ -438,8 +438,8 @@ class RunContent(Config):
         seen: Its variant.
         rankers: The model first.
         frozen: The same with histories frozen at the cut; empty where they do not grow.
-        against_baseline: The model and the best baseline, by the figure that decides and by its other variant; empty where there
-            is no baseline but chance.
+        against_baseline: The model and the best baseline, by the figure that decides and by its other variant; empty where
+            there is no baseline but chance.
         against_first: The model and the first run's; None for the first run, and where rows differ.
         not_paired: Why it is not compared with the first run; None where it is.
         notes: What a reader of the figures must know; leaks, above all.

@@ -1,0 +1,66 @@
+"""What is said of a difference, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from twotower.reports import Comparison, Estimate, Report, RunContent, verdict_sentences
+from twotower.reports.panels.verdict import comparison_sentence, verdict_panel
+
+
+def comparison(value: float, low: float | None, high: float | None) -> Comparison:
+    return Comparison(
+        metric="recall@10",
+        seen="removed",
+        first="the model",
+        second="item_neighbours",
+        first_value=0.5 + value,
+        second_value=0.5,
+        difference=Estimate(value=value, low=low, high=high),
+        p_value=0.01,
+        users=9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.02, 0.01, 0.03, "the model is better than item neighbours by .0200: .5200 against .5000"),
+        (-0.02, -0.03, -0.01, "the model is worse than item neighbours by .0200: .4800 against .5000"),
+        (0.02, -0.01, 0.05, "the model and item neighbours: no difference that this test set can show."),
+        (0.02, 0.0, 0.05, "no difference that this test set can show"),
+        (0.02, None, None, "nothing is said of the difference"),
+    ],
+)
+def test_better_only_where_the_interval_leaves_out_0(value: float, low: float | None, high: float | None, said: str) -> None:
+    sentence = comparison_sentence(comparison(value, low, high))
+    assert said in sentence
+    assert "recall@10, seen items removed" in sentence
+    if low is not None and "difference that" in sentence:
+        assert f"95% interval {'-.0100' if low < 0 else '0'} to +.0500, paired over 9 users" in sentence
+
+
+def test_every_run_has_its_say(two_runs: Report) -> None:
+    said = verdict_sentences(two_runs)
+    assert said[0].startswith("first: 20 test rows of 7 users, each ranked against all 50 items")
+    assert "2 of them ask for an item that the catalogue lacks" in said[0]
+    assert said[1].startswith("The model is better than EASE by .0500")
+    assert any(s.startswith("second and first: no difference that this test set can show") for s in said)
+    assert "third is not compared with first: the test rows are not the same." in said
+    assert sum(s.startswith("Within ") for s in said) == 2
+
+
+def test_chance_is_no_baseline(make_run: Callable[..., RunContent]) -> None:
+    run = make_run(against_baseline=(), not_in_catalogue=0)
+    said = verdict_sentences(Report(title="T", draws=10, runs=(run,)))
+    assert said[-1] == "There is no baseline but chance to compare with."
+    assert "lacks" not in said[0]
+
+
+def test_leaks_come_first(report: Report) -> None:
+    panel = verdict_panel(report)
+    first = panel.blocks[0]
+    assert 'class="warnings"' in first.text  # type: ignore[union-attr]
+    assert "something knows the test rows" in first.text  # type: ignore[union-attr]
