@@ -60,7 +60,7 @@ def test_checkerboard_is_found_by_histories_and_not_by_popularity(make_recipe: M
 
 
 def test_time_drift_is_followed_by_recent_popularity(make_recipe: MakeRecipe) -> None:
-    world = time_drift(num_users=60, num_items=40, num_periods=4, rows_per_user=30)
+    world = time_drift(num_users=60, num_items=40, num_periods=4, rows_per_user=30).sample(fraction=1, shuffle=True, seed=0)
     recipe = of_world(make_recipe, {"kind": "time", "test": 100, "validation": 100}, evaluation={"ks": [1, 10]})
     found = recalls(recipe, world, ["popularity", "recent_popularity"], "recall@10")
     assert found["recent_popularity"] > 0.9

@@ -189,3 +189,16 @@ def test_a_temporary_of_a_killed_run_is_no_foreign_thing(
 )
 def test_flat_keys(value: Any, expected: dict[str, Any]) -> None:
     assert flat_keys(value) == expected
+
+
+def test_a_recipe_of_before_a_section_was_there_is_the_same(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    recipe = make_recipe()
+    metrics = run(recipe, tmp_path / "run", interactions=interactions).summary["metrics"]
+    path = tmp_path / "run" / "recipe.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "baselines"}))
+    assert run(recipe, tmp_path / "run", interactions=interactions, resume=True).summary["metrics"] == metrics
+    other = make_recipe(baselines={"train": ["random"]})
+    with pytest.raises(ConfigError, match=r"another recipe \(baselines\.train\.0 is 'random', was 'popularity'"):
+        run(other, tmp_path / "run", interactions=interactions, resume=True)
