@@ -30,6 +30,16 @@ def test_a_recipe_is_above_popularity_after_two_epochs(name: str, tmp_path: Path
         assert model[variant]["recall@100"] > popularity[variant]["recall@100"]
 
 
+@pytest.mark.data
+def test_ratings_are_predicted_better_than_by_their_mean_after_two_epochs(tmp_path: Path) -> None:
+    overrides = ["training.epochs=2", "refit='none'", "evaluation.draws=0", "evaluation.per_user=false"]
+    judged = run(read_recipe(_path("movielens-rating"), overrides=overrides), tmp_path / "run").summary["outcomes"]["rating"]
+    assert judged["rows"] == 20_000
+    # numpy alone: the mean of the first 72,000 rows of the permutation, judged on the last 20,000
+    assert judged["mean"]["rmse"] == pytest.approx(1.1331, abs=5e-5)
+    assert judged["model"]["rmse"] < 0.95 * judged["mean"]["rmse"]
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.timeout(1800)

@@ -40,7 +40,8 @@ def predict_outcomes(
     found = np.full(len(examples), np.nan)
     known = (examples.item_rows >= 0).nonzero().flatten()
     with torch.inference_mode():
-        for rows in known.split(_ROWS_AT_ONCE):
+        for start in range(0, len(known), _ROWS_AT_ONCE):
+            rows = known[start : start + _ROWS_AT_ONCE]
             columns = examples.queries(rows, training=False)
             queries_BD = model.encode_queries({name: column_to(column, device) for name, column in columns.items()})
             own_BD = vectors_ND[examples.item_rows[rows].to(device)]
