@@ -84,7 +84,7 @@ def check_features(evidence: Importances) -> Finding | None:
 
 def _sentence(entry: Importance, evidence: Importances) -> str:
     if entry.constant:
-        return f"{entry.feature!r} ({entry.tower}) has the same value in all {evidence.rows:,} rows"
+        return f"{entry.feature!r} ({entry.tower}) has the same value in every row"
     return (
         f"{entry.feature!r} ({entry.tower}): {evidence.metric} is {evidence.figure:.4f}, and falls by {entry.drop:.4f} "
         f"({entry.low:+.4f} to {entry.high:+.4f}) when its values change places among {evidence.rows:,} validation rows"

@@ -76,7 +76,7 @@ def softmax_scale(recipe: Recipe, parts: UntrainedModel, probe: Probe | None) ->
     """
     if not isinstance(parts.loss, InBatchSoftmax | FullSoftmax):
         return NotMade("a loss of one's own was used, whose temperature is not known here")
-    temperature = float(parts.loss.temperature.value())
+    temperature = float(parts.loss.temperature.value().detach())
 
     def curve(encoded: list[_Encoded]) -> tuple[float, ...]:
         losses = []
