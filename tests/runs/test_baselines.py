@@ -15,6 +15,7 @@ import torch
 from twotower.baselines import PopularityScorer
 from twotower.datasets import checkerboard, tastes, time_drift
 from twotower.errors import ConfigError
+from twotower.metrics import gini
 from twotower.runs import Recipe, fit_baselines, judge_baselines, load_tables, run
 from twotower.runs.phase import fit_phase
 
@@ -197,6 +198,24 @@ def test_figures_and_rows(make_recipe: MakeRecipe, interactions: pl.DataFrame, u
     assert set(lists["popularity"]) == {"coverage@10", "gini@10", "popularity_lift@10", "novelty@10"}
     # histories that grow tell more than those that end at the cut
     assert figures["details"]["ease"]["frozen"] != figures["baselines"]["ease"]
+
+
+def test_lists_are_made_once_per_user_before_the_first_test_row(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    """Ten places hold all that a user has not seen, so that the lists are known without a ranker."""
+    recipe = make_recipe()
+    tables = load_tables(recipe, interactions=interactions)
+    by_time = tables.interactions.frame.sort("time")
+    catalogue = sorted(tables.interactions.frame[tables.split.train.tolist()]["item"].unique())
+    times = dict.fromkeys(catalogue, 0)
+    for _, mine in by_time.group_by("user"):
+        later = [row for row in mine["time"] if row in set(by_time["time"].tail(20))]
+        if later:
+            seen = set(mine.filter(pl.col("time") < min(later))["item"])
+            for item in catalogue:
+                times[item] += item not in seen
+    found = judge_baselines(recipe, tables, ["popularity"]).figures["lists"]["popularity"]
+    assert found["coverage@10"] == pytest.approx(sum(count > 0 for count in times.values()) / len(catalogue))
+    assert found["gini@10"] == pytest.approx(gini(np.array(list(times.values()))))
 
 
 def test_figures_of_popularity_and_random_are_those_of_a_run(
