@@ -171,10 +171,10 @@ class _Gather:
 
     def add(self, loaded: LoadedRun, label: str) -> None:
         """Gather a run."""
+        result, recipe, phase = loaded.result, loaded.recipe, loaded.phase
         judged = loaded.judged()
         frozen = loaded.judged(frozen=True)
         assert judged is not None  # only frozen ranks can be none
-        result, recipe, phase = loaded.result, loaded.recipe, loaded.phase
         examples = phase.examples(loaded.tables.split.test, grow=phase.grows)
         fitted = self._baselines(loaded)
         judged, frozen = self._with_baselines(loaded, fitted, judged, frozen, examples)
