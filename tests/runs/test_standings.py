@@ -13,7 +13,7 @@ from twotower.errors import ConfigError
 from twotower.evaluation import JudgedRows, PositiveRanks
 from twotower.metrics import Ranks
 from twotower.runs import Recipe
-from twotower.runs.standings import Headline, JudgedRun, headline_of, standings
+from twotower.runs.standings import Headline, JudgedRun, chosen_for, headline_of, standings
 
 MakeRecipe = Callable[..., Recipe]
 NUM = 600
@@ -118,3 +118,11 @@ def test_the_headline_is_what_was_asked_for_or_what_training_watched(
 def test_an_unknown_headline_is_an_error(make_recipe: MakeRecipe, metric: str) -> None:
     with pytest.raises(ConfigError, match=r"recall@K, ndcg@K or mrr; came"):
         headline_of(make_recipe(), metric, None)
+
+
+def test_baselines_are_tuned_for_the_rankings_that_are_shown_unless_the_recipe_says(make_recipe: MakeRecipe) -> None:
+    open_, said = make_recipe(), make_recipe(baselines={"seen": "removed"})
+    assert open_.baselines.seen is None
+    assert chosen_for(open_, Headline("recall@5", removed=False)).baselines.seen == "included"
+    assert chosen_for(open_, Headline("recall@5", removed=True)).baselines.seen == "removed"
+    assert chosen_for(said, Headline("recall@5", removed=False)).baselines.seen == "removed"

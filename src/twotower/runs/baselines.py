@@ -195,7 +195,7 @@ def _metric(recipe: Recipe) -> str:
     name = "" if stopping is None else stopping.metric.removesuffix(" removed")
     if not name.startswith(("recall@", "ndcg@", "mrr")):  # none, or the error of an outcome, which these do not predict
         name = f"recall@{recipe.evaluation.ks[-1]}"
-    return name + (" removed" if recipe.baselines.seen == "removed" else "")
+    return name + ("" if recipe.baselines.seen == "included" else " removed")
 
 
 def _final_rows(recipe: Recipe, tables: Tables) -> NDArray[np.int64]:

@@ -99,7 +99,8 @@ class BaselinesConfig(Config):
         train: Those that training judges beside the model.
         seen: Whether seen items are ``removed`` from the rankings by which settings are chosen, as they are from lists that
             are served, or ``included``. It matters to rankers that fold in a history: what is best with one is not with the
-            other, for nothing is as like a history as the items in it.
+            other, for nothing is as like a history as the items in it. None: as the rankings do that are shown, so that no
+            baseline stands there with settings that were chosen for something else; ``removed`` where both are shown alike.
         segments: Columns of the query, or combinations of them, within whose values popularity is counted; the best is chosen
             as the other settings are. None: each category feature of the query tower; where it has none, each text column of
             the users table.
@@ -111,7 +112,7 @@ class BaselinesConfig(Config):
     """
 
     train: tuple[BaselineName, ...] = ("popularity", "random")
-    seen: Literal["removed", "included"] = "removed"
+    seen: Literal["removed", "included"] | None = None
     segments: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] | None = Field(default=None, min_length=1)
     recent_popularity: RecentPopularityGrid = RecentPopularityGrid()
     segment_popularity: SegmentPopularityGrid = SegmentPopularityGrid()

@@ -21,7 +21,7 @@ from twotower.runs.grid import Setting
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.run_many import Frames, RunTask, run_many
-from twotower.runs.standings import JudgedRun, headline_of, standings
+from twotower.runs.standings import JudgedRun, chosen_for, headline_of, standings
 from twotower.runs.tables import load_tables
 from twotower.training import resolve_device
 
@@ -131,7 +131,7 @@ def compare(
         recipe = recipes[labels[0]].model_copy(update={"seed": seeds[0]})
         tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
         wanted = None if baselines is None else tuple(baselines) or _PLAIN
-        beside = judge_baselines(recipe, tables, wanted, tell)
+        beside = judge_baselines(chosen_for(recipe, headline), tables, wanted, tell)
         skipped |= {name: fit["skipped"] for name, fit in beside.figures["fits"].items() if fit["skipped"] is not None}
         found = standings(
             {label: judged[label] for label in labels},

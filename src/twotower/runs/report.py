@@ -38,7 +38,7 @@ from twotower.runs.report_items import ItemTexts, by_train_rows
 from twotower.runs.report_lists import example_users, first_rows, list_table, listed, popularity_shares
 from twotower.runs.report_ranks import DRAWS, VARIANTS, compared, curves, groupings, rankers
 from twotower.runs.report_vectors import item_map, vector_figures
-from twotower.runs.standings import headline_of
+from twotower.runs.standings import Headline, chosen_for, headline_of
 from twotower.types import Ragged
 
 __all__ = ["ReportResult", "report_runs"]
@@ -260,7 +260,9 @@ class _Gather:
             return _Baselines(baseline_rankers(recipe, loaded.tables), {}, ())
         key = _kind(loaded)
         if key not in self.fitted:
-            fits = fit_baselines(recipe, loaded.tables, tell=self.tell)
+            metric, seen = self._headline(loaded)
+            by = chosen_for(recipe, Headline(metric, removed=seen == "removed"))
+            fits = fit_baselines(by, loaded.tables, tell=self.tell)
             self.fitted[key] = _Baselines(
                 {name: fit.scorer for name, fit in fits.items() if fit.scorer is not None},
                 {name: text for name, fit in fits.items() if (text := _settings(fit))},

@@ -14,7 +14,7 @@ from twotower.errors import ConfigError
 from twotower.evaluation import JudgedRows, compare_rankers, ranker_means
 from twotower.runs.recipe import Recipe
 
-__all__ = ["Headline", "JudgedRun", "headline_of", "standings"]
+__all__ = ["Headline", "JudgedRun", "chosen_for", "headline_of", "standings"]
 
 _VARIANTS = {"seen_included": False, "seen_removed": True}
 
@@ -65,6 +65,14 @@ def headline_of(recipe: Recipe, metric: str | None, removed: bool | None) -> Hea
     if not _is_metric(chosen):
         raise ConfigError(f"metric must be recall@K, ndcg@K or mrr; came {chosen!r}")
     return Headline(chosen, (metric is None and watched.endswith(" removed")) if removed is None else removed)
+
+
+def chosen_for(recipe: Recipe, headline: Headline) -> Recipe:
+    """The recipe, with the settings of its baselines chosen by the rankings that are shown, unless it says otherwise itself."""
+    if recipe.baselines.seen is not None:
+        return recipe
+    baselines = recipe.baselines.model_copy(update={"seen": "removed" if headline.removed else "included"})
+    return recipe.model_copy(update={"baselines": baselines})
 
 
 def standings(
