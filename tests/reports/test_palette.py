@@ -42,4 +42,10 @@ def test_every_colour_of_a_drawing_has_one_variable() -> None:
     named = variables()
     assert len(set(named.values())) == len(named) == len(STYLES) + 3
     assert all(named[style.light] == f"var(--c{i})" for i, style in enumerate(STYLES))
-    assert style_of(len(STYLES) + 1) == STYLES[1]
+
+
+def test_more_lines_than_colours_are_told_apart() -> None:
+    styles = [style_of(number) for number in range(4 * len(STYLES))]
+    assert styles[: len(STYLES)] == list(STYLES)
+    assert len({(style.light, style.marker) for style in styles}) == len(styles)
+    assert len({(style.light, style.dash) for style in styles}) == len(styles)

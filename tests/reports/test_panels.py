@@ -46,7 +46,7 @@ def test_training_is_drawn_by_epoch_and_by_seconds(report: Report) -> None:
     assert charts["validation-by-epoch"].lines[0].y == (0.2, 0.3)
     assert "validation rows" in charts["validation-by-epoch"].y_label
     assert panel is not None
-    assert "epoch 2 of 2 was kept" in panel.lead[0]
+    assert "Epoch 2 of 2 was kept" in panel.lead[0]
     assert "trained anew" in panel.lead[0]
 
 

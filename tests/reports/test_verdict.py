@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from twotower.reports import Comparison, Estimate, Report, RunContent, verdict_sentences
+from twotower.reports.markup import Html
 from twotower.reports.panels.verdict import comparison_sentence, verdict_panel
 
 
@@ -49,7 +50,27 @@ def test_every_run_has_its_say(two_runs: Report) -> None:
     assert said[1].startswith("The model is better than EASE by .0500")
     assert any(s.startswith("second and first: no difference that this test set can show") for s in said)
     assert "third is not compared with first: the test rows are not the same." in said
-    assert sum(s.startswith("Within ") for s in said) == 2
+    assert [s for s in said if s.startswith("Within ")] == [
+        s for s in said if s.startswith("Within third: the model is better")
+    ]
+    assert any(s.startswith("Within third") for s in said)
+
+
+def test_runs_stand_side_by_side(two_runs: Report, report: Report) -> None:
+    table = verdict_panel(two_runs).blocks[-1]
+    assert isinstance(table, Html)
+    assert "+.0100 (-.0200 to +.0400), none can be shown" in table.text
+    assert "+.0500 (+.0200 to +.0800)<" in table.text
+    assert "third is not paired with first" in table.text
+    assert "<table" not in "".join(block.text for block in verdict_panel(report).blocks if isinstance(block, Html))
+
+
+def test_of_many_runs_the_table_alone_tells(two_runs: Report, make_run: Callable[..., RunContent]) -> None:
+    many = two_runs.model_copy(update={"runs": (*two_runs.runs, make_run(label="fourth"))})
+    said = verdict_panel(many).blocks[-2]
+    assert isinstance(said, Html)
+    assert "second and first" not in said.text
+    assert any("second and first" in sentence for sentence in verdict_sentences(many))
 
 
 def test_chance_is_no_baseline(make_run: Callable[..., RunContent]) -> None:

@@ -40,13 +40,15 @@ INK, RULE, FRAME = "#1b1d21", "#d9dbe0", "#8d9099"
 
 
 def style_of(number: int) -> Style:
-    """The style of that number; past the last they start over.
+    """The style of that number; past the last one, the colours start over with other dashes and markers.
 
     Example:
-        >>> style_of(0) == style_of(8)
-        True
+        >>> style_of(8).light == style_of(0).light, style_of(8).marker == style_of(0).marker
+        (True, False)
     """
-    return STYLES[number % len(STYLES)]
+    turn, place = divmod(number, len(STYLES))
+    shape = STYLES[(place + 3 * turn) % len(STYLES)]
+    return STYLES[place]._replace(dash=shape.dash, marker=shape.marker)
 
 
 def variables() -> dict[str, str]:

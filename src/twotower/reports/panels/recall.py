@@ -37,10 +37,11 @@ def _chart(report: Report, seen: Seen) -> Chart:
         ks = tuple(float(k) for k in run.curves.ks)
         lines.append(Line(model_name(run, alone=alone), ks, model.included if seen == "included" else model.removed, number))
     first = report.runs[0]
+    paired = all(run.not_paired is None for run in report.runs)
     shown = None if alone else compared_baselines(first)
     for curve in first.curves.rankers[1:]:
         if shown is None or curve.name in shown:
-            name = ranker_text(curve.name) if alone else f"{ranker_text(curve.name)} ({first.label})"
+            name = ranker_text(curve.name) if paired else f"{ranker_text(curve.name)} ({first.label})"
             values = curve.included if seen == "included" else curve.removed
             lines.append(Line(name, tuple(float(k) for k in first.curves.ks), values, len(lines), faint=True))
     return LineChart(

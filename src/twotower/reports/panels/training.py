@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from twotower.reports.chart import Chart, Line, LineChart
+from twotower.reports.chart import Chart, Line, LineChart, Table
 from twotower.reports.content import Epoch, Report, RunContent
-from twotower.reports.panel import Panel
+from twotower.reports.markup import element
+from twotower.reports.panel import Block, Panel, table_html
 
 __all__ = ["training_panel"]
 
@@ -13,18 +14,21 @@ def training_panel(report: Report) -> Panel | None:
     """Curves of all runs."""
     if not any(run.training.epochs for run in report.runs):
         return None
-    charts = [_loss(report, by_seconds) for by_seconds in (False, True)]
+    charts: list[Block] = [_loss(report, by_seconds) for by_seconds in (False, True)]
     charts += [chart for by_seconds in (False, True) if (chart := _validation(report, by_seconds)) is not None]
-    several = len(report.runs) > 1
-    lead = [_lead(run, several=several) for run in report.runs]
-    return Panel("training", "Training", tuple(lead), tuple(charts))
+    if len(report.runs) == 1:
+        return Panel("training", "Training", (_kept(report.runs[0]),), tuple(charts))
+    rows = tuple((run.label, _kept(run)) for run in report.runs)
+    told = table_html(Table(("run", "what was kept"), rows), text_columns=2)
+    return Panel(
+        "training", "Training", (), (*charts, element("details", element("summary", "What was kept of each run"), told))
+    )
 
 
-def _lead(run: RunContent, *, several: bool) -> str:
-    name = f"{run.label}: " if several else ""
+def _kept(run: RunContent) -> str:
     phases = dict.fromkeys(epoch.phase for epoch in run.training.epochs)
     ran = sum(epoch.phase == "select" for epoch in run.training.epochs)
-    kept = f"{name}epoch {run.training.chosen_epoch} of {ran} was kept"
+    kept = f"epoch {run.training.chosen_epoch} of {ran} was kept"
     on = {
         "validation": " by validation rows cut from train",
         "test": "; the curve is of test rows, so that it leaks and nothing may be chosen by it",
@@ -33,7 +37,7 @@ def _lead(run: RunContent, *, several: bool) -> str:
     if on.startswith(" by") and not any(key.startswith("training.early_stopping.") for key in run.facts.recipe):
         on = ", the last one; validation rows were looked at and nothing was chosen by them"
     again = "; then trained anew on train and validation rows (refit)" if "refit" in phases else ""
-    return f"{kept}{on}{again}."
+    return f"{kept[:1].upper()}{kept[1:]}{on}{again}."
 
 
 def _phases(run: RunContent) -> list[tuple[str, list[Epoch]]]:
@@ -69,15 +73,19 @@ def _loss(report: Report, by_seconds: bool) -> Chart:
 
 def _validation(report: Report, by_seconds: bool) -> Chart | None:
     metric = report.runs[0].training.metric
-    lines = []
-    for number, run in enumerate(report.runs):
-        epochs = [e for e in run.training.epochs if e.phase == "select" and metric in e.metrics]
-        if epochs:
-            name = f"{run.label}, {run.training.validated_on}" if len(report.runs) > 1 else "model"
-            lines.append(Line(name, _x(epochs, by_seconds), tuple(e.metrics[metric] for e in epochs), number))
-    if not lines:
+    drawn = [
+        (number, run, epochs)
+        for number, run in enumerate(report.runs)
+        if (epochs := [e for e in run.training.epochs if e.phase == "select" and metric in e.metrics])
+    ]
+    if not drawn:
         return None
-    on = {run.training.validated_on for run in report.runs if run.training.validated_on}
+    on = {run.training.validated_on for _, run, _ in drawn}
+    lines = []
+    for number, run, epochs in drawn:
+        name = run.label if len(report.runs) > 1 else "model"
+        told = f"{name}, {run.training.validated_on}" if len(on) > 1 else name
+        lines.append(Line(told, _x(epochs, by_seconds), tuple(e.metrics[metric] for e in epochs), number))
     rows = f"{next(iter(on))} rows" if len(on) == 1 else "validation or test rows, as the legend says"
     warning = " Nothing may be chosen by a curve of test rows." if "test" in on else ""
     return LineChart(

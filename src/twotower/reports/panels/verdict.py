@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from twotower.reports.chart import figure_text
-from twotower.reports.content import Comparison, Report, RunContent
+from twotower.reports.chart import Table, figure_text
+from twotower.reports.content import Comparison, Estimate, Report, RunContent
 from twotower.reports.markup import Html, element, joined
-from twotower.reports.panel import Panel, paragraphs
-from twotower.reports.panels.wording import metric_text, ranker_text, signed
+from twotower.reports.panel import Panel, paragraphs, table_html
+from twotower.reports.panels.wording import estimate_text, metric_text, ranker_text, signed
+
+_FEW = 3
+"""Runs whose comparisons are told in sentences; more are in the table alone."""
 
 __all__ = ["comparison_sentence", "verdict_panel", "verdict_sentences"]
 
@@ -18,7 +21,8 @@ def verdict_panel(report: Report) -> Panel:
     blocks = [
         element("ul", *(element("li", warning) for warning in warnings), class_="warnings") if warnings else None,
         element("div", *_tiles(run), class_="tiles"),
-        paragraphs(*verdict_sentences(report), class_="verdict"),
+        paragraphs(*(verdict_sentences(report) if len(report.runs) <= _FEW else _of_first(run)), class_="verdict"),
+        _side_by_side(report) if len(report.runs) > 1 else None,
     ]
     return Panel("verdict", "Verdict", (), tuple(block for block in blocks if block is not None))
 
@@ -26,18 +30,51 @@ def verdict_panel(report: Report) -> Panel:
 def verdict_sentences(report: Report) -> list[str]:
     """Which ranker is best, by how much, and whether the test set can tell."""
     run = report.runs[0]
-    sentences = [_about(run)]
-    sentences += [comparison_sentence(each) for each in run.against_baseline]
-    if not run.against_baseline:
-        sentences.append("There is no baseline but chance to compare with.")
+    sentences = _of_first(run)
     for other in report.runs[1:]:
         if other.against_first is not None:
             sentences.append(comparison_sentence(other.against_first))
         if other.not_paired is not None:
             sentences.append(f"{other.label} is not compared with {run.label}: {other.not_paired}")
-        if other.against_baseline:
+        if other.against_baseline and other.not_paired is not None:  # of paired runs the baselines are those of the first
             sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline[0])}")
+    return sentences
+
+
+def _of_first(run: RunContent) -> list[str]:
+    sentences = [_about(run), *(comparison_sentence(each) for each in run.against_baseline)]
+    if not run.against_baseline:
+        sentences.append("There is no baseline but chance to compare with.")
     return [f"{sentence[:1].upper()}{sentence[1:]}" if sentence.startswith("the ") else sentence for sentence in sentences]
+
+
+def _side_by_side(report: Report) -> Html:
+    """Every run's model, against the first run's and against the best baseline of its own rows."""
+    first = report.runs[0]
+    rows = tuple(
+        (
+            run.label,
+            estimate_text(run.rankers[0].figures(run.seen)[run.metric]),
+            _difference(run.against_first.difference) if run.against_first is not None else "",
+            *(
+                (_difference(run.against_baseline[0].difference), ranker_text(run.against_baseline[0].second))
+                if run.against_baseline
+                else ("", "")
+            ),
+        )
+        for run in report.runs
+    )
+    header = ("run", first.metric, f"less {first.label}", "less the best baseline", "which is")
+    notes = [f"{run.label} is not paired with {first.label}: {run.not_paired}" for run in report.runs if run.not_paired]
+    caption = f"{metric_text(first.metric, first.seen)}; differences with 95% intervals, paired over users"
+    return table_html(Table(header, rows, " ".join(notes)), caption=caption)
+
+
+def _difference(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return signed(found.value)
+    said = "" if found.low > 0 or found.high < 0 else ", none can be shown"
+    return f"{signed(found.value)} ({signed(found.low)} to {signed(found.high)}){said}"
 
 
 def _about(run: RunContent) -> str:
