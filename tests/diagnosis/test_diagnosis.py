@@ -19,6 +19,8 @@ def test_a_consequence_becomes_evidence_of_its_cause() -> None:
     assert merged("collapsed_vectors", "popularity_only") == {"popularity_only": 2}
     assert merged("overfitting", "idle_features") == {"overfitting": 2}
     assert merged("collapsed_vectors", "stuck_loss", "popularity_only", "idle_features")["popularity_only"] == 3
+    (cause,) = without_consequences([finding("temperature"), finding("stuck_loss")])
+    assert cause.evidence[1] == 'in consequence, "stuck_loss": evidence of stuck_loss'
 
 
 def test_what_stands_alone_stays() -> None:

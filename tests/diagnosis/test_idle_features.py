@@ -22,6 +22,12 @@ def test_a_wide_interval_proves_nothing() -> None:
     assert check_features(replace(ALL, features=(USEFUL, UNSURE))) is None
 
 
+def test_no_change_in_few_rows_proves_nothing() -> None:
+    still = replace(IDLE, drop=0.0, low=0.0, high=0.0)
+    assert check_features(replace(ALL, features=(still,), rows=900)) is None
+    assert check_features(replace(ALL, features=(still,), rows=1100)) is not None
+
+
 def test_the_same_interval_is_something_where_the_figure_is_small() -> None:
     assert check_features(replace(ALL, figure=0.1)) is None
 

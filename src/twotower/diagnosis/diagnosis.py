@@ -51,17 +51,19 @@ class Diagnosis:
 
 
 def without_consequences(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """One finding per cause: one that another explains becomes evidence of that other.
+    """One finding per cause: one that another explains becomes a sentence among the evidence of that other.
 
     Example:
         >>> cause = Finding("collapsed_vectors", "fault", "All alike", ("cosine 1.00",), "", ())
         >>> effect = Finding("stuck_loss", "fault", "Nothing learned", ("loss 4.6",), "", ())
         >>> [(f.code, f.evidence) for f in without_consequences([cause, effect])]
-        [('collapsed_vectors', ('cosine 1.00', 'loss 4.6'))]
+        [('collapsed_vectors', ('cosine 1.00', 'in consequence, "Nothing learned": loss 4.6'))]
     """
     kept = {finding.code: finding for finding in findings}
     for code, causes in _CAUSES.items():
         cause = next((kept[name] for name in causes if name in kept), None)
         if code in kept and cause is not None:
-            kept[cause.code] = replace(cause, evidence=cause.evidence + kept.pop(code).evidence)
+            effect = kept.pop(code)
+            sentence = f'in consequence, "{effect.title}": {effect.evidence[0]}'
+            kept[cause.code] = replace(cause, evidence=(*cause.evidence, sentence))
     return tuple(kept.values())

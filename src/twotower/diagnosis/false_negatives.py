@@ -57,7 +57,8 @@ def check_negatives(evidence: BatchNegatives) -> Finding | None:
             "have"
         )
         fix.append("loss.mask_known_positives = true")
-    fix.append("loss.kind = 'full', where the catalogue is small enough: every item competes once")
+    if not evidence.whole_catalogue:
+        fix.append("loss.kind = 'full', where the catalogue is small enough: every item competes once")
     return Finding(
         code="false_negatives",
         severity="warning",

@@ -54,18 +54,20 @@ class Importances:
     together: Importance | None = None
 
 
-def idle(importance: Importance, figure: float) -> bool:
+def idle(importance: Importance, figure: float, rows: int) -> bool:
     """Whether a feature carries nothing: the whole interval of its worth lies below half a percent of the figure.
 
-    An interval that is wide, from few rows, is no proof of anything, and such a feature is not idle.
+    An interval that is wide, from few rows, is no proof of anything, and such a feature is not idle. Neither is no change at
+    all in few rows, where the bootstrap has no width: what has not happened in ``n`` rows may still happen in 3 of ``n`` (the
+    rule of three, Hanley and Lippman-Hand, JAMA 1983).
     """
-    return importance.constant or importance.high < _LEAST * figure
+    return importance.constant or max(importance.high, 3 / rows) < _LEAST * figure
 
 
 def check_features(evidence: Importances) -> Finding | None:
     """Find features that carry nothing; none where they do so only one by one."""
-    found = [entry for entry in evidence.features if idle(entry, evidence.figure)]
-    if evidence.together is not None and not idle(evidence.together, evidence.figure):
+    found = [entry for entry in evidence.features if idle(entry, evidence.figure, evidence.rows)]
+    if evidence.together is not None and not idle(evidence.together, evidence.figure, evidence.rows):
         found = [entry for entry in found if entry.constant]
     if not found:
         return None

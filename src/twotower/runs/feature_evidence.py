@@ -71,7 +71,7 @@ def importances(probe: Probe, wanted: Headline) -> Importances | NotMade:
 
     single = tuple(worth([entry], entry.name, entry.tower) for entry in features)
     figure = float(base.mean())
-    suspects = [entry for entry, found in zip(features, single, strict=True) if idle(found, figure)]
+    suspects = [entry for entry, found in zip(features, single, strict=True) if idle(found, figure, len(base))]
     together = worth(suspects, "together", "both") if len(suspects) > 1 else None
     return Importances(wanted.name, figure, len(base), single, together)
 
