@@ -35,7 +35,7 @@ from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.feature_evidence import importances, training_data, unknown_values
 from twotower.runs.fit_model import OwnParts, UntrainedModel
-from twotower.runs.knowledge_evidence import test_knowledge, validation_curve
+from twotower.runs.knowledge_evidence import known_of_test, validation_curve
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.loss_evidence import batch_negatives, softmax_scale, train_loss
 from twotower.runs.probe import Probe, headline, make_probe
@@ -197,7 +197,7 @@ class _Patient:
         return _checked(curve, check_overfitting)
 
     def leakage(self) -> _Outcome:
-        return check_leakage(test_knowledge(self.loaded))
+        return check_leakage(known_of_test(self.loaded))
 
     def idle_features(self) -> _Outcome:
         if isinstance(self.fresh, NotMade):

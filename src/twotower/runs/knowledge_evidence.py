@@ -20,12 +20,12 @@ from twotower.runs.recipe import Recipe
 from twotower.training import smaller_is_better
 from twotower.types import Ragged
 
-__all__ = ["test_knowledge", "validation_curve"]
+__all__ = ["known_of_test", "validation_curve"]
 
 _MOST_ROWS = 5_000
 
 
-def test_knowledge(loaded: LoadedRun) -> TestKnowledge:
+def known_of_test(loaded: LoadedRun) -> TestKnowledge:
     """Shares of the test rows that training, or a history, knew more of than a served model could."""
     recipe, phase, tables = loaded.recipe, loaded.phase, loaded.tables
     test = tables.split.test
