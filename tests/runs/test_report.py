@@ -209,8 +209,8 @@ def test_what_is_no_run_is_told(trained: Callable[..., Path], interactions: pl.D
         report_runs([trained()], tmp_path / "out", users=-1, interactions=interactions)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter").write_text("")
-    with pytest.raises(ConfigError, match="holds other things"):
-        report_runs([trained()], tmp_path / "home", interactions=interactions)
+    with pytest.raises(ConfigError, match="holds other things"):  # before anything is read
+        report_runs([tmp_path / "nowhere"], tmp_path / "home", interactions=interactions)
     shutil.copytree(trained(), tmp_path / "old")
     shutil.rmtree(tmp_path / "old" / "judged")
     with pytest.raises(BundleError, match="judge the run again: twotower evaluate"):
