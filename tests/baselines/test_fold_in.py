@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from twotower.baselines import FoldInScorer
-from twotower.data import Examples
+from twotower.data import Examples, build_histories
 from twotower.types import Ragged
 
 MakeExamples = Callable[..., Examples]
@@ -70,3 +71,27 @@ def test_rows_of_one_history_are_folded_once(growing: MakeExamples) -> None:
     scorer = FoldInScorer(counting, torch.tensor(COUNTS), growing(USERS, ITEMS, seen_before=False))
     list(scorer.tiles(torch.arange(8), 5))
     assert asked == [3]
+
+
+def test_a_history_that_does_not_grow_is_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    folded: list[int] = []
+
+    def fold(seen: Ragged) -> Tensor:
+        folded.append(seen.num_rows)
+        return torch.arange(seen.num_rows * 6, dtype=torch.float64).reshape(-1, 6) + seen.lengths[:, None]
+
+    histories, before = build_histories(
+        np.array([0, 0, 1, 1, 1]), np.array([1, 2, 3, 4, 5]), np.arange(5), num_users=2, member=np.ones(5, dtype=np.bool_)
+    )
+    users = torch.tensor([0, 0, 1, 1, 1])
+    examples = Examples(users, torch.zeros(5, dtype=torch.int64), {}, {}, histories, before, seen_before=False)
+    scorer = FoldInScorer(fold, torch.zeros(6), examples)
+    whole = next(iter(scorer.tiles(torch.tensor([0, 2]), 6)))[1]
+    again = next(iter(scorer.tiles(torch.tensor([4, 1, 3]), 6)))[1]
+    assert folded == [2]
+    assert torch.equal(again, whole[torch.tensor([1, 0, 1])])
+    monkeypatch.setattr("twotower.baselines.fold_in._KEPT_BYTES", 47)  # two users, six items, four bytes: 48
+    forgetful = FoldInScorer(fold, torch.zeros(6), examples)
+    for rows in (torch.tensor([0, 2]), torch.tensor([0, 2])):
+        assert torch.equal(next(iter(forgetful.tiles(rows, 6)))[1], whole)
+    assert folded == [2, 2, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from twotower.data import Examples
 from twotower.types import Ragged
 
 __all__ = ["FoldInScorer"]
+
+_KEPT_BYTES = 256 * 2**20
+"""So much memory for the scores of users whose histories do not grow; with more users each row's are made anew."""
 
 
 class FoldInScorer:
@@ -31,6 +35,7 @@ class FoldInScorer:
         self.fold = fold
         self.counts_N = counts_N.to(torch.float64)
         self.examples = examples
+        self.kept = _KeptScores.of(examples.histories.num_users, self.num_items) if not examples.seen_before else None
 
     @property
     def num_items(self) -> int:
@@ -44,8 +49,32 @@ class FoldInScorer:
         _, which = torch.unique(torch.stack([users, ends], dim=1), dim=0, return_inverse=True)
         one_of = torch.empty(int(which.max()) + 1 if len(which) else 0, dtype=torch.int64)
         one_of[which] = torch.arange(len(which))
-        seen = self.examples.seen(rows[one_of])
-        scores_BN = self.fold(seen).to(torch.float32).to(torch.float64)
-        scores_BN[seen.lengths == 0] = self.counts_N
+        lengths = self.examples.seen(rows[one_of]).lengths
+        scores_BN = self._scores(users[one_of], rows[one_of]).to(torch.float64)
+        scores_BN[lengths == 0] = self.counts_N
         for start in range(0, self.num_items, tile_size):
             yield start, scores_BN[which, start : start + tile_size]
+
+    def _scores(self, users: Tensor, rows: Tensor) -> Tensor:
+        """Scores of distinct histories, rounded to float32; those of a user whose history does not grow are made once."""
+        if self.kept is None:
+            return self.fold(self.examples.seen(rows)).to(torch.float32)
+        new = ~self.kept.known_U[users]
+        if bool(new.any()):
+            self.kept.scores_UN[users[new]] = self.fold(self.examples.seen(rows[new])).to(torch.float32)
+            self.kept.known_U[users[new]] = True
+        return self.kept.scores_UN[users]
+
+
+class _KeptScores(NamedTuple):
+    """Scores of all users, float32 ``[U, N]``, and whose are there, bool ``[U]``."""
+
+    scores_UN: Tensor
+    known_U: Tensor
+
+    @classmethod
+    def of(cls, num_users: int, num_items: int) -> _KeptScores | None:
+        """None where they would take too much memory."""
+        if 4 * num_users * num_items > _KEPT_BYTES:
+            return None
+        return cls(torch.empty(num_users, num_items), torch.zeros(num_users, dtype=torch.bool))

@@ -82,16 +82,16 @@ class SegmentPopularityScorer:
 
     def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
         """See `twotower.evaluation.Scorer`; scores are float64."""
-        segments = self.segments[rows]
+        segments, which = torch.unique(self.segments[rows], return_inverse=True)
         known = (segments >= 0).nonzero().squeeze(1)
         starts = self.state.items.offsets[segments[known]]
         lengths = self.state.items.offsets[segments[known] + 1] - starts
         items = gather_slices(self.state.items.values, starts, lengths).values
         counts = gather_slices(self.state.counts, starts, lengths).values
-        query = torch.repeat_interleave(known, lengths)
+        segment = torch.repeat_interleave(known, lengths)
         for start in range(0, self.num_items, tile_size):
             shares_T = self.shares_N[start : start + tile_size]
-            scores_BT = torch.zeros(len(rows), len(shares_T), dtype=torch.float64)
+            scores_ST = torch.zeros(len(segments), len(shares_T), dtype=torch.float64)
             inside = (items >= start) & (items < start + len(shares_T))
-            scores_BT[query[inside], items[inside] - start] = counts[inside]
-            yield start, scores_BT + shares_T
+            scores_ST[segment[inside], items[inside] - start] = counts[inside]
+            yield start, (scores_ST + shares_T)[which]
