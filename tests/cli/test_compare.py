@@ -40,16 +40,35 @@ def test_a_grid_is_trained_ranked_and_told(call: Call, world: Path, tmp_path: Pa
     assert len(said) == 3  # the two settings, and each with the best baseline
     assert any("5 comparisons, corrected after Holm" in line for line in lines)
     assert f"figures: {tmp_path / 'grid' / 'compare.json'}" in lines
-    again = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid", "--json")
+    assert f"report:  {tmp_path / 'grid' / 'report' / 'report.html'}" in lines
+    page = json.loads((tmp_path / "grid" / "report" / "report.json").read_text())
+    assert [run["label"] for run in page["runs"]] == [
+        "layer_sizes=[2], seed 1", "layer_sizes=[2], seed 2", "layer_sizes=[8, 4], seed 1", "layer_sizes=[8, 4], seed 2",
+    ]  # fmt: skip
+    assert {ranker["name"] for ranker in page["runs"][0]["rankers"]} == {"model", "popularity", "ease"}
+    again = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid", "--no-report", "--json")
     summary = json.loads(again.out)
     assert summary["seeds"] == [1, 2]
     assert list(summary["settings"]) == ["layer_sizes=[2]", "layer_sizes=[8, 4]"]
 
 
 def test_what_to_rank_by_can_be_said(call: Call, world: Path, tmp_path: Path) -> None:
-    options = (*OVER, "--jobs", "1", "--baseline", "popularity", "--metric", "ndcg@5", "--seen", "removed", "--json")
+    options = (
+        *OVER,
+        "--jobs",
+        "1",
+        "--baseline",
+        "popularity",
+        "--metric",
+        "ndcg@5",
+        "--seen",
+        "removed",
+        "--no-report",
+        "--json",
+    )
     answer = call("compare", world / "recipe.toml", *options, "--run-dir", tmp_path / "grid")
     summary = json.loads(answer.out)
+    assert not (tmp_path / "grid" / "report").exists()
     assert (summary["metric"], summary["seen"]) == ("ndcg@5", "removed")
     (group,) = summary["groups"]
     figures = group["views"]["all"]["seen_removed"]["figures"]

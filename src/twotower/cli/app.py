@@ -92,6 +92,7 @@ def compare(
     baseline: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A baseline to judge beside; by default all. Repeatable.")
     ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Also draw the page of all runs (extra report).")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Train every combination of settings, and say which is better, and whether the test rows can show it.
@@ -112,6 +113,7 @@ def compare(
         metric=metric,
         removed=None if seen is None else seen == "removed",
         baselines=baseline,
+        report=report,
         as_json=as_json,
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,8 +16,9 @@ from rich.table import Table
 from twotower.cli.output import figure, print_json, print_lines, print_table
 from twotower.errors import ConfigError
 from twotower.runs import Recipe, read_recipe
-from twotower.runs.compare import compare, comparison_tasks
+from twotower.runs.compare import Comparison, compare, comparison_tasks
 from twotower.runs.grid import parse_axis, settings_of
+from twotower.runs.report import report_runs
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.run_many import RunTask
 
@@ -42,6 +44,7 @@ def compare_command(
     metric: str | None,
     removed: bool | None,
     baselines: Sequence[str] | None,
+    report: bool,
     as_json: bool,
 ) -> None:
     """Run a grid, and print who is better."""
@@ -65,14 +68,35 @@ def compare_command(
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt("go on with the same command: what was trained is kept") from None
+        page = _draw(found, table.say) if report else None
     if as_json:
         print_json(found.summary)
         return
     _print_summary(first.name, found.summary)
-    folders = " ".join(quote(str(path)) for path in found.runs)
-    print_lines(
-        f"figures: {folder / 'compare.json'}", f"next:    twotower report {folders} --output {quote(str(folder / 'report'))}"
+    print_lines(f"figures: {folder / 'compare.json'}")
+    if page is not None:
+        print_lines(f"report:  {page}")
+    elif report:
+        print_lines("report:  none without matplotlib; install it with: pip install 'twotower[report]'")
+    best = next((entry["name"] for entry in found.summary["groups"][0]["rankers"] if entry["kind"] == "model"), None)
+    if best is not None:
+        run = found.summary["settings"][best]["folders"][0]
+        print_lines(f"next:    twotower diagnose {quote(run)}")
+
+
+def _draw(found: Comparison, say: Callable[[str], None]) -> Path | None:
+    """The page of the comparison; None where there is nothing to draw with."""
+    if find_spec("matplotlib") is None:
+        return None
+    drawn = report_runs(
+        list(found.runs),
+        found.folder / "report",
+        labels=list(found.runs.values()),
+        fitted=found.baselines[0],
+        diagnosis=False,
+        tell=say,
     )
+    return drawn.page
 
 
 def _recipes(path: Path, over: Sequence[str], overrides: Sequence[str]) -> dict[str, Recipe]:

@@ -89,11 +89,13 @@ class BaselinesResult:
             the user's first test row), ``evaluation`` and ``details``.
         rows: Every ranker's ranks of every test row.
         frozen: The same with the histories frozen at the cut; None where they do not grow.
+        fits: The rankers, for whoever wants more of them.
     """
 
     figures: dict[str, Any]
     rows: JudgedRows
     frozen: JudgedRows | None
+    fits: Mapping[str, FittedBaseline]
 
 
 def fit_baselines(
@@ -182,7 +184,7 @@ def judge_baselines(
         "evaluation": {"seconds": found.figures["seconds"], **found.figures["counts"]},
         "details": found.figures["details"],
     }
-    return BaselinesResult(figures, found.rows, found.frozen)
+    return BaselinesResult(figures, found.rows, found.frozen, fits)
 
 
 def _ignore(sentence: str) -> None:

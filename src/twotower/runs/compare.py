@@ -15,7 +15,7 @@ import polars as pl
 from twotower.bundle import JSON, write_json
 from twotower.errors import ConfigError, TrainingError
 from twotower.evaluation import JudgedRows
-from twotower.runs.baselines import judge_baselines, require_baselines
+from twotower.runs.baselines import FittedBaseline, judge_baselines, require_baselines
 from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.grid import Setting
 from twotower.runs.recipe import Recipe
@@ -43,11 +43,13 @@ class Comparison:
             training and evaluation, per seed), ``groups`` (one per set of test rows: ``labels``, and as
             `twotower.runs.standings.standings` says), ``skipped`` baselines with the reason, ``notes``.
         runs: The folder of every run, and what to call it.
+        baselines: Those of each group, fitted.
     """
 
     folder: Path
     summary: dict[str, Any]
     runs: dict[Path, str]
+    baselines: tuple[Mapping[str, FittedBaseline], ...]
 
 
 def comparison_tasks(recipes: Mapping[str, Recipe], folder: str | Path, seeds: Sequence[int]) -> dict[str, list[RunTask]]:
@@ -127,11 +129,13 @@ def compare(
     judged = {label: [_judged(RunFolder(task.folder)) for task in of_label] for label, of_label in tasks.items()}
     groups: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
+    fits: list[Mapping[str, FittedBaseline]] = []
     for labels in _of_same_rows(judged):
         recipe = recipes[labels[0]].model_copy(update={"seed": seeds[0]})
         tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
         wanted = None if baselines is None else tuple(baselines) or _PLAIN
         beside = judge_baselines(chosen_for(recipe, headline), tables, wanted, tell)
+        fits.append(beside.fits)
         skipped |= {name: fit["skipped"] for name, fit in beside.figures["fits"].items() if fit["skipped"] is not None}
         found = standings(
             {label: judged[label] for label in labels},
@@ -158,7 +162,7 @@ def compare(
         "notes": _notes(results, groups, seeds),
     }
     write_json(place / "compare.json", cast(JSON, summary))
-    return Comparison(place, summary, {task.folder: task.name for task in every_task})
+    return Comparison(place, summary, {task.folder: task.name for task in every_task}, tuple(fits))
 
 
 def _require(recipes: Mapping[str, Recipe], seeds: Sequence[int], jobs: int | None) -> None:

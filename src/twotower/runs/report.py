@@ -65,6 +65,7 @@ def report_runs(
     *,
     labels: Sequence[str] | None = None,
     baselines: bool = True,
+    fitted: Mapping[str, FittedBaseline] | None = None,
     diagnosis: bool = True,
     users: int = 3,
     interactions: pl.DataFrame | None = None,
@@ -85,6 +86,8 @@ def report_runs(
         output: Where the report goes, replacing an earlier one; None: ``report/`` in the folder of a single run.
         labels: What to call the runs, one each; None: the recipes' names, and the folders' where those are the same.
         baselines: Also judge every baseline that can be fitted; else only those in the runs.
+        fitted: Baselines that were fitted for the first run's tables already, as `twotower.runs.compare.Comparison` has them;
+            None: they are fitted here.
         diagnosis: Also look for what is wrong with the first run, as `twotower.runs.diagnose_run` does.
         users: How many example users to show.
         interactions: In place of the recipes' tables, as for the runs.
@@ -116,6 +119,8 @@ def report_runs(
         loaded = load_run(
             folder, interactions=interactions, items=items, users=users_table, builder=builder, cache_dir=cache_dir
         )
+        if fitted is not None and not gather.runs:
+            gather.take(loaded, fitted)
         gather.add(loaded, label)
     title = f"Report of {names[0]}" if len(names) == 1 else f"Report of {names[0]} and {len(names) - 1} more"
     report = Report(title=title, draws=DRAWS, runs=tuple(gather.runs))
@@ -262,15 +267,16 @@ class _Gather:
         if key not in self.fitted:
             metric, seen = self._headline(loaded)
             by = chosen_for(recipe, Headline(metric, removed=seen == "removed"))
-            fits = fit_baselines(by, loaded.tables, tell=self.tell)
-            self.fitted[key] = _Baselines(
-                {name: fit.scorer for name, fit in fits.items() if fit.scorer is not None},
-                {name: text for name, fit in fits.items() if (text := _settings(fit))},
-                tuple(
-                    LeftOut(part=f"Baseline {name}", why=fit.skipped) for name, fit in fits.items() if fit.skipped is not None
-                ),
-            )
+            self.take(loaded, fit_baselines(by, loaded.tables, tell=self.tell))
         return self.fitted[key]
+
+    def take(self, loaded: LoadedRun, fits: Mapping[str, FittedBaseline]) -> None:
+        """Baselines of a run, and of all others of its kind."""
+        self.fitted[_kind(loaded)] = _Baselines(
+            {name: fit.scorer for name, fit in fits.items() if fit.scorer is not None},
+            {name: text for name, fit in fits.items() if (text := _settings(fit))},
+            tuple(LeftOut(part=f"Baseline {name}", why=fit.skipped) for name, fit in fits.items() if fit.skipped is not None),
+        )
 
     def _with_baselines(
         self,
