@@ -16,7 +16,7 @@ import torch
 from twotower.diagnosis import Diagnosis, Finding
 from twotower.losses import FullSoftmax
 from twotower.recommender import Recommender, StoredUsers
-from twotower.runs import diagnose, parse_recipe, read_recipe, run
+from twotower.runs import diagnose, parse_recipe, run
 
 Section: TypeAlias = dict[str, Any]
 
@@ -28,8 +28,6 @@ class Tables(TypedDict):
     items: pl.DataFrame
     users: pl.DataFrame
 
-
-RECIPES = Path(__file__).parents[2] / "recipes"
 
 HISTORY: Section = {"kind": "history", "mode": "before", "embedding": {"dim": 16, "pooling": "mean"}}
 USER: Section = {"kind": "id", "column": "user", "embedding": {"dim": 16}}
@@ -288,6 +286,27 @@ def test_serving_mismatch_is_found_where_time_goes_on(plant: Plant) -> None:
     assert finding.evidence[0].startswith("100% of the test rows have a 'time' outside of train's range")
 
 
+def test_latest_contexts_and_short_histories_are_served_as_trained(plant: Plant, tables: Tables) -> None:
+    device: Section = {"kind": "category", "column": "device", "embedding": {"dim": 4}}
+    short = {**HISTORY, "max_length": 2}
+    rows = tables["interactions"].with_columns(device=pl.Series(np.random.default_rng(3).choice(["tv", "phone"], 4500)))
+    diagnosis = plant(make([short, device], [ITEM], training={"epochs": 3}), {**tables, "interactions": rows})
+    assert "serving_mismatch" in diagnosis.made
+    assert "serving_mismatch" not in codes(diagnosis)
+
+
+def test_serving_mismatch_is_found_where_most_users_lack_a_value(plant: Plant, tables: Tables) -> None:
+    device: Section = {"kind": "category", "column": "device", "embedding": {"dim": 4}}
+    idle = pl.DataFrame({"user": np.arange(1000, 1400), "group": ["u0"] * 400, "shoe_size": [40] * 400, "band": ["b0"] * 400})
+    frames: Tables = {
+        "interactions": tables["interactions"].with_columns(device=pl.lit("tv")),
+        "items": tables["items"],
+        "users": pl.concat([tables["users"], idle.cast(tables["users"].schema)]),
+    }
+    finding = found(plant(make([HISTORY, device], [ITEM], training={"epochs": 1}), frames), "serving_mismatch")
+    assert "'device' is assumed for 73% of the known users" in finding.evidence[0]
+
+
 def test_out_of_vocabulary_is_found_where_it_was_planted(plant: Plant, tables: Tables) -> None:
     rows = tables["interactions"]
     rows = rows.sort(rows["user"] % 5 == 4, "time")  # the users of the test are no one else's
@@ -352,30 +371,3 @@ def test_a_run_without_validation_rows_and_times(plant: Plant, tables: Tables) -
     diagnosis = plant(recipe, frames)
     assert sorted(diagnosis.not_made) == ["idle_features", "overfitting"]
     assert "leakage" not in codes(diagnosis)
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_movielens_has_exactly_one_finding(tmp_path: Path) -> None:
-    run(read_recipe(RECIPES / "movielens.toml"), tmp_path / "run")
-    diagnosis = diagnose(tmp_path / "run")
-    assert codes(diagnosis) == ["leakage"]
-    assert diagnosis.not_made == {}
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_the_by_time_recipe_is_clean(tmp_path: Path) -> None:
-    run(read_recipe(RECIPES / "movielens-by-time.toml"), tmp_path / "run")
-    diagnosis = diagnose(tmp_path / "run")
-    assert codes(diagnosis) == []
-    assert diagnosis.not_made == {}
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_the_notebooks_recipe_leaks_and_forgets_the_head(tmp_path: Path) -> None:
-    run(read_recipe(RECIPES / "movielens-reference.toml", overrides=["training.epochs=20"]), tmp_path / "run")
-    diagnosis = diagnose(tmp_path / "run")
-    assert codes(diagnosis) == ["false_negatives", "head_bias", "leakage"]
-    assert list(diagnosis.not_made) == ["idle_features"]

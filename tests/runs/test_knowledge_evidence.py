@@ -87,6 +87,10 @@ def test_the_curve_is_that_of_the_choice_of_epochs(loaded: LoadedRun) -> None:
     assert found.figures == tuple(record["metrics"]["recall@5"] for record in select)
     assert found.losses == tuple(record["loss"] for record in select)
     assert (found.kept_epoch, found.rows, found.of_test) == (2, 10, False)
+    other = [{**select[0], "metrics": {"mrr": 0.5}}, select[1]]  # of an epoch that another figure was told of
+    later = validation_curve(recipe, loaded.phase, other, kept_epoch=2, wanted=headline(recipe))
+    assert isinstance(later, Curve)
+    assert later.epochs == (2,)
     nothing = [{**record, "metrics": {}} for record in select]
     none = validation_curve(recipe, loaded.phase, nothing, kept_epoch=2, wanted=headline(recipe))
     assert isinstance(none, NotMade)

@@ -85,6 +85,16 @@ def test_the_loss_is_per_row_and_that_of_zeros_the_logarithm(
     assert (found.first, found.batches) == (2.5, 1)
 
 
+def test_masked_rivals_are_not_in_the_logarithm(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    loss = {"kind": "full", "mask_known_positives": True}
+    parts = parts_of(make_recipe(loss=loss, training={"batch_size": 100}), interactions)
+    examples = parts.phase.train
+    pairs = list(zip(examples.user_rows.tolist(), examples.item_rows.tolist(), strict=True))
+    rivals = [7 - len({item for other, item in pairs if other == user}) + 1 for user, _ in pairs]
+    wanted = sum(math.log(count) for count in rivals) / len(rivals)
+    assert train_loss(parts, first=None).uninformed == pytest.approx(wanted, rel=1e-5)
+
+
 def test_the_curve_is_the_loss_at_other_temperatures(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
     loss: dict[str, Any] = {"kind": "full", "temperature": 0.5}
     recipe = make_recipe(loss=loss, training={"batch_size": 100})

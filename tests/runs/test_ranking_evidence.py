@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,13 @@ def test_after_a_refit_the_selected_model_is_another_and_knows_no_validation_row
     validation = set(loaded.tables.split.validation.tolist())
     assert not validation & set(selected.phase.fit_rows.tolist())
     assert validation <= set(measured.phase.fit_rows.tolist())
+    wanted = headline(loaded.recipe)
+    asked = make_probe(loaded, selected.model, selected.phase, loaded.tables.split.validation, of_test=False)
+    told = loaded.result["selection"]["validation"]
+    for name in ("recall@5", "recall@5 removed"):
+        figure = replace(wanted, metric="recall@5", removed=name.endswith("removed"))
+        assert asked.figures(asked.scorer, figure).mean() == pytest.approx(told[name])
+    assert told["recall@5"] != told["recall@5 removed"]
     pairs = zip(selected.model.parameters(), measured.model.parameters(), strict=True)
     assert not all(one.shape == other.shape and torch.equal(one, other) for one, other in pairs)
 
