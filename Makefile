@@ -51,11 +51,12 @@ test: install data lint ## every check that takes minutes at most
 test-all: install data lint ## every check
 	@$(BIN)/python -m pytest
 
-demo: install ## train on MovieLens, then recommend for a user
+demo: install ## train on MovieLens, judge beside every baseline, draw a report, recommend for a user
 	@if [ -f $(RUN)/bundle/manifest.json ]; then echo "$(RUN) is trained already; remove it to train again"; \
 	else $(BIN)/twotower train recipes/movielens.toml --run-dir $(RUN); fi
+	@$(BIN)/twotower report $(RUN)
 	@$(BIN)/twotower recommend $(RUN) --user 196
-	@echo "The bundle is in $(RUN)/bundle"
+	@echo "The bundle is in $(RUN)/bundle, the report in $(RUN)/report/report.html"
 
 bench: install ## every benchmark; each ends in one line of JSON
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done

@@ -14,7 +14,7 @@ from twotower.cli.output import print_json, print_table
 __all__ = ["doctor_command"]
 
 _NEEDED = ("torch", "numpy", "polars", "pyarrow", "pydantic", "safetensors", "tokenizers", "typer", "rich")
-_EXTRAS = {"pandas": "pandas", "tensorboard": "tensorboard"}
+_EXTRAS = {"pandas": "pandas", "tensorboard": "tensorboard", "baselines": "implicit", "report": "matplotlib"}
 
 
 def doctor_command(*, as_json: bool) -> None:
