@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 Call = Callable[..., tuple[int, str, str]]
-COMMANDS = ("train", "evaluate", "recommend", "similar", "inspect", "doctor")
+COMMANDS = (
+    "train", "evaluate", "compare", "baselines", "diagnose", "report", "recommend", "similar", "inspect", "doctor",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
