@@ -95,3 +95,26 @@ def test_a_history_that_does_not_grow_is_folded_once(monkeypatch: pytest.MonkeyP
     for rows in (torch.tensor([0, 2]), torch.tensor([0, 2])):
         assert torch.equal(next(iter(forgetful.tiles(rows, 6)))[1], whole)
     assert folded == [2, 2, 2]
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5, 6, 7], [7, 2, 5, 0, 6, 1], [4], [6, 6, 3]])
+def test_growing_histories_that_add_up_are_folded_item_by_item(growing: MakeExamples, rows: list[int]) -> None:
+    folded: list[int] = []
+    weights_NN = torch.arange(25, dtype=torch.float64).reshape(5, 5) ** 2
+
+    def summed(seen: Ragged) -> Tensor:
+        folded.append(len(seen.values))
+        lists = [seen.values[a:b].long() for a, b in zip(seen.offsets[:-1].tolist(), seen.offsets[1:].tolist(), strict=True)]
+        return torch.stack([weights_NN[items].sum(0) for items in lists])
+
+    examples = growing(USERS, ITEMS, seen_before=True)
+    plain = FoldInScorer(summed, torch.tensor(COUNTS), examples)
+    expected = next(iter(plain.tiles(torch.tensor(rows), 5)))[1]
+    whole = folded.pop()
+    adding = FoldInScorer(summed, torch.tensor(COUNTS), examples, additive=True)
+    assert torch.equal(next(iter(adding.tiles(torch.tensor(rows), 5)))[1], expected)
+    longest: dict[int, int] = {}
+    for row in rows:
+        longest[USERS[row]] = max(longest.get(USERS[row], 0), len(examples.seen(torch.tensor([row])).values))
+    assert folded == [sum(longest.values())]
+    assert folded[0] < whole or len(set(rows)) == len(longest)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from twotower.data import Examples
-from twotower.types import Ragged
+from twotower.types import Ragged, gather_slices
 
 __all__ = ["FoldInScorer"]
 
@@ -29,10 +30,15 @@ class FoldInScorer:
         fold: Given the distinct seen items of B queries, float64 ``[B, N]``.
         counts_N: Interactions of each item, for the rows without a history: integers ``[N]``.
         examples: Those whose rows will be asked for.
+        additive: Whether the scores of a history are the sum of those of its items. Where histories grow, what a user's later
+            row has seen besides is then added to the scores of the one before, and not folded in from the start.
     """
 
-    def __init__(self, fold: Callable[[Ragged], Tensor], counts_N: Tensor, examples: Examples) -> None:
+    def __init__(
+        self, fold: Callable[[Ragged], Tensor], counts_N: Tensor, examples: Examples, *, additive: bool = False
+    ) -> None:
         self.fold = fold
+        self.additive = additive
         self.counts_N = counts_N.to(torch.float64)
         self.examples = examples
         self.kept = _KeptScores.of(examples.histories.num_users, self.num_items) if not examples.seen_before else None
@@ -58,12 +64,27 @@ class FoldInScorer:
     def _scores(self, users: Tensor, rows: Tensor) -> Tensor:
         """Scores of distinct histories, rounded to float32; those of a user whose history does not grow are made once."""
         if self.kept is None:
-            return self.fold(self.examples.seen(rows)).to(torch.float32)
+            seen = self.examples.seen(rows)
+            return (self._added(users, seen) if self.additive else self.fold(seen)).to(torch.float32)
         new = ~self.kept.known_U[users]
         if bool(new.any()):
             self.kept.scores_UN[users[new]] = self.fold(self.examples.seen(rows[new])).to(torch.float32)
             self.kept.known_U[users[new]] = True
         return self.kept.scores_UN[users]
+
+    def _added(self, users: Tensor, seen: Ragged) -> Tensor:
+        """Scores of histories that are sorted by user and length: each is what the user's history before it was, and more."""
+        first = torch.ones(len(users), dtype=torch.bool)
+        first[1:] = users[1:] != users[:-1]
+        known = torch.zeros(len(users), dtype=torch.int64)
+        known[1:] = seen.lengths[:-1]
+        known[first] = 0
+        scores_BN = self.fold(gather_slices(seen.values, seen.offsets[:-1] + known, seen.lengths - known))
+        starts = first.nonzero().squeeze(1).tolist()
+        for start, stop in pairwise([*starts, len(users)]):
+            if stop - start > 1:
+                scores_BN[start:stop] = scores_BN[start:stop].cumsum(0)
+        return scores_BN
 
 
 class _KeptScores(NamedTuple):

@@ -360,10 +360,12 @@ class _Fitting:
             return self._segmented(part, self.segments[settings["segment"]], settings["strength"])
         if name == "item_neighbours":
             state = fit_item_neighbours(fit, **settings)
-            return lambda examples: FoldInScorer(lambda seen: item_neighbour_scores(state, seen), counts_N, examples)
+            return lambda examples: FoldInScorer(
+                lambda seen: item_neighbour_scores(state, seen), counts_N, examples, additive=True
+            )
         if name == "ease":
             weights_NN = fit_ease(fit, **settings)
-            return lambda examples: FoldInScorer(lambda seen: ease_scores(weights_NN, seen), counts_N, examples)
+            return lambda examples: FoldInScorer(lambda seen: ease_scores(weights_NN, seen), counts_N, examples, additive=True)
         factors_ND = fit_ials(fit, **settings, seed=self.recipe.seed)
         weighing = {key: settings[key] for key in ("regularisation", "alpha")}
         return lambda examples: FoldInScorer(lambda seen: ials_scores(factors_ND, seen, **weighing), counts_N, examples)
