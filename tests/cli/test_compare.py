@@ -102,6 +102,10 @@ def test_progress_is_read_from_the_folders(call: Call, world: Path, finished: Pa
     (task,) = comparison_tasks({"m": recipe}, tmp_path, [1])["m"]
     assert _progress(task, "recall@3") == ("waiting", "", "", "")
     task.folder.mkdir(parents=True)
+    (task.folder / "recipe.json").write_bytes((finished / "recipe.json").read_bytes())
+    assert _progress(task, "recall@3") == ("starting", "", "", "")
+    (task.folder / "metrics.jsonl").write_text("")  # as it is until the first epoch ends
+    assert _progress(task, "recall@3") == ("starting", "", "", "")
     for name in ("recipe.json", "metrics.jsonl"):
         (task.folder / name).write_bytes((finished / name).read_bytes())
     state, epoch, loss, figure = _progress(task, "recall@3")

@@ -161,7 +161,9 @@ def _progress(task: RunTask, metric: str) -> tuple[str, str, str, str]:
     try:
         records = [json.loads(line) for line in place.metrics.read_text(encoding="utf-8").splitlines()]
     except OSError:
-        return ("reading" if place.recipe.exists() else "waiting"), "", "", ""
+        records = []
+    if not records:  # the file is there, and empty, from the start of training to the end of its first epoch
+        return ("starting" if place.recipe.exists() else "waiting"), "", "", ""
     state = (
         "done" if place.result.exists() else {"select": "training", "refit": "refitting"}.get(records[-1]["phase"], "last fit")
     )
