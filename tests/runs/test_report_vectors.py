@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from twotower.evaluation import ModelScorer
 from twotower.runs import LoadedRun, Recipe, load_run, run
@@ -73,6 +76,34 @@ def test_vectors_that_are_all_alike_are_told_as_such(loaded: LoadedRun) -> None:
     thirds = by_train_rows(loaded.phase.item_counts, 3)
     assert item_map(loaded, scorer.vectors_ND, thirds, texts, seed=0) is None
     assert item_map(loaded, torch.rand(scorer.num_items, 1), thirds, texts, seed=0) is None
+
+
+def test_a_learned_temperature_is_that_of_the_end_of_training(
+    make_recipe: Callable[..., Recipe], interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    optimizer = {"kind": "adamw", "learning_rate": 0.1}
+    recipe = make_recipe(loss={"temperature": 0.5, "learn_temperature": True}, training={"optimizer": optimizer})
+    folder = run(recipe, tmp_path / "run", interactions=interactions).folder
+    loaded = load_run(folder, interactions=interactions)
+    scorer = scorer_of(loaded)
+    found = vector_figures(loaded, scorer, seed=0)
+    assert found is not None
+    path = loaded.place.checkpoints("select") / "best.safetensors"
+    assert found.temperature == pytest.approx(math.exp(float(load_file(path)["loss:temperature.log_excess"])))
+    assert abs(found.temperature - 0.5) > 0.01
+    assert found.temperature_note == "learned: at the end of training"
+    shutil.rmtree(loaded.place.path / "checkpoints")
+    unknown = vector_figures(loaded, scorer, seed=0)
+    assert unknown is not None
+    assert (unknown.temperature, unknown.temperature_note) == (0.5, "where learning started")
+    assert unknown.logit_spread == pytest.approx(found.logit_spread * found.temperature / 0.5)
+
+
+def test_rounding_is_no_map(loaded: LoadedRun) -> None:
+    size = len(loaded.phase.item_counts)
+    vectors = torch.full((size, 3), 0.1) + 1e-8 * torch.arange(size)[:, None]
+    thirds = by_train_rows(loaded.phase.item_counts, 3)
+    assert item_map(loaded, vectors, thirds, ItemTexts(loaded.recommender), seed=0) is None
 
 
 def test_the_map_is_that_of_a_singular_value_decomposition(loaded: LoadedRun) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,12 +11,14 @@ from twotower.evaluation import ModelScorer
 from twotower.reports import Distribution, ItemMap, VectorFigures
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.report_items import ItemGroups, ItemTexts
+from twotower.runs.trained_parts import learned_temperature
 from twotower.types import column_to
 
 __all__ = ["item_map", "vector_figures"]
 
 _QUERIES, _RANDOM_ITEMS, _BINS, _AT_ONCE = 1000, 10, 40, 128
 _MOST_POINTS = 2500
+_ROUNDING = 1e-6
 
 
 def vector_figures(loaded: LoadedRun, scorer: ModelScorer, *, seed: int) -> VectorFigures | None:
@@ -81,7 +81,8 @@ def item_map(loaded: LoadedRun, vectors_ND: Tensor, groups: ItemGroups, texts: I
     """
     vectors = vectors_ND.detach().cpu().double()
     centred_ND = vectors - vectors.mean(dim=0)
-    if centred_ND.shape[1] < 2 or float(centred_ND.abs().max()) == 0.0:
+    # vectors that differ by rounding alone are all alike: stretched over the map, the rounding would look like a world
+    if centred_ND.shape[1] < 2 or float(centred_ND.abs().max()) <= _ROUNDING * float(vectors.abs().max()):
         return None
     # the eigenvectors of a D x D matrix: a catalogue of any size costs no more memory than its vectors
     variances_D, axes_DD = torch.linalg.eigh(centred_ND.T @ centred_ND)
@@ -118,9 +119,9 @@ def _query_lengths(scorer: ModelScorer, rows: Tensor) -> Tensor:
 
 def _temperature(loaded: LoadedRun) -> tuple[float, str]:
     """What the scores were divided by in training, as far as the run tells."""
-    learned: Any = loaded.result.get("temperature")
-    if isinstance(learned, int | float) and learned > 0:
-        return float(learned), "at the end of training"
+    learned = learned_temperature(loaded)
+    if learned is not None:
+        return learned, "learned: at the end of training"
     note = "where learning started" if loaded.recipe.loss.learn_temperature else "of the recipe"
     return loaded.recipe.loss.temperature, note
 

@@ -10,12 +10,13 @@ import numpy as np
 from twotower.bundle import read_tensors
 from twotower.diagnosis import NotMade
 from twotower.errors import BundleError
+from twotower.losses import Temperature
 from twotower.models import load_state
 from twotower.runs.fit_model import OwnParts, UntrainedModel, build_model
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.phase import fit_phase
 
-__all__ = ["measured_parts", "selected_parts"]
+__all__ = ["learned_temperature", "measured_parts", "selected_parts"]
 
 
 def measured_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel:
@@ -59,6 +60,27 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
     parts = build_model(loaded.recipe, fit_phase(loaded.recipe, loaded.tables, np.asarray(loaded.tables.split.train)), own)
     _load(parts, path, model=True)
     return replace(parts, model=parts.model.eval())
+
+
+def learned_temperature(loaded: LoadedRun) -> float | None:
+    """What scores were divided by at the end of the training of the measured model; None where that is not known.
+
+    It is known where the recipe's own loss learned a temperature, and the checkpoint that holds it is in the run folder.
+
+    Raises:
+        BundleError: If the checkpoint is damaged.
+    """
+    path = _last_weights(loaded, "select" if loaded.recipe.refit == "none" else "refit")
+    if path is None or not loaded.recipe.loss.learn_temperature:
+        return None
+    temperature = Temperature(loaded.recipe.loss.temperature, learned=True)
+    prefix = "loss:temperature."
+    state = {key.removeprefix(prefix): tensor for key, tensor in read_tensors(path)[0].items() if key.startswith(prefix)}
+    try:
+        load_state(temperature, state)
+    except BundleError:  # a loss of one's own keeps it elsewhere, or has none
+        return None
+    return float(temperature.value().detach())
 
 
 def _last_weights(loaded: LoadedRun, phase: str) -> Path | None:
