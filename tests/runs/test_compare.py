@@ -12,11 +12,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
-from twotower.errors import ConfigError, TrainingError
+from twotower.errors import ConfigError, DataError, TrainingError
 from twotower.evaluation import JudgedRows
 from twotower.runs import Recipe
 from twotower.runs.compare import compare, comparison_tasks
+from twotower.runs.load_run import load_run
 from twotower.runs.run_many import Frames, RunTask, run_many
 
 MakeRecipe = Callable[..., Recipe]
@@ -104,6 +106,25 @@ def test_recipes_with_other_test_rows_are_ranked_apart(
     assert any("ranked apart" in note for note in found["notes"])
 
 
+def test_notes_name_the_recipes_that_they_are_about(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    plain = make_recipe()
+    leaking = make_recipe(data={"fit_on": "all"})
+    grid = {"a": plain, "b": leaking}
+    notes = compare(grid, tmp_path / "ab", seeds=(1, 2), baselines=(), jobs=1, interactions=interactions).summary["notes"]
+    assert [note[: len("b: leaking:")] for note in notes] == ["b: leaking:"]
+    notes = compare({"b": leaking}, tmp_path / "ab", seeds=(1, 2), baselines=(), jobs=1, interactions=interactions).summary[
+        "notes"
+    ]
+    assert [note[: len("leaking:")] for note in notes] == ["leaking:"]
+    ease = compare(
+        {"a": plain}, tmp_path / "ab", seeds=(1, 2), baselines=("ease",), removed=True, jobs=1, interactions=interactions
+    )
+    (note,) = ease.summary["notes"]
+    assert "by recall@5 removed" in note
+
+
 def test_baselines_are_those_asked_for(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
     grid = {"m": make_recipe()}
     every = compare(grid, tmp_path / "grid", jobs=1, interactions=interactions).summary
@@ -134,6 +155,32 @@ def test_a_folder_of_another_grid_is_not_overwritten(
     with pytest.raises(TrainingError, match=r"another recipe \(training.epochs is 3, was 2\)"):
         compare({"m": make_recipe(training={"epochs": 3})}, tmp_path / "grid", baselines=(), jobs=1, interactions=interactions)
     assert stamps(tmp_path) == before
+
+
+@pytest.mark.parametrize("stale", [1, 2])
+def test_a_run_of_other_tables_is_not_set_beside_those_of_today(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path, stale: int
+) -> None:
+    """As many test rows of the same users, so that nothing but their contents tells them apart."""
+    changed = interactions.with_columns(item=6 - pl.col("item").clip(0, 6))
+    compare({"m": make_recipe()}, tmp_path / "grid", seeds=[stale], baselines=(), jobs=1, interactions=interactions)
+    with pytest.raises(DataError, match=rf"seed-{stale}: the tables are not those of the run"):
+        compare({"m": make_recipe()}, tmp_path / "grid", seeds=(1, 2), baselines=(), jobs=1, interactions=changed)
+
+
+@pytest.mark.parametrize("refits", [("none", "train"), ("none", "none")])
+def test_baselines_learn_from_all_that_any_model_beside_them_does(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path, refits: tuple[str, ...]
+) -> None:
+    grid = {f"m{place}": make_recipe(refit=refit) for place, refit in enumerate(refits)}
+    found = compare(grid, tmp_path / "grid", baselines=("popularity",), jobs=1, interactions=interactions)
+    fitted = found.baselines[0]["popularity"].scorer
+    assert fitted is not None
+    phase = load_run(tmp_path / "grid" / "m0" / "seed-1", interactions=interactions).phase
+    examples = phase.examples(phase.tables.split.test, grow=True)
+    counted = next(iter(fitted(examples).tiles(torch.tensor([0]), 100)))[1].sum()
+    assert counted == (70 if refits == ("none", "none") else 80)
+    assert any("m0 is fitted on train rows" in note for note in found.summary["notes"]) == (refits == ("none", "train"))
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,18 @@ from typing import Any, cast
 
 import polars as pl
 
-from twotower.bundle import JSON, write_json
+from twotower.bundle import JSON, open_bundle, write_json
 from twotower.errors import ConfigError, TrainingError
 from twotower.evaluation import JudgedRows
 from twotower.runs.baselines import FittedBaseline, judge_baselines, require_baselines
 from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.grid import Setting
+from twotower.runs.load_run import require_same_tables
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.run_many import Frames, RunTask, run_many
 from twotower.runs.standings import JudgedRun, chosen_for, headline_of, standings
-from twotower.runs.tables import load_tables
+from twotower.runs.tables import Tables, load_tables
 from twotower.training import resolve_device
 
 __all__ = ["Comparison", "compare", "comparison_tasks"]
@@ -40,7 +41,8 @@ class Comparison:
     Attributes:
         folder: Holds a folder per setting with one run per seed, and ``compare.json``.
         summary: ``metric`` and ``seen`` (what is ranked by), ``seeds``, ``settings`` (by label: ``folders`` and ``seconds`` of
-            training and evaluation, per seed), ``groups`` (one per set of test rows: ``labels``, and as
+            training and evaluation, per seed), ``groups`` (one per set of test rows: ``labels``, ``baselines`` (as fitted),
+            ``chosen_by`` (the validation figure that their settings are the best by), and as
             `twotower.runs.standings.standings` says), ``skipped`` baselines with the reason, ``notes``.
         runs: The folder of every run, and what to call it.
         baselines: Those of each group, fitted.
@@ -89,13 +91,16 @@ def compare(
     Runs that are in the folder already are kept, interrupted ones go on where they stopped: the same call resumes, and more
     recipes or seeds can be added later. Recipes whose test rows differ (another split, another table) are ranked apart.
 
+    Baselines are fitted on the rows that the models are; where only some recipes refit, on train and validation rows.
+
     Args:
         recipes: By label, in the order of the tables.
         folder: For all runs and the result.
         seeds: Training seeds, in place of the recipes' own; the split's seed stays.
         metric: What is ranked by: ``recall@K``, ``ndcg@K`` or ``mrr``. None: what stops the first recipe's training early, or
             its last recall.
-        removed: Rank with seen items removed. None: as the metric of early stopping says, else no.
+        removed: Rank with seen items removed. None: as the metric of early stopping says, where that is what is ranked by,
+            else no.
         baselines: Which to judge beside the models; None for all that can be fitted, empty for popularity and random alone.
         jobs: Runs at a time. With several, each has a process with one thread, so call this under ``if __name__ ==
             "__main__"``. None: as many as there are cores, at most 4; one on an accelerator.
@@ -109,6 +114,7 @@ def compare(
     Raises:
         ConfigError: If there is nothing to compare, a seed comes twice, a label is a baseline's name, or a folder holds
             another recipe's run.
+        DataError: If a run that is kept was trained on other tables than they are now.
         TrainingError: If runs failed, once the others are finished.
     """
     _require(recipes, seeds, jobs)
@@ -131,8 +137,8 @@ def compare(
     skipped: dict[str, str] = {}
     fits: list[Mapping[str, FittedBaseline]] = []
     for labels in _of_same_rows(judged):
-        recipe = recipes[labels[0]].model_copy(update={"seed": seeds[0]})
-        tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
+        tables = _tables_of({label: recipes[label] for label in labels}, tasks, frames)
+        recipe = recipes[labels[0]].model_copy(update={"seed": seeds[0], "refit": _refit_of_any(recipes, labels)})
         wanted = None if baselines is None else tuple(baselines) or _PLAIN
         beside = judge_baselines(chosen_for(recipe, headline), tables, wanted, tell)
         fits.append(beside.fits)
@@ -144,7 +150,7 @@ def compare(
             ks=recipe.evaluation.ks,
             seed=recipe.seed,
         )
-        groups.append({"labels": labels, "baselines": beside.figures["fits"], **found})
+        groups.append({"labels": labels, "baselines": beside.figures["fits"], "chosen_by": beside.figures["metric"], **found})
     results = {label: [_result(task.folder) for task in of_label] for label, of_label in tasks.items()}
     summary = {
         "metric": headline.metric,
@@ -159,7 +165,7 @@ def compare(
         },
         "groups": groups,
         "skipped": skipped,
-        "notes": _notes(results, groups, seeds),
+        "notes": _notes(recipes, results, groups, seeds),
     }
     write_json(place / "compare.json", cast(JSON, summary))
     return Comparison(place, summary, {task.folder: task.name for task in every_task}, tuple(fits))
@@ -217,6 +223,25 @@ def _seconds(result: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def _tables_of(recipes: Mapping[str, Recipe], tasks: Mapping[str, Sequence[RunTask]], frames: Frames) -> Tables:
+    """The tables of the first recipe, once it is sure that no run is of others: one that is kept may be older than they are."""
+    found: dict[str, Tables] = {}
+    for label, recipe in recipes.items():
+        key = f"{recipe.data.model_dump_json()} {recipe.split.model_dump_json()}"
+        if key not in found:
+            found[key] = load_tables(
+                recipe, interactions=frames.interactions, items=frames.items, users=frames.users, cache_dir=frames.cache_dir
+            )
+        for task in tasks[label]:
+            require_same_tables(task.folder, open_bundle(RunFolder(task.folder).bundle).card, found[key])
+    return next(iter(found.values()))
+
+
+def _refit_of_any(recipes: Mapping[str, Recipe], labels: Sequence[str]) -> str:
+    """What baselines stand beside: no model of the group may have learned from rows that they did not."""
+    return next((recipes[label].refit for label in labels if recipes[label].refit != "none"), "none")
+
+
 def _of_same_rows(judged: Mapping[str, Sequence[JudgedRun]]) -> list[list[str]]:
     """Labels whose runs were judged on the same rows."""
     groups: list[list[str]] = []
@@ -230,10 +255,30 @@ def _of_same_rows(judged: Mapping[str, Sequence[JudgedRun]]) -> list[list[str]]:
     return groups
 
 
-def _notes(results: Mapping[str, Sequence[Mapping[str, Any]]], groups: Sequence[object], seeds: Sequence[int]) -> list[str]:
+def _notes(
+    recipes: Mapping[str, Recipe],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    groups: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+) -> list[str]:
     """What a reader of the ranking must know."""
-    told = dict.fromkeys(note for of_label in results.values() for result in of_label for note in result["notes"])
-    notes = list(told)
+    told: dict[str, list[str]] = {}
+    for label, of_label in results.items():
+        for note in dict.fromkeys(note for result in of_label for note in result["notes"]):
+            told.setdefault(note, []).append(label)
+    notes = [note if len(labels) == len(results) else f"{', '.join(labels)}: {note}" for note, labels in told.items()]
+    for group in groups:
+        plain = [label for label in group["labels"] if recipes[label].refit == "none"]
+        if 0 < len(plain) < len(group["labels"]):
+            be = "is" if len(plain) == 1 else "are"
+            notes.append(
+                f"{', '.join(plain)} {be} fitted on train rows alone, the others and the baselines on train and validation rows"
+            )
+    notes += dict.fromkeys(
+        f"settings of baselines were chosen on validation rows by {group['chosen_by']}, and are the same in every table"
+        for group in groups
+        if any(fit["validation"] is not None for fit in group["baselines"].values())
+    )
     if len(seeds) == 1:
         notes.append("one training seed: how much another seed would change is not known, and not in the intervals")
     if len(groups) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
 
-__all__ = ["LoadedRun", "load_run"]
+__all__ = ["LoadedRun", "load_run", "require_same_tables"]
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,32 @@ def load_run(
         recommender = Recommender.load(place.measured, builder=builder)
         recipe = _recipe_of(recommender, folder)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
-    if tables.fingerprint != recommender.card["data"]["fingerprint"]:
-        then = recommender.card["versions"]["polars"]
-        versions = "" if then == pl.__version__ else f" (or it is polars: {then} hashed them then, {pl.__version__} does now)"
-        raise DataError(
-            f"{folder}: the tables are not those of the run: their contents or the split changed{versions}, so that its test "
-            "rows are not known; judge it on the tables that it was trained with, or train anew"
-        )
+    require_same_tables(folder, recommender.card, tables)
     split = tables.split
     fit_rows = split.train if recipe.refit == "none" else np.concatenate([split.train, split.validation])
     phase = encode_phase(recipe, tables, fit_rows, recommender.preprocessor, recommender.catalogue)
     return LoadedRun(place, recipe, recommender, tables, phase)
+
+
+def require_same_tables(folder: str | Path, card: Mapping[str, Any], tables: Tables) -> None:
+    """Make sure that a run was trained on these tables, split like this.
+
+    Args:
+        folder: The run's, for the message.
+        card: Of its bundle.
+        tables: As they are now.
+
+    Raises:
+        DataError: If not: which rows it was judged on is then not known.
+    """
+    if tables.fingerprint == card["data"]["fingerprint"]:
+        return
+    then = card["versions"]["polars"]
+    versions = "" if then == pl.__version__ else f" (or it is polars: {then} hashed them then, {pl.__version__} does now)"
+    raise DataError(
+        f"{folder}: the tables are not those of the run: their contents or the split changed{versions}, so that its test "
+        "rows are not known; judge it on the tables that it was trained with, or train anew"
+    )
 
 
 def _recipe_of(recommender: Recommender, folder: str | Path) -> Recipe:
