@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Reduction", "reduce_losses", "softmax_cross_entropy"]
+__all__ = ["Reduction", "query_coefficients", "reduce_losses", "softmax_cross_entropy"]
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 """From one loss per query to what is returned: the weighted mean, the weighted sum, or the weighted losses themselves."""
@@ -73,22 +73,34 @@ def reduce_losses(losses_B: Tensor, weights_B: Tensor | None, reduction: Reducti
         >>> reduce_losses(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0]), "mean")
         tensor(2.)
     """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; came {reduction!r}")
-    if reduction == "mean" and losses_B.shape[0] == 0:
-        raise ValueError("a mean loss needs at least one query; came a batch of 0: skip empty batches, or reduce with 'sum'")
-    if weights_B is None:
-        return losses_B.mean() if reduction == "mean" else losses_B.sum() if reduction == "sum" else losses_B
-    weights_B = weights_B.to(losses_B.dtype)
-    weighted_B = losses_B * weights_B
     if reduction == "none":
-        return weighted_B
+        return losses_B if weights_B is None else losses_B * weights_B.to(losses_B.dtype)
+    return (losses_B * query_coefficients(weights_B, losses_B, reduction)).sum()
+
+
+def query_coefficients(weights_B: Tensor | None, like_B: Tensor, reduction: Reduction) -> Tensor:
+    """What each query's loss counts in the reduced one, shape ``[B]``, of the type of ``like_B``.
+
+    Args:
+        weights_B: As for ``reduce_losses``.
+        like_B: Any tensor of ``B`` rows.
+        reduction: ``"mean"`` or ``"sum"``.
+
+    Raises:
+        ValueError: As ``reduce_losses``.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; came {reduction!r}")
+    count = like_B.shape[0]
+    if reduction == "mean" and count == 0:
+        raise ValueError("a mean loss needs at least one query; came a batch of 0: skip empty batches, or reduce with 'sum'")
+    weights_B = like_B.new_ones(count) if weights_B is None else weights_B.to(like_B.dtype)
     if reduction == "sum":
-        return weighted_B.sum()
+        return weights_B
     total = weights_B.sum()
     if not float(total) > 0:
         raise ValueError(
-            f"the weights of a batch must add up to more than 0; came a total of {float(total)} over {losses_B.shape[0]} "
+            f"the weights of a batch must add up to more than 0; came a total of {float(total)} over {count} "
             "queries: leave rows of weight 0 out of training, or reduce with 'sum'"
         )
-    return weighted_B.sum() / total
+    return weights_B / total

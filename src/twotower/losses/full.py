@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from twotower.errors import ConfigError
-from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
+from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
-from twotower.losses.logits import check_loss_inputs, scaled_scores
+from twotower.losses.logits import check_loss_inputs, scaled_scores, scaled_vectors
 from twotower.losses.masks import Mask, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
+from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
 
 __all__ = ["FullSoftmax", "full_softmax"]
 
@@ -52,6 +53,10 @@ def full_softmax(
     """
     check_loss_inputs(queries_BD, candidates_ND, positives_B, temperature, weights_B=weights_B)
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
+        if hard_negatives is None and reduction != "none" and fits_tiles(queries_BD):
+            scaled_BD, wide_ND = scaled_vectors(queries_BD, candidates_ND, temperature)
+            coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
+            return tiled_cross_entropy(scaled_BD, wide_ND, positives_B, coefficients_B, masked=masked)
         logits_BN = scaled_scores(queries_BD, candidates_ND, temperature)
         if masked is not None:
             mask_pairs_(logits_BN, masked, positives_B)

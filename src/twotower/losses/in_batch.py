@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
+from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
-from twotower.losses.logits import check_loss_inputs, scaled_scores
+from twotower.losses.logits import check_loss_inputs, scaled_scores, scaled_vectors
 from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
+from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
 
 __all__ = ["InBatchSoftmax", "in_batch_softmax"]
 
@@ -82,6 +83,22 @@ def in_batch_softmax(
             return reduce_losses(losses_B, weights_B, reduction)
 
         log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
+        if reduction != "none" and fits_tiles(queries_BD):
+            own_log_counts_B = None if log_counts_C is None else log_counts_C[positives_B]
+            scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
+            coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
+            loss = tiled_cross_entropy(
+                scaled_BD,
+                wide_CD,
+                positives_B,
+                coefficients_B,
+                bias_C=_bias(log_q_C, log_counts_C),
+                own_shift_B=-own_log_counts_B if own_log_counts_B is not None and mask_accidental_hits else None,
+                masked=masked,
+            )
+            if own_log_counts_B is not None and not mask_accidental_hits:
+                loss = loss + (own_log_counts_B * coefficients_B).sum()
+            return loss
         logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C))
         if masked is not None:
             mask_pairs_(logits_BC, masked, positives_B)

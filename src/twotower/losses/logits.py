@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["check_loss_inputs", "scaled_scores"]
+__all__ = ["check_loss_inputs", "scaled_scores", "scaled_vectors"]
 
 
 def scaled_scores(
@@ -31,15 +31,20 @@ def scaled_scores(
         tensor([[12.],
                 [14.]])
     """
+    scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
+    if bias_C is None:
+        return scaled_BD @ wide_CD.T
+    return torch.addmm(bias_C.to(scaled_BD.dtype), scaled_BD, wide_CD.T)
+
+
+def scaled_vectors(queries_BD: Tensor, candidates_CD: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Queries divided by the temperature, and candidates, both float32 or float64; see `scaled_scores`."""
     dtype = torch.promote_types(torch.promote_types(queries_BD.dtype, candidates_CD.dtype), torch.float32)
     scaled_BD = queries_BD.to(dtype)
     # a plain 1 is the usual case and needs no pass over the queries
     if isinstance(temperature, Tensor) or temperature != 1:
         scaled_BD = scaled_BD / temperature
-    transposed_DC = candidates_CD.to(dtype).T
-    if bias_C is None:
-        return scaled_BD @ transposed_DC
-    return torch.addmm(bias_C.to(dtype), scaled_BD, transposed_DC)
+    return scaled_BD, candidates_CD.to(dtype)
 
 
 def check_loss_inputs(

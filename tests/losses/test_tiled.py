@@ -1,0 +1,122 @@
+"""The loss in tiles against the same loss written out, whatever the tile."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from twotower.losses import softmax_cross_entropy
+from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
+
+B, C, D = 11, 7, 3
+
+
+class Case:
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        generator = torch.Generator().manual_seed(3)
+        self.queries = torch.randn(B, D, generator=generator, dtype=dtype).requires_grad_()
+        self.candidates = torch.randn(C, D, generator=generator, dtype=dtype).requires_grad_()
+        self.positives = torch.randint(0, C, (B,), generator=generator)
+        self.coefficients = torch.rand(B, generator=generator, dtype=dtype)
+        self.coefficients[4] = 0
+        self.bias = torch.randn(C, generator=generator, dtype=dtype)
+        self.shift = torch.randn(B, generator=generator, dtype=dtype)
+        self.masked = torch.rand(B, C, generator=generator) < 0.3
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        rows, columns = self.masked.nonzero().T
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))
+        return rows[order], columns[order]
+
+    def written_out(self, *, bias: bool, shift: bool, masked: bool) -> Tensor:
+        logits = self.queries @ self.candidates.T
+        if bias:
+            logits = logits + self.bias
+        own = torch.zeros(B, C, dtype=torch.bool)
+        own[torch.arange(B), self.positives] = True
+        if shift:
+            logits = logits + own * self.shift[:, None]
+        if masked:
+            logits = logits.masked_fill(self.masked & ~own, -torch.inf)
+        return (softmax_cross_entropy(logits, self.positives, reduction="none") * self.coefficients).sum()
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 8 * C, 8 * C * 4, 8 * C * B, 2**20])
+@pytest.mark.parametrize(("bias", "shift", "masked"), [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)])
+def test_value_and_gradients_are_those_of_the_written_out_loss(bias: bool, shift: bool, masked: bool, tile_bytes: int) -> None:
+    for as_pairs in (False, True):
+        ours, theirs = Case(), Case()
+        mask = ours.pairs() if as_pairs else ours.masked
+        value = tiled_cross_entropy(
+            ours.queries,
+            ours.candidates,
+            ours.positives,
+            ours.coefficients,
+            bias_C=ours.bias if bias else None,
+            own_shift_B=ours.shift if shift else None,
+            masked=mask if masked else None,
+            tile_bytes=tile_bytes,
+        )
+        expected = theirs.written_out(bias=bias, shift=shift, masked=masked)
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+        (3 * value).backward()  # type: ignore[no-untyped-call]
+        (3 * expected).backward()  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(ours.queries.grad, theirs.queries.grad, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ours.candidates.grad, theirs.candidates.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_those_of_small_steps() -> None:
+    case = Case()
+
+    def loss(queries: Tensor, candidates: Tensor) -> Tensor:
+        return tiled_cross_entropy(
+            queries, candidates, case.positives, case.coefficients, bias_C=case.bias, masked=case.masked, tile_bytes=8 * C * 3
+        )
+
+    assert torch.autograd.gradcheck(loss, (case.queries, case.candidates))
+
+
+def test_a_masked_candidate_that_nobody_chose_has_a_gradient_of_exactly_0() -> None:
+    case = Case()
+    case.positives.clamp_(max=C - 2)
+    case.masked[:, C - 1] = True
+    tiled_cross_entropy(case.queries, case.candidates, case.positives, case.coefficients, masked=case.masked).backward()  # type: ignore[no-untyped-call]
+    assert case.candidates.grad is not None
+    assert case.candidates.grad[C - 1].tolist() == [0.0, 0.0, 0.0]
+    assert case.candidates.grad[: C - 1].abs().min() > 0
+
+
+def test_scores_that_exponentials_can_not_hold() -> None:
+    """An own candidate that scores 1,000 below another has a probability of 0 in float32, and a loss of 1,000."""
+    queries = torch.tensor([[1000.0]], requires_grad=True)
+    candidates = torch.tensor([[1.0], [0.0]], requires_grad=True)
+    value = tiled_cross_entropy(queries, candidates, torch.tensor([1]), torch.ones(1))
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.item() == 1000
+    assert queries.grad is not None
+    assert queries.grad.tolist() == [[1.0]]
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
+    case = Case(torch.float32)
+    with torch.no_grad():
+        silent = tiled_cross_entropy(case.queries, case.candidates, case.positives, case.coefficients)
+    assert not silent.requires_grad
+    loud = tiled_cross_entropy(case.queries, case.candidates, case.positives, case.coefficients)
+    assert loud.requires_grad
+    assert torch.equal(silent, loud.detach())
+
+
+def test_what_is_not_finite_is_not_hidden() -> None:
+    case = Case()
+    with torch.no_grad():
+        case.queries[2, 1] = torch.nan
+    value = tiled_cross_entropy(case.queries, case.candidates, case.positives, case.coefficients)
+    assert bool(value.isnan())
+
+
+def test_vectors_of_no_width_and_accelerators_are_left_to_one_product() -> None:
+    assert fits_tiles(torch.zeros(2, 3))
+    assert not fits_tiles(torch.zeros(2, 0))
+    assert not fits_tiles(torch.zeros(2, 3, device="meta"))
