@@ -62,6 +62,24 @@ def test_names_are_text_whatever_they_hold() -> None:
     assert "1,000" in texts
 
 
+NAMES = ("_hidden", "plain", "日本")
+ONE, TWO = (0.5,), (0.0, 1.0)
+NAMED: dict[str, Chart] = {
+    "lines": LineChart("c", "T", "C.", "x", "y", tuple(Line(n, TWO, TWO, i) for i, n in enumerate(NAMES))),
+    "steps": LineChart("c", "T", "C.", "x", "y", tuple(Line(n, TWO, ONE, i) for i, n in enumerate(NAMES)), shape="steps"),
+    "dots": DotChart("c", "T", "C.", "x", "y", ("g",), tuple(Dots(n, ONE, ONE, ONE, i) for i, n in enumerate(NAMES))),
+    "points": PointsChart("c", "T", "C.", "x", "y", tuple(Points(n, ONE, ONE, ("t",), i) for i, n in enumerate(NAMES))),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_every_name_is_in_the_legend(kind: str) -> None:
+    """Names that matplotlib would leave out or has no letters for."""
+    root = ElementTree.fromstring(draw(NAMED[kind]).svg)
+    legend = next(element for element in root.iter() if "legend" in (element.get("id") or ""))
+    assert [element.text for element in legend.iter(f"{SVG}text")] == list(NAMES)
+
+
 def test_every_point_has_its_title() -> None:
     root = ElementTree.fromstring(draw(POINTS).svg)
     titles = [title.text for use in root.iter(f"{SVG}use") for title in use.iter(f"{SVG}title")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twotower.reports import Report, RunContent
+from twotower.reports import Epoch, Report, RunContent
 from twotower.reports.chart import DotChart, LineChart, PointsChart
 from twotower.reports.markup import Html
 from twotower.reports.panel import Aside, Panel
@@ -160,6 +160,35 @@ def test_hits_are_marked(report: Report) -> None:
     assert "✓ </span>miss" not in text
     assert "and 11 earlier" in text
     assert "and 2 more" in text
+
+
+def test_later_is_said_only_where_the_split_is_in_time(make_run: MakeRun) -> None:
+    def told(split: str) -> str:
+        facts = make_run().facts.model_copy(update={"recipe": {"split.kind": f'"{split}"'}})
+        return text_of(users_panel(Report(title="T", draws=1, runs=(make_run(facts=facts),))))
+
+    for split in ("time", "leave_last_out"):
+        assert "the user's later choices" in told(split)
+        assert "liked before (12)" in told(split)
+        assert "then chose (3)" in told(split)
+    for split in ("random", "given"):
+        assert "the user's test rows" in told(split)
+        assert not any(word in told(split) for word in ("later", "before", "then chose"))
+
+
+def test_of_an_error_less_is_better_and_a_loss_of_tasks_has_no_unit(make_run: MakeRun, report: Report) -> None:
+    def charts(**changes: object) -> list[LineChart]:
+        epochs = (Epoch(phase="select", epoch=1, seconds=1.0, loss=2.0, metrics={"rating rmse": 0.9, "recall@10": 0.1}),)
+        training = make_run().training.model_copy(update={"epochs": epochs, **changes})
+        return lines_of(training_panel(Report(title="T", draws=1, runs=(make_run(training=training),))))
+
+    loss, _, errors, _ = charts(metric="rating rmse", smaller_is_better=True, tasks=("rating",))
+    assert loss.y_label == "train loss (weighted sum of all tasks, per row)"
+    assert "smaller is better: where it rises while the loss still falls" in errors.caption
+    loss, _, recall, _ = charts()
+    assert loss.y_label == "train loss (nats per row)"
+    assert "smaller" not in recall.caption
+    assert "where it falls while the loss still falls" in recall.caption
 
 
 def test_findings_say_what_to_do(report: Report, make_run: MakeRun) -> None:

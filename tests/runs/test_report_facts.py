@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from itertools import accumulate
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -47,6 +48,15 @@ def test_seconds_add_up_phase_by_phase(loaded: LoadedRun) -> None:
         "training anew on train and validation rows",
         "judging the model",
     }
+
+
+def test_what_a_curve_is_of(
+    loaded: LoadedRun, make_recipe: Callable[..., Recipe], interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    assert (training(loaded).smaller_is_better, training(loaded).tasks) == (False, ())
+    recipe = make_recipe(tasks=[{"name": "stars", "column": "rating"}], training={"early_stopping": {"metric": "stars rmse"}})
+    found = training(load_run(run(recipe, tmp_path / "run", interactions=interactions).folder, interactions=interactions))
+    assert (found.metric, found.smaller_is_better, found.tasks) == ("stars rmse", True, ("stars",))
 
 
 def test_the_recipe_is_told_key_by_key(loaded: LoadedRun) -> None:

@@ -62,12 +62,16 @@ class Training(Config):
         metric: The validation figure that is drawn: early stopping's, else the last recall with seen items included.
         validated_on: Which rows validation looked at; None for none.
         chosen_epoch: The epoch that was kept.
+        smaller_is_better: Whether that figure is an error.
+        tasks: Names of the tasks beside retrieval, whose losses are in the loss too.
     """
 
     epochs: tuple[Epoch, ...]
     metric: str
     validated_on: Literal["validation", "test"] | None
     chosen_epoch: int
+    smaller_is_better: bool = False
+    tasks: tuple[str, ...] = ()
 
 
 class Note(Config):

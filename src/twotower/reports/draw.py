@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,8 @@ _WIDTH_IN, _PLOT_IN, _LEGEND_ROW_IN, _LABELS_IN = 4.3, 2.3, 0.18, 0.6
 _LETTERS_ACROSS, _LETTERS_UP = 48, 30
 _PNG_DOTS_PER_IN = 200
 _MOST_MARKERS = 14
+_NAMED = "named"
+"""The label of whatever has a name in the legend."""
 
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -88,7 +91,9 @@ def draw(chart: Chart) -> Drawing:
     import matplotlib
 
     settings: Any = {**_SETTINGS, "svg.hashsalt": chart.key}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # letters that the PNG's font lacks are boxes there; the page has its reader's fonts
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure = _figure(chart)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, and then written twice as it is
@@ -117,10 +122,13 @@ def _figure(chart: Chart) -> Figure:
     else:
         _draw_points(axes, chart)
     if rows:
-        figure.legend(
+        legend = figure.legend(
             loc="outside upper left", ncols=columns, frameon=False, handlelength=2.2, columnspacing=1.2, borderpad=0.1,
             labelspacing=0.25,
         )  # fmt: skip
+        # a label that begins with an underscore, or is empty, would be left out: names are put in afterwards
+        for text, name in zip(legend.get_texts(), names, strict=True):
+            text.set_text(name)
     return figure
 
 
@@ -144,12 +152,12 @@ def _draw_lines(axes: Axes, chart: LineChart) -> None:
         style = style_of(line.style)
         width = 1.0 if line.faint else 1.7
         if chart.shape == "steps":
-            axes.stairs(line.y, line.x, color=style.light, linestyle=style.dash, linewidth=width, label=line.name)
+            axes.stairs(line.y, line.x, color=style.light, linestyle=style.dash, linewidth=width, label=_NAMED)
             continue
         every = max(1, len(line.x) // _MOST_MARKERS)
         axes.plot(
             line.x, line.y, color=style.light, linestyle=style.dash, linewidth=width, marker=style.marker,
-            markersize=2.6 if line.faint else 3.4, markevery=every, label=line.name,
+            markersize=2.6 if line.faint else 3.4, markevery=every, label=_NAMED,
         )  # fmt: skip
     if chart.x_names:
         axes.set_xticks(range(1, len(chart.x_names) + 1), list(chart.x_names))
@@ -188,7 +196,7 @@ def _draw_dots(axes: Axes, chart: DotChart) -> None:
                 axes.plot([i + offset] * 2, [low, high], color=style.light, linewidth=1.3, label="_interval")
         axes.plot(
             [i + offset for i in there], [value for value in dots.values if value is not None], color=style.light,
-            linestyle="none", marker=style.marker, markersize=4.6, label=dots.name,
+            linestyle="none", marker=style.marker, markersize=4.6, label=_NAMED,
         )  # fmt: skip
     axes.set_xticks(range(len(chart.groups)), list(chart.groups))
     axes.tick_params(axis="x", length=0)
@@ -202,7 +210,7 @@ def _draw_points(axes: Axes, chart: PointsChart) -> None:
         style = style_of(kind.style)
         axes.plot(
             kind.x, kind.y, color=style.light, linestyle="none", marker=style.marker, markersize=2.8, markeredgewidth=0,
-            alpha=0.75, label=kind.name, gid=f"points-{number}",
+            alpha=0.75, label=_NAMED, gid=f"points-{number}",
         )  # fmt: skip
 
 

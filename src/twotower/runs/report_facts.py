@@ -12,6 +12,7 @@ from twotower.errors import BundleError
 from twotower.reports import Epoch, Estimate, Facts, Outcome, Training
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.run_folder import flat_keys
+from twotower.training import smaller_is_better
 
 __all__ = ["facts", "outcomes", "training"]
 
@@ -52,7 +53,12 @@ def training(loaded: LoadedRun) -> Training:
     if any(epoch.metrics for epoch in epochs):
         validated_on = recipe.evaluation.validate_on
     return Training(
-        epochs=tuple(epochs), metric=metric, validated_on=validated_on, chosen_epoch=loaded.result["selection"]["epoch"]
+        epochs=tuple(epochs),
+        metric=metric,
+        validated_on=validated_on,
+        chosen_epoch=loaded.result["selection"]["epoch"],
+        smaller_is_better=smaller_is_better(metric),
+        tasks=tuple(task.name for task in recipe.tasks),
     )
 
 

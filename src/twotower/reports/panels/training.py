@@ -61,12 +61,13 @@ def _loss(report: Report, by_seconds: bool) -> Chart:
         for place, (phase, epochs) in enumerate(_phases(run))
         if phase == "select" or not several
     )
+    tasks = any(run.training.tasks for run in report.runs)
     return LineChart(
         key=f"loss-by-{'seconds' if by_seconds else 'epoch'}",
         title=f"Loss against {_axis(by_seconds)[0]}",
         caption="Mean train loss of each epoch; it should fall and flatten. Losses of different kinds do not compare.",
         x_label=_axis(by_seconds)[1],
-        y_label="train loss (nats per row)",
+        y_label="train loss (weighted sum of all tasks, per row)" if tasks else "train loss (nats per row)",
         lines=lines,
     )
 
@@ -87,11 +88,14 @@ def _validation(report: Report, by_seconds: bool) -> Chart | None:
         told = f"{name}, {run.training.validated_on}" if len(on) > 1 else name
         lines.append(Line(told, _x(epochs, by_seconds), tuple(e.metrics[metric] for e in epochs), number))
     rows = f"{next(iter(on))} rows" if len(on) == 1 else "validation or test rows, as the legend says"
+    error = report.runs[0].training.smaller_is_better
+    smaller, turns = (", an error, so smaller is better", "rises") if error else ("", "falls")
     warning = " Nothing may be chosen by a curve of test rows." if "test" in on else ""
     return LineChart(
         key=f"validation-by-{'seconds' if by_seconds else 'epoch'}",
         title=f"{metric} against {_axis(by_seconds)[0]}",
-        caption=f"{metric} on {rows}: where it falls while the loss still falls, the model learns train by heart.{warning}",
+        caption=f"{metric} on {rows}{smaller}: where it {turns} while the loss still falls, the model learns train by "
+        f"heart.{warning}",
         x_label=_axis(by_seconds)[1],
         y_label=f"{metric} ({rows})" if len(on) == 1 else metric,
         lines=tuple(lines),

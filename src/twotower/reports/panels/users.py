@@ -15,26 +15,30 @@ def users_panel(report: Report) -> Panel | None:
     if not run.users_shown:
         return None
     of = f" of {run.label}" if len(report.runs) > 1 else ""
+    # only these splits are sure to test what came after what was trained on
+    later = run.facts.recipe.get("split.kind") in ('"time"', '"leave_last_out"')
+    choices = "the user's later choices" if later else "the user's test rows"
     lead = (
         f"Drawn by the recipe's seed from the users of the test rows{of}. Lists are made for the first test row, "
-        "without what was seen; ✓ marks what the list and the user's later choices have in common.",
+        f"without what was seen; ✓ marks what the list and {choices} have in common.",
     )
-    return Panel("users", "Example users", lead, tuple(_user(user) for user in run.users_shown))
+    return Panel("users", "Example users", lead, tuple(_user(user, later=later) for user in run.users_shown))
 
 
-def _user(user: ExampleUser) -> Html:
+def _user(user: ExampleUser, *, later: bool) -> Html:
     more = user.history_length - len(user.history)
     earlier = f"and {more:,} earlier" if more > 0 and user.history else None
     rest = user.chosen_count - len(user.chosen)
+    liked, chose = ("liked before", "then chose") if later else ("known to have liked", "also chose (test rows)")
     return element(
         "div",
         element("h3", f"{user.kind[:1].upper()}{user.kind[1:]}: user {user.user}"),
         element("p", user.details, class_="small") if user.details else None,
         element(
             "div",
-            _column(f"liked before ({user.history_length:,}), the latest first", user.history, earlier, "nothing yet"),
+            _column(f"{liked} ({user.history_length:,}), the latest first", user.history, earlier, "nothing yet"),
             _column("we recommend", user.recommended, None, "nothing is left to recommend"),
-            _column(f"then chose ({user.chosen_count:,})", user.chosen, f"and {rest:,} more" if rest > 0 else None, "nothing"),
+            _column(f"{chose} ({user.chosen_count:,})", user.chosen, f"and {rest:,} more" if rest > 0 else None, "nothing"),
             class_="columns",
         ),
         class_="user",
