@@ -32,6 +32,15 @@ def test_noise_is_no_difference() -> None:
     assert "no difference that this test set can show" in found.sentence()
 
 
+@pytest.mark.parametrize(("count", "better"), [(1, False), (5, False), (6, True)])
+def test_so_few_users_show_no_difference(count: int, better: bool) -> None:
+    """A user's interval has no width, and a coin falls alike five times in a row once in sixteen."""
+    users = np.arange(12) % count
+    (found,) = compare_rankers({"a": [np.full(12, 0.8)], "b": [np.full(12, 0.3)]}, users, [("a", "b")], seed=1)
+    assert found.low == pytest.approx(0.5)
+    assert found.better == better
+
+
 def test_many_comparisons_are_corrected_together_and_have_draws_enough() -> None:
     """Of 40 true differences every one must be findable: with 1,000 draws the smallest p-value times 40 is .08."""
     values = {"hard": [HARD], **{f"easy {i}": [EASY] for i in range(40)}}

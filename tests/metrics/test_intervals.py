@@ -134,8 +134,17 @@ def test_the_p_value_counts_draws_on_the_other_side() -> None:
     assert float(mirrored.p_value) == float(difference.p_value)
     same = paired_difference(VALUES, VALUES, USERS, seed=3, draws=60)
     assert [float(part) for part in same] == [0.0, 0.0, 0.0, 1.0]
-    clear = paired_difference(VALUES + 1, VALUES, USERS, seed=3, draws=60)
+    clear = paired_difference(VALUES + 1, VALUES, np.arange(7), seed=3, draws=60)
     assert float(clear.p_value) == pytest.approx(2 / 61, rel=1e-12)
+
+
+@pytest.mark.parametrize(("users", "p_value"), [([4] * 7, 1.0), ([4, 4, 4, 4, 9, 9, 9], 0.5), (USERS.tolist(), 0.125)])
+def test_a_few_users_prove_nothing_however_alike_they_are(users: list[int], p_value: float) -> None:
+    clear = paired_difference(VALUES + 1, VALUES, np.array(users), seed=3)
+    assert float(clear.p_value) == p_value
+    weights = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    rest = paired_difference(VALUES + 1, VALUES, np.array([1, 1, 2, 3, 4, 5, 6]), seed=3, weights=weights)
+    assert float(rest.p_value) == 0.5  # users whose rows weigh nothing are none
 
 
 def test_paired_differences_of_several_metrics_and_with_weights() -> None:

@@ -128,7 +128,9 @@ def nested_difference(
 
     Returns:
         The difference of the means over seeds. The p-value is ``2 min(P(d <= 0), P(d >= 0))`` over the draws with one
-        added to both parts of each fraction, so it is at least ``2 / (draws + 1)``; at most 1.
+        added to both parts of each fraction, so it is at least ``2 / (draws + 1)``; at most 1. With ``U`` users it is at least
+        ``2 ** (1 - U)`` too, the chance that a fair coin falls alike for all of them: draws of a few users differ little, and
+        the bootstrap alone would find any difference of one user proven.
 
     Raises:
         ValueError: As in ``bootstrap_interval``, or if a ranker has no seed or shapes differ.
@@ -179,12 +181,15 @@ def nested_differences(
     means = [mean_SM[place].mean(0) for place in places]
     drawn = [_draw_seeds(drawn_TSM[:, place], rng) for place in places]
     shape = np.shape(values[0][0])[1:]
+    num_users = np.unique(users if weights is None else users[np.asarray(weights) > 0]).size
+    least = 0.5 ** (num_users - 1)
 
     def difference(a: int, b: int) -> Difference:
         drawn_TM = drawn[a] - drawn[b]
         low, high = _percentiles(drawn_TM, level)
         at_most, at_least = ((1 + side.sum(axis=0)) / (draws + 1) for side in (drawn_TM <= 0, drawn_TM >= 0))
-        figures = (means[a] - means[b], low, high, np.minimum(1.0, 2 * np.minimum(at_most, at_least)))
+        p_value = np.clip(2 * np.minimum(at_most, at_least), least, 1.0)
+        figures = (means[a] - means[b], low, high, p_value)
         return Difference(*(figure.reshape(shape) for figure in figures))
 
     return [difference(a, b) for a, b in pairs]
