@@ -83,6 +83,8 @@ def test_what_to_rank_by_can_be_said(call: Call, world: Path, tmp_path: Path) ->
         (("--over", "model.layer_sizes"), "write key=value;value"),
         (("--over", "model.layer_sizes=[2];[-2]"), "layer_sizes=[-2]"),
         (("--over", "model.layersizes=[2];[3]"), "layersizes"),
+        (("--over", "seed=1;2"), "say how many with --seeds"),
+        ((*OVER, "--set", "model.layer_sizes=[3]"), "--over gives it other values"),
         ((*OVER, "--seen", "both"), "included or removed"),
         ((*OVER, "--baseline", "easy"), "no baseline 'easy'"),
         ((*OVER, "--metric", "recall"), "recall@K, ndcg@K or mrr"),

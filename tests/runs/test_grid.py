@@ -15,6 +15,7 @@ def test_semicolons_separate_but_for_those_within_brackets_and_quotes() -> None:
     assert parse_axis("loss={kind='full'; x=1};2").values == ("{kind='full'; x=1}", "2")
     assert parse_axis('data.columns.positives="a;b";c').values == ('"a;b"', "c")
     assert parse_axis("a.b='x=1'").values == ("'x=1'",)
+    assert parse_axis('a.b="x y";"xy"').values == ('"x y"', '"xy"')  # blanks within quotes tell values apart
 
 
 @pytest.mark.parametrize("text", ["", "key", "key=", "=3", "key=1;;2", "key=1;", " =1"])

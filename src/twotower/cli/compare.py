@@ -17,7 +17,7 @@ from twotower.cli.output import figure, print_json, print_lines, print_table
 from twotower.errors import ConfigError
 from twotower.runs import Recipe, read_recipe
 from twotower.runs.compare import Comparison, compare, comparison_tasks
-from twotower.runs.grid import parse_axis, settings_of
+from twotower.runs.grid import Axis, parse_axis, settings_of
 from twotower.runs.report import report_runs
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.run_many import RunTask
@@ -102,9 +102,10 @@ def _draw(found: Comparison, say: Callable[[str], None]) -> Path | None:
 def _recipes(path: Path, over: Sequence[str], overrides: Sequence[str]) -> dict[str, Recipe]:
     if not over:
         raise ConfigError("--over is missing: say what to vary, for instance --over 'model.layer_sizes=[32];[64,32]'")
-    faults: list[str] = []
-    recipes = {}
-    for setting in settings_of([parse_axis(text) for text in over]):
+    axes = [parse_axis(text) for text in over]
+    faults = _idle_axes(axes, overrides)
+    recipes: dict[str, Recipe] = {}
+    for setting in settings_of(axes) if not faults else ():
         try:
             recipes[setting.label] = read_recipe(path, overrides=[*overrides, *setting.overrides])
         except ConfigError as error:
@@ -112,6 +113,15 @@ def _recipes(path: Path, over: Sequence[str], overrides: Sequence[str]) -> dict[
     if faults:
         raise ConfigError(faults, source=str(path))
     return recipes
+
+
+def _idle_axes(axes: Sequence[Axis], overrides: Sequence[str]) -> list[str]:
+    """What is wrong with keys that would vary in the labels only, or undo a --set."""
+    given = {override.partition("=")[0].strip() for override in overrides}
+    faults = [f"--set {axis.key}: --over gives it other values; leave one of them out" for axis in axes if axis.key in given]
+    if any(axis.key == "seed" for axis in axes):
+        faults.append("--over seed: training seeds are no settings to choose from; say how many with --seeds")
+    return faults
 
 
 class _LiveTable:

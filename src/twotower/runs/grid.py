@@ -59,7 +59,7 @@ def parse_axis(text: str) -> Axis:
     values = tuple(value.strip() for value in _split(rest))
     if not equals or not key.strip() or not all(values):
         raise ConfigError(f"--over {text}: write key=value;value;..., for instance 'model.layer_sizes=[32];[64,32]'")
-    spelt = [re.sub(r"\s+", "", value) for value in values]
+    spelt = [value if set(value) & set("\"'") else re.sub(r"\s+", "", value) for value in values]
     twice = sorted({value for value in spelt if spelt.count(value) > 1})
     if twice:
         raise ConfigError(f"--over {text}: each value once; {', '.join(twice)} comes twice")
