@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twotower.errors import CheckpointError, ConfigError
+from twotower.errors import CheckpointError, ConfigError, CorruptBundleError
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, RunFolder, reevaluate, run
 from twotower.runs.run_folder import flat_keys
@@ -84,6 +84,16 @@ def test_resuming_on_other_tables_is_refused(make_recipe: MakeRecipe, interactio
         run(recipe, tmp_path / "run", interactions=interactions, listener=stop_at("select", 1))
     with pytest.raises(CheckpointError, match="another recipe, data set"):
         run(recipe, tmp_path / "run", interactions=interactions.reverse(), resume=True)
+
+
+@pytest.mark.parametrize("name", ["result.json", "recipe.json"])
+def test_what_is_damaged_is_named(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path, name: str) -> None:
+    recipe = make_recipe()
+    run(recipe, tmp_path / "run", interactions=interactions)
+    place = tmp_path / "run" / name
+    place.write_bytes(place.read_bytes()[:40])
+    with pytest.raises(CorruptBundleError, match=f"{name} must be JSON"):
+        run(recipe, tmp_path / "run", interactions=interactions, resume=True)
 
 
 def test_a_run_is_there_already(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from twotower.bundle import JSON, open_bundle, write_json
+from twotower.bundle import JSON, open_bundle, parse_json, write_json
 from twotower.errors import ConfigError, TrainingError
 from twotower.evaluation import JudgedRows
 from twotower.runs.baselines import FittedBaseline, judge_baselines, require_baselines
@@ -210,8 +209,8 @@ def _judged(place: RunFolder) -> JudgedRun:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(RunFolder(folder).result.read_text(encoding="utf-8"))
-    return found
+    place = RunFolder(folder).result
+    return cast(dict[str, Any], parse_json(place.read_bytes(), source=str(place)))
 
 
 def _seconds(result: Mapping[str, Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import twotower
-from twotower.bundle import JSON, write_json
+from twotower.bundle import JSON, parse_json, write_json
 from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
@@ -88,12 +88,14 @@ def run(
         DataError: If a table does not hold what the recipe says, or leaves nothing to learn from.
         TrainingError: If a loss or a gradient is not a finite number.
         CheckpointError: If the state to resume from is damaged, or of other data.
+        BundleError: If the recipe or the result of the run that is there is damaged.
     """
     tell = listener or _ignore
     place = RunFolder(Path(folder))
     with place.open(recipe, resume=resume, overwrite=overwrite):
         if place.result.exists() and not overwrite:
-            return RunResult(place.path, json.loads(place.result.read_text(encoding="utf-8")))
+            found = parse_json(place.result.read_bytes(), source=str(place.result))
+            return RunResult(place.path, cast(dict[str, Any], found))
         device = resolve_device(recipe.device)
         tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
         for line in tables.report_lines():

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from twotower.bundle import remove_leftovers, write_json, write_text
+from twotower.bundle import parse_json, remove_leftovers, write_json, write_text
 from twotower.errors import ConfigError
 from twotower.runs.recipe import Recipe
 from twotower.training import EpochDone, TrainingEvent, TrainingStarted
@@ -85,6 +85,7 @@ class RunFolder:
         Raises:
             ConfigError: If a run is there and neither was asked for, or both are; if the recipe differs, the folder holds other
                 things or can't be written, or another process is writing.
+            BundleError: If the recipe that is there is damaged.
         """
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts it over: give one of them")
@@ -136,7 +137,7 @@ class RunFolder:
                 f"--run-dir {self.path}: a run is there already; go on with --resume, start over with --overwrite, "
                 "or name another folder"
             )
-        stored = flat_keys(_with_defaults(json.loads(self.recipe.read_text(encoding="utf-8"))))
+        stored = flat_keys(_with_defaults(parse_json(self.recipe.read_bytes(), source=str(self.recipe))))
         wanted = flat_keys(recipe.model_dump(mode="json"))
         differing = [key for key in sorted(stored.keys() | wanted.keys()) if stored.get(key) != wanted.get(key)]
         if differing:
