@@ -94,3 +94,19 @@ def test_the_curve_is_that_of_the_choice_of_epochs(loaded: LoadedRun) -> None:
     nothing = [{**record, "metrics": {}} for record in select]
     none = validation_curve(recipe, loaded.phase, nothing, kept_epoch=2, wanted=headline(recipe))
     assert isinstance(none, NotMade)
+
+
+def test_where_retrieval_is_not_learned_the_curve_is_that_of_the_first_task(loaded: LoadedRun, make_recipe: MakeRecipe) -> None:
+    sections: dict[str, Any] = {"training": {"early_stopping": False}, "tasks": [{"name": "stars", "column": "rating"}]}
+    records = [
+        {"phase": "select", "epoch": epoch, "loss": 1.0, "metrics": {"recall@5": 0.5, "stars rmse": 1.0 + epoch}}
+        for epoch in (1, 2)
+    ]
+    alone = make_recipe(loss={"weight": 0}, **sections)
+    found = validation_curve(alone, loaded.phase, records, kept_epoch=2, wanted=headline(alone))
+    assert isinstance(found, Curve)
+    assert (found.metric, found.figures, found.smaller_is_better) == ("stars rmse", (2.0, 3.0), True)
+    both = make_recipe(**sections)
+    found = validation_curve(both, loaded.phase, records, kept_epoch=2, wanted=headline(both))
+    assert isinstance(found, Curve)
+    assert (found.metric, found.smaller_is_better) == ("recall@5", False)

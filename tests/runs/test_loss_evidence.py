@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from twotower.diagnosis import BatchNegatives, SoftmaxScale
-from twotower.runs import Recipe, load_tables
-from twotower.runs.fit_model import UntrainedModel, build_model
+from twotower.runs import Recipe, load_run, load_tables, run
+from twotower.runs.fit_model import OwnParts, UntrainedModel, build_model
 from twotower.runs.loss_evidence import batch_negatives, softmax_scale, train_loss
 from twotower.runs.phase import fit_phase
+from twotower.runs.probe import make_probe
+from twotower.runs.trained_parts import selected_parts
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -113,3 +116,24 @@ def test_the_curve_is_the_loss_at_other_temperatures(make_recipe: MakeRecipe, in
     assert found.confidence == pytest.approx(float(probabilities.max(1).values.mean()), rel=1e-5)
     entropy = -(probabilities * probabilities.log()).sum(1).mean() / math.log(7)
     assert found.entropy == pytest.approx(float(entropy), rel=1e-5)
+
+
+def test_held_out_rows_of_weight_0_take_no_part(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    """Of the ten validation rows in time all weigh nothing, or all but two."""
+
+    def held_out(last: int) -> tuple[float, ...] | None:
+        of_validation = (pl.col("time") >= 1_600_000_000 + 60 * 70) & (pl.col("time") < 1_600_000_000 + 60 * last)
+        frame = interactions.with_columns(pl.when(of_validation).then(0.0).otherwise(1.0).alias("weight"))
+        recipe = make_recipe(data={"columns": {"weight": "weight"}}, training={"batch_size": 2})
+        loaded = load_run(run(recipe, tmp_path / f"run-{last}", interactions=frame).folder, interactions=frame)
+        parts = selected_parts(loaded, OwnParts())
+        assert isinstance(parts, UntrainedModel)
+        probe = make_probe(loaded, parts.model, parts.phase, loaded.tables.split.validation, of_test=False)
+        found = softmax_scale(recipe, parts, probe)
+        assert isinstance(found, SoftmaxScale)
+        return found.held_out
+
+    assert held_out(80) is None
+    some = held_out(78)
+    assert some is not None
+    assert all(math.isfinite(value) for value in some)

@@ -215,10 +215,22 @@ def test_what_is_no_run_is_told(trained: Callable[..., Path], interactions: pl.D
     shutil.rmtree(tmp_path / "old" / "judged")
     with pytest.raises(BundleError, match="judge the run again: twotower evaluate"):
         report_runs([tmp_path / "old"], interactions=interactions)
-    shutil.copytree(trained(), tmp_path / "damaged")
-    (tmp_path / "damaged" / "metrics.jsonl").write_text('{"phase": "select"}\n')
-    with pytest.raises(BundleError, match="not the records of a training"):
-        report_runs([tmp_path / "damaged"], baselines=False, diagnosis=False, interactions=interactions)
+    for name, text, said in (
+        ("metrics.jsonl", '{"phase": "select"}\n', "not the records of a training"),
+        ("metrics.jsonl", '{"phase": ', "not the records of a training"),
+        ("result.json", "{", "damaged"),
+        ("result.json", "{}", "not the figures of a run"),
+        ("result.json", "[]", "not the figures of a run"),
+        ("data.json", "{", "not what a run reports of its tables"),
+        ("data.json", None, "missing"),
+    ):
+        shutil.copytree(trained(), tmp_path / "damaged", dirs_exist_ok=True)
+        if text is None:
+            (tmp_path / "damaged" / name).unlink()
+        else:
+            (tmp_path / "damaged" / name).write_text(text)
+        with pytest.raises(BundleError, match=said):
+            report_runs([tmp_path / "damaged"], baselines=False, diagnosis=False, interactions=interactions)
     assert not (tmp_path / "out").exists()
 
 

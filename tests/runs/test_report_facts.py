@@ -57,6 +57,10 @@ def test_what_a_curve_is_of(
     recipe = make_recipe(tasks=[{"name": "stars", "column": "rating"}], training={"early_stopping": {"metric": "stars rmse"}})
     found = training(load_run(run(recipe, tmp_path / "run", interactions=interactions).folder, interactions=interactions))
     assert (found.metric, found.smaller_is_better, found.tasks) == ("stars rmse", True, ("stars",))
+    alone = make_recipe(tasks=[{"name": "stars", "column": "rating"}], loss={"weight": 0}, training={"early_stopping": False})
+    found = training(load_run(run(alone, tmp_path / "alone", interactions=interactions).folder, interactions=interactions))
+    assert (found.metric, found.smaller_is_better) == ("stars rmse", True)
+    assert all("stars rmse" in epoch.metrics for epoch in found.epochs)
 
 
 def test_the_recipe_is_told_key_by_key(loaded: LoadedRun) -> None:

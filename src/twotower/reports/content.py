@@ -59,7 +59,8 @@ class Training(Config):
 
     Attributes:
         epochs: In the order of training, phase by phase.
-        metric: The validation figure that is drawn: early stopping's, else the last recall with seen items included.
+        metric: The validation figure that is drawn: early stopping's, else the last recall with seen items included, or the
+            RMSE of the first task where retrieval is not learned.
         validated_on: Which rows validation looked at; None for none.
         chosen_epoch: The epoch that was kept.
         smaller_is_better: Whether that figure is an error.

@@ -102,10 +102,13 @@ def validation_curve(
         phase: For the number of rows.
         records: As ``metrics.jsonl`` has them.
         kept_epoch: Whose weights were kept.
-        wanted: The figure, unless early stopping goes by an error of an outcome.
+        wanted: The figure, unless early stopping goes by an error of an outcome, or retrieval is not learned: then it is the
+            first task's RMSE.
     """
     stopping = recipe.training.early_stopping
     metric = wanted.name if stopping is None else stopping.metric
+    if stopping is None and recipe.loss.weight == 0:
+        metric = f"{recipe.tasks[0].name} rmse"
     judged = [record for record in records if record["phase"] == "select" and metric in record["metrics"]]
     if not judged:
         return NotMade(f"no epoch was validated by {metric}: the split has no validation rows")

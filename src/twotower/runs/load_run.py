@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower.data import DataReport
 from twotower.errors import BundleError, DataError
 from twotower.evaluation import JudgedRows
 from twotower.models import ModelBuilder, build
@@ -22,6 +23,13 @@ from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
 
 __all__ = ["LoadedRun", "load_run", "require_same_tables"]
+
+
+_FIGURES = ("rows", "metrics", "evaluation", "training", "selection", "device", "notes", "peak_memory_bytes")
+"""What every ``result.json`` holds that reports and diagnoses read."""
+
+_RECORD = {"phase", "epoch", "seconds", "loss", "metrics"}
+"""The same of a line of ``metrics.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,16 @@ class LoadedRun:
         """The figures, as ``result.json`` has them.
 
         Raises:
-            BundleError: If this is a bundle without its run folder, or the run has not finished.
+            BundleError: If this is a bundle without its run folder, the run has not finished, or the file is damaged.
         """
-        found: dict[str, Any] = json.loads(self._text(self.place.result))
-        return found
+        try:
+            found = json.loads(self._text(self.place.result))
+        except ValueError as error:
+            raise BundleError(f"{self.place.result}: damaged ({error}); train the run again") from None
+        lacking = [name for name in _FIGURES if name not in found] if isinstance(found, dict) else list(_FIGURES)
+        if lacking:
+            raise BundleError(f"{self.place.result}: not the figures of a run, or damaged: no {', '.join(lacking)}")
+        return dict(found)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -59,7 +73,26 @@ class LoadedRun:
         Raises:
             BundleError: As for `result`.
         """
-        return [json.loads(line) for line in self._text(self.place.metrics).splitlines()]
+        try:
+            found = [json.loads(line) for line in self._text(self.place.metrics).splitlines()]
+        except ValueError as error:
+            raise BundleError(f"{self.place.metrics}: not the records of a training, or damaged ({error})") from None
+        wrong = next((i for i, record in enumerate(found, 1) if not isinstance(record, dict) or _RECORD - record.keys()), None)
+        if wrong is not None:
+            raise BundleError(f"{self.place.metrics}: not the records of a training, or damaged (line {wrong})")
+        return found
+
+    @property
+    def data_report(self) -> DataReport:
+        """What was read and dropped, as ``data.json`` has it.
+
+        Raises:
+            BundleError: As for `result`.
+        """
+        try:
+            return DataReport.model_validate_json(self._text(self.place.data))
+        except ValueError:
+            raise BundleError(f"{self.place.data}: not what a run reports of its tables, or damaged") from None
 
     def judged(self, *, frozen: bool = False) -> JudgedRows | None:
         """Every ranker's ranks of the test rows; None where frozen ones are asked for and histories do not grow.

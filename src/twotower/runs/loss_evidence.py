@@ -93,7 +93,9 @@ def softmax_scale(recipe: Recipe, parts: UntrainedModel, probe: Probe | None) ->
     train = _encoded(parts, parts.batches, parts.batches.examples, training=True)
     held_out = None
     if probe is not None:
-        known = np.flatnonzero(probe.examples.item_rows.numpy() >= 0)
+        judged, weights = probe.examples.item_rows >= 0, probe.examples.weights
+        # as in training, rows of weight 0 take no part: a batch of nothing else has no loss
+        known = np.flatnonzero((judged if weights is None else judged & (weights > 0)).numpy())
         if len(known):
             examples = _some(probe.examples, torch.from_numpy(known))
             held_out = curve(_encoded(parts, _like(parts.batches, examples), examples, training=False))

@@ -84,7 +84,7 @@ def report_runs(
     Args:
         folders: Of finished runs; the first is the run that the report is about.
         output: Where the report goes, replacing an earlier one; None: ``report/`` in the folder of a single run.
-        labels: What to call the runs, one each; None: the recipes' names, and the folders' where those are the same.
+        labels: What to call the runs, one each; None: the names of their folders, with those above where they are the same.
         baselines: Also judge every baseline that can be fitted; else only those in the runs.
         fitted: Baselines that were fitted for the first run's tables already, as `twotower.runs.compare.Comparison` has them;
             None: they are fitted here.

@@ -6,9 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from twotower.config import parse_config
-from twotower.data import DataReport
-from twotower.errors import BundleError
 from twotower.reports import Epoch, Estimate, Facts, Outcome, Training
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.run_folder import flat_keys
@@ -32,23 +29,16 @@ def training(loaded: LoadedRun) -> Training:
     recipe = loaded.recipe
     epochs = []
     spent: dict[str, float] = {}
-    try:
-        for record in loaded.records:
-            phase = record["phase"]
-            spent[phase] = spent.get(phase, 0.0) + record["seconds"]
-            epochs.append(
-                Epoch(
-                    phase=phase,
-                    epoch=record["epoch"],
-                    seconds=spent[phase],
-                    loss=record["loss"],
-                    metrics=record["metrics"],
-                )
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{loaded.place.metrics}: not the records of a training, or damaged ({error})") from None
+    for record in loaded.records:
+        phase = record["phase"]
+        spent[phase] = spent.get(phase, 0.0) + record["seconds"]
+        epochs.append(
+            Epoch(phase=phase, epoch=record["epoch"], seconds=spent[phase], loss=record["loss"], metrics=record["metrics"])
+        )
     stopping = recipe.training.early_stopping
     metric = stopping.metric if stopping is not None else f"recall@{recipe.evaluation.ks[-1]}"
+    if stopping is None and recipe.loss.weight == 0:
+        metric = f"{recipe.tasks[0].name} rmse"
     validated_on: Literal["validation", "test"] | None = None
     if any(epoch.metrics for epoch in epochs):
         validated_on = recipe.evaluation.validate_on
@@ -70,7 +60,6 @@ def facts(loaded: LoadedRun) -> Facts:
         name = _PHASES.get(record["phase"], record["phase"])
         spent[name] = spent.get(name, 0.0) + record["seconds"]
     spent["judging the model"] = result["evaluation"]["seconds"]
-    report = parse_config(DataReport, json.loads(loaded.place.data.read_text(encoding="utf-8")), source=str(loaded.place.data))
     lines = loaded.tables.report_lines()
     hardware = {
         "device": str(result["device"]),
@@ -78,7 +67,7 @@ def facts(loaded: LoadedRun) -> Facts:
     }
     return Facts(
         recipe={key: json.dumps(value, ensure_ascii=False) for key, value in _leaves(loaded.recipe.model_dump(mode="json"))},
-        data=(*report.lines(), *lines[len(loaded.tables.interactions.report.lines()) :]),
+        data=(*loaded.data_report.lines(), *lines[len(loaded.tables.interactions.report.lines()) :]),
         versions={str(name): str(version) for name, version in card["versions"].items()},
         hardware=hardware,
         seconds=spent,
