@@ -126,10 +126,17 @@ def depths(checks: Checks, work: Path, *, quick: bool) -> None:
     for label, asked in DEPTHS.items():
         checks.near(f"reference {label}: last recall@100", means[label], asked, 0.012)
     summary = _compared("movielens-reference", work / "depths", *over, "--seeds", "3")
-    said = [each["sentence"] for each in summary["groups"][0]["views"]["all"]["seen_included"]["comparisons"]]
-    for sentence in [text for text in said if text.count("layer_sizes") == 2]:
-        checks.check("three depths, three seeds", "said", "as follows", True)
-        print(f"     {sentence}")
+    found = summary["groups"][0]["views"]["all"]["seen_included"]["comparisons"]
+    among = {
+        frozenset((each["first"], each["second"])): each for each in found if {each["first"], each["second"]} <= set(DEPTHS)
+    }
+    checks.check("three depths, three seeds: every two compared", "3", str(len(among)), len(among) == 3)
+    one, two, _ = DEPTHS
+    deeper = among[frozenset((one, two))]
+    better = deeper["better"] and deeper["first"] == two
+    checks.check("   two layers over one", "better", "better" if better else "not shown", better)
+    for each in among.values():
+        print(f"     {each['sentence']}")
 
 
 def report(checks: Checks, work: Path) -> None:
