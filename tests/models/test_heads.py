@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from twotower.losses import cumulative_cross_entropy
 from twotower.models import Head, OrdinalHead, RegressionHead, build_head
 from twotower.spec import HeadInput, OrdinalHeadSpec, RegressionHeadSpec
 
@@ -80,6 +81,19 @@ def test_thresholds_ascend_whatever_training_does() -> None:
             for parameter in (head.first, head.log_gaps):
                 parameter.copy_(3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
         assert bool((head.thresholds().diff() > 0).all())
+
+
+def test_a_level_that_hardly_ever_occurs_has_a_loss() -> None:
+    """One row in a hundred million: in float32 both of its thresholds would be the same number."""
+    rare = 1e-8
+    head = ordinal(levels=(1.0, 2.0, 4.0), shares=(0.9, rare, 0.1 - rare))
+    assert bool((head.thresholds().diff() > 0).all())
+    logits = (-head.thresholds().detach()[None]).requires_grad_()
+    loss = cumulative_cross_entropy(logits, torch.tensor([1]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert bool(loss.isfinite())
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
 
 
 def test_an_ordinal_prediction_is_the_expected_level() -> None:

@@ -13,6 +13,10 @@ from twotower.spec import HeadInput, HeadSpec, OrdinalHeadSpec, RegressionHeadSp
 __all__ = ["Head", "OrdinalHead", "RegressionHead", "build_head"]
 
 
+_LEAST_GAP = 1e-4
+"""Between the first thresholds of a level that hardly ever occurs; they lie within 40 of 0, where float32 tells 4e-6 apart."""
+
+
 class Head(nn.Module):
     """Dense layers on the two vectors of a pair; abstract: `RegressionHead` and `OrdinalHead` are such.
 
@@ -90,7 +94,8 @@ class OrdinalHead(Head):
         at_most = torch.tensor(spec.shares, dtype=torch.float64).cumsum(0)[:-1]
         thresholds = torch.logit(at_most / (at_most[-1] + spec.shares[-1]))
         self.first = nn.Parameter(thresholds[:1].float())
-        self.log_gaps = nn.Parameter(thresholds.diff().log().float())
+        # two thresholds that float32 can't tell apart would make the loss of the level between them infinite
+        self.log_gaps = nn.Parameter(thresholds.diff().clamp(min=_LEAST_GAP).log().float())
 
     def thresholds(self) -> Tensor:
         """Ascending, float ``[O]``: one fewer than there are levels."""
