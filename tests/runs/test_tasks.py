@@ -203,3 +203,12 @@ def test_a_builder_of_ones_own_hands_the_heads_on(make_recipe: MakeRecipe, inter
     assert not (tmp_path / "run" / "checkpoints").exists()
     summary = run(recipe, tmp_path / "run", interactions=interactions, builder=with_heads).summary
     assert summary["outcomes"]["stars"]["rows"] > 0
+
+
+def test_where_retrieval_is_not_learned_the_figures_say_so(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    for weight in (0.0, 1.0):
+        recipe = make_recipe(tasks=[STARS], loss={"weight": weight}, training={"early_stopping": False})
+        notes = run(recipe, tmp_path / f"{weight}", interactions=interactions).summary["notes"]
+        assert any("retrieval was not learned" in note for note in notes) == (weight == 0)

@@ -248,6 +248,10 @@ def _notes(recipe: Recipe, *, validated: bool, negatives: int) -> list[str]:
         notes.append("leaking: the curve drawn while training is of test rows (evaluation.validate_on = 'test')")
     if recipe.training.early_stopping is not None and not validated:
         notes.append("no validation rows: every epoch was trained and the last one kept, without early stopping")
+    if recipe.loss.weight == 0:
+        notes.append(
+            "retrieval was not learned (loss.weight = 0): rankings are by vectors that were trained for the tasks alone"
+        )
     if recipe.tasks and negatives:
         notes.append(
             f"tasks learn from positives and are judged on positives: {negatives:,} rows that fail data.columns.positives "
