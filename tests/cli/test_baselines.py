@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from twotower.cli.baselines import _telling
+
 Call = Callable[..., tuple[int, str, str]]
 FAST = [
     "--set",
@@ -45,6 +47,20 @@ def test_a_table_of_all(call: Call, world: Path) -> None:
     assert float(lists.split()[1]) == pytest.approx(figures["lists"]["ease"]["coverage@10"], abs=5e-5)
     assert any("regularisation 9.0" in line for line in lines if line.startswith("ease"))
     assert lines[-1] == "chosen on 8 validation rows by the best recall@3 removed"
+
+
+def test_rows_that_chose_are_counted(call: Call, world: Path) -> None:
+    options = ("--only", "segment_popularity", "--segment", "age", "--set", "evaluation.max_validation_rows=5")
+    status, out, err = call("baselines", world / "recipe.toml", *options)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "chosen on 5 validation rows by the best recall@3 removed"
+
+
+def test_what_is_being_done_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with _telling() as tell:
+        tell("a column called [/b]")
+    assert "a column called [/b]" in capsys.readouterr().err
 
 
 def test_json_is_the_only_line(call: Call, world: Path) -> None:

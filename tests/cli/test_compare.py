@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from twotower.cli.compare import _progress
+from twotower.cli.compare import _LiveTable, _progress
 from twotower.runs import read_recipe
 from twotower.runs.compare import comparison_tasks
 
@@ -97,6 +97,18 @@ def test_wrong_usage_is_one_message(call: Call, world: Path, tmp_path: Path, opt
     assert message in answer.err
     assert answer.out == ""
     assert not (tmp_path / "grid").exists()
+
+
+def test_the_live_table_takes_labels_as_they_are(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    tasks = comparison_tasks({"a=[/b]": read_recipe(world / "recipe.toml")}, tmp_path, [1])["a=[/b]"]
+    with _LiveTable(tasks, "recall@3") as table:
+        table.say("segment [/c] it is")
+        shown = capsys.readouterr().err
+    assert "a=[/b]" in shown
+    assert "segment [/c] it is" in shown
 
 
 def test_progress_is_read_from_the_folders(call: Call, world: Path, finished: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from twotower.cli.output import figure, print_json, print_lines, print_table
 from twotower.errors import ConfigError
@@ -54,7 +55,7 @@ def _telling() -> Iterator[Callable[[str], None]]:
         yield _say_nothing
         return
     with console.status("reading the tables") as status:
-        yield status.update
+        yield lambda sentence: status.update(Text(sentence))  # a column called [a] is no style
 
 
 def _say_nothing(sentence: str) -> None:
@@ -111,7 +112,7 @@ def _print_fits(found: Mapping[str, Any]) -> None:
         rows.append([name, chosen, value, f"{fit['seconds']:.1f}"] if fit["skipped"] is None else [name, "skipped", "", ""])
     print_table("", ["", "settings", found["metric"], "seconds"], rows, left=["", "settings"])
     if any(fit["validation"] is not None for fit in found["fits"].values()):
-        print_lines(f"chosen on {found['rows']['validation']:,} validation rows by the best {found['metric']}")
+        print_lines(f"chosen on {found['chosen_on']:,} validation rows by the best {found['metric']}")
     for name, fit in found["fits"].items():
         if fit["skipped"] is not None:
             print_lines(f"{name} was skipped: {fit['skipped']}")

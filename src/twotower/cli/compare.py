@@ -135,7 +135,7 @@ class _LiveTable:
     def __init__(self, tasks: Sequence[RunTask], metric: str) -> None:
         self.tasks = tasks
         self.metric = metric
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False)  # [a] in a label is no style
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.sentence = ""
 

@@ -84,9 +84,9 @@ class BaselinesResult:
 
     Attributes:
         figures: For JSON, in the form of a run's ``result.json``: ``recipe``, ``rows``, ``metric`` (what settings were chosen
-            by), ``baselines`` (figures by name), ``fits`` (by name: settings, validation, seconds, skipped), ``lists`` (by
-            name: `twotower.evaluation.list_figures` of the first 10, seen items removed, one list per user made just before
-            the user's first test row), ``evaluation`` and ``details``.
+            by), ``chosen_on`` (how many validation rows), ``baselines`` (figures by name), ``fits`` (by name: settings,
+            validation, seconds, skipped), ``lists`` (by name: `twotower.evaluation.list_figures` of the first 10, seen items
+            removed, one list per user made just before the user's first test row), ``evaluation`` and ``details``.
         rows: Every ranker's ranks of every test row.
         frozen: The same with the histories frozen at the cut; None where they do not grow.
         fits: The rankers, for whoever wants more of them.
@@ -178,6 +178,7 @@ def judge_baselines(
         "recipe": recipe.name,
         "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "metric": _metric(recipe),
+        "chosen_on": min(len(split.validation), recipe.evaluation.max_validation_rows or len(split.validation)),
         "baselines": found.figures["rankers"],
         "fits": {name: fit.to_json() for name, fit in fits.items()},
         "lists": _lists(phase, split.test, scorers),
