@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from twotower.baselines import FitRows, ease_scores, fit_ease
+from twotower.errors import ConfigError
 from twotower.types import Ragged
 
 MakeWorld = Callable[..., Any]
@@ -60,6 +61,9 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch, make_world: MakeWorld)
     rows = make_world(0).rows
     with pytest.raises(ValueError, match="above 0, or X'X may have no inverse; came 0"):
         fit_ease(rows, regularisation=0)
+    alike = FitRows(torch.arange(3).repeat_interleave(6), torch.arange(6).repeat(3), num_users=3, num_items=6)
+    with pytest.raises(ConfigError, match="1e-16 is lost in rounding"):
+        fit_ease(alike, regularisation=1e-16)
     large = FitRows(torch.tensor([0]), torch.tensor([0]), num_users=1, num_items=10_001)
     with pytest.raises(ValueError, match=r"at most 10,000; came 10,001"):
         fit_ease(large, regularisation=1.0)

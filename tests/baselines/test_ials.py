@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from twotower.baselines import fit_ials, ials_scores
-from twotower.errors import MissingExtraError
+from twotower.errors import ConfigError, MissingExtraError
 from twotower.types import Ragged
 
 MakeWorld = Callable[..., Any]
@@ -95,6 +95,11 @@ def test_nothing_is_written_and_nothing_warned(make_world: MakeWorld, capfd: pyt
     utils._checked_blas_config = False  # it warns once in a process
     fit_ials(make_world(0).rows, **CHOSEN)
     assert capfd.readouterr() == ("", "")
+
+
+def test_equations_without_a_single_solution(seen_of: SeenOf) -> None:
+    with pytest.raises(ConfigError, match=r"regularisation of 0.0 .* fewer than 2 factors"):
+        ials_scores(torch.zeros(3, 2, dtype=torch.float64), seen_of([[0]]), regularisation=0.0, alpha=1.0)
 
 
 def test_without_the_library(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:

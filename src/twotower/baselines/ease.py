@@ -7,6 +7,7 @@ from torch import Tensor
 
 from twotower.baselines.cooccurrences import cooccurrences
 from twotower.baselines.fit_rows import FitRows
+from twotower.errors import ConfigError
 from twotower.types import Ragged
 
 __all__ = ["LARGEST_CATALOGUE", "ease_scores", "fit_ease"]
@@ -29,6 +30,7 @@ def fit_ease(rows: FitRows, *, regularisation: float) -> Tensor:
         float64 ``[N, N]``: B, the weight of having item i (row) in the score of item j (column).
 
     Raises:
+        ConfigError: If lambda is so small that it is lost in rounding.
         ValueError: If lambda is not above 0, or the catalogue has more than `LARGEST_CATALOGUE` items.
     """
     if not regularisation > 0:
@@ -39,7 +41,13 @@ def fit_ease(rows: FitRows, *, regularisation: float) -> Tensor:
     for first, counts_BN in cooccurrences(rows.distinct(), rows.num_items):
         gram_NN[first : first + len(counts_BN)] = counts_BN
     gram_NN.diagonal().add_(regularisation)
-    inverse_NN = torch.cholesky_inverse(torch.linalg.cholesky(gram_NN))
+    factor_NN, failed_at = torch.linalg.cholesky_ex(gram_NN)
+    if failed_at:
+        raise ConfigError(
+            f"EASE: a regularisation of {regularisation} is lost in rounding, and some items have the same users, so that X'X "
+            "has no inverse; take a larger one"
+        )
+    inverse_NN = torch.cholesky_inverse(factor_NN)
     weights_NN = inverse_NN.div_(-inverse_NN.diagonal().clone())
     weights_NN.fill_diagonal_(0)
     return weights_NN

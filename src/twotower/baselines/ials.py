@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twotower.baselines.fit_rows import FitRows
-from twotower.errors import MissingExtraError
+from twotower.errors import ConfigError, MissingExtraError
 from twotower.types import Ragged
 
 __all__ = ["fit_ials", "ials_scores"]
@@ -88,6 +88,9 @@ def ials_scores(factors_ND: Tensor, seen: Ragged, *, regularisation: float, alph
 
     Returns:
         float64 ``[B, N]``; 0 for a query that has seen nothing.
+
+    Raises:
+        ConfigError: If the equations have no single solution, as may be without regularisation.
     """
     width = factors_ND.shape[1]
     shared_DD = factors_ND.T @ factors_ND + regularisation * torch.eye(width, dtype=torch.float64)
@@ -98,5 +101,11 @@ def ials_scores(factors_ND: Tensor, seen: Ragged, *, regularisation: float, alph
         own_SD = [factors_ND[seen.values[seen.offsets[q] : seen.offsets[q + 1]].long()] for q in range(start, stop)]
         systems_BDD = torch.stack([shared_DD + (alpha - 1) * (own.T @ own) for own in own_SD])
         sums_BD = torch.stack([alpha * own.sum(0) for own in own_SD])
-        queries_BD[start:stop] = torch.linalg.solve(systems_BDD, sums_BD)
+        solved_BD, faults_B = torch.linalg.solve_ex(systems_BDD, sums_BD)
+        if bool(faults_B.any()):
+            raise ConfigError(
+                f"iALS: with a regularisation of {regularisation} a user's factors are not determined; take a larger one, or "
+                f"fewer than {width} factors"
+            )
+        queries_BD[start:stop] = solved_BD
     return queries_BD @ factors_ND.T
