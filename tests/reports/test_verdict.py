@@ -85,3 +85,15 @@ def test_leaks_come_first(report: Report) -> None:
     first = panel.blocks[0]
     assert 'class="warnings"' in first.text  # type: ignore[union-attr]
     assert "something knows the test rows" in first.text  # type: ignore[union-attr]
+
+
+def test_two_trainings_are_not_two_recipes(two_runs: Report, report: Report, make_run: Callable[..., RunContent]) -> None:
+    said = "draw users, not trainings"
+    assert said in verdict_sentences(two_runs)[-1]
+    assert not any(said in sentence for sentence in verdict_sentences(report))
+    apart = two_runs.model_copy(update={"runs": (two_runs.runs[0], two_runs.runs[2])})
+    assert not any(said in sentence for sentence in verdict_sentences(apart))
+    many = two_runs.model_copy(update={"runs": (*two_runs.runs, make_run(label="fourth"))})
+    for shown in (two_runs, many):
+        page = "".join(block.text for block in verdict_panel(shown).blocks if isinstance(block, Html))
+        assert page.count(said) == 1

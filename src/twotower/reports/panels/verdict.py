@@ -11,6 +11,11 @@ from twotower.reports.panels.wording import estimate_text, metric_text, ranker_t
 _FEW = 3
 """Runs whose comparisons are told in sentences; more are in the table alone."""
 
+_ONE_TRAINING = (
+    "Intervals between runs draw users, not trainings: another training seed moves the figures too. What is said of two runs "
+    "is said of these two trainings; of their recipes only several seeds can tell (twotower compare --seeds)."
+)
+
 __all__ = ["comparison_sentence", "verdict_panel", "verdict_sentences"]
 
 
@@ -38,6 +43,8 @@ def verdict_sentences(report: Report) -> list[str]:
             sentences.append(f"{other.label} is not compared with {run.label}: {other.not_paired}")
         if other.against_baseline and other.not_paired is not None:  # of paired runs the baselines are those of the first
             sentences.append(f"Within {other.label}: {comparison_sentence(other.against_baseline[0])}")
+    if any(other.against_first is not None for other in report.runs[1:]):
+        sentences.append(_ONE_TRAINING)
     return sentences
 
 
@@ -66,6 +73,8 @@ def _side_by_side(report: Report) -> Html:
     )
     header = ("run", first.metric, f"less {first.label}", "less the best baseline", "which is")
     notes = [f"{run.label} is not paired with {first.label}: {run.not_paired}" for run in report.runs if run.not_paired]
+    if len(report.runs) > _FEW and any(run.against_first is not None for run in report.runs):
+        notes.append(_ONE_TRAINING)
     caption = f"{metric_text(first.metric, first.seen)}; differences with 95% intervals, paired over users"
     return table_html(Table(header, rows, " ".join(notes)), caption=caption)
 
