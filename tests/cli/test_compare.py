@@ -38,7 +38,7 @@ def test_a_grid_is_trained_ranked_and_told(call: Call, world: Path, tmp_path: Pa
     assert any("frozen at the cut" in line for line in lines)
     said = [line for line in lines if "is better than" in line or "no difference that this test set can show" in line]
     assert len(said) == 3  # the two settings, and each with the best baseline
-    assert any("5 comparisons, corrected after Holm" in line for line in lines)
+    assert any("corrected after Holm: 1 of settings and 4 with baselines" in line for line in lines)
     assert f"figures: {tmp_path / 'grid' / 'compare.json'}" in lines
     assert f"report:  {tmp_path / 'grid' / 'report' / 'report.html'}" in lines
     page = json.loads((tmp_path / "grid" / "report" / "report.json").read_text())

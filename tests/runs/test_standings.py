@@ -85,6 +85,10 @@ def test_models_are_compared_with_each_other_and_with_every_baseline(found: dict
         for pair in (("deep", "flat"), *((model, other) for model in ("deep", "flat") for other in ("popularity", "random")))
     }
     assert all(each["better"] for each in compared)
+    assert [each["of"] for each in compared] == ["models", *["baselines"] * 4]
+    # one comparison of models is corrected by itself alone
+    assert compared[0]["p_holm"] == compared[0]["p_value"]
+    assert min(each["p_holm"] / each["p_value"] for each in compared[1:]) > 1
     assert compared[0]["sentence"].startswith("deep is better than flat by .")
 
 

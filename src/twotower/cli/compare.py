@@ -227,9 +227,10 @@ def _print_view(group: Mapping[str, Any], view: str, variant: str, title: str, m
 def _print_verdicts(group: Mapping[str, Any], variant: str) -> None:
     """What may be said of every two models, and of every model and the baseline that is nearest to it or above it."""
     found = group["views"]["all"][variant]["comparisons"]
-    labels = group["labels"]
-    print_lines("")
-    print_lines(*(each["sentence"] for each in found if {each["first"], each["second"]} <= set(labels)))
+    among = [each for each in found if each["of"] == "models"]
+    beside = [each for each in found if each["of"] == "baselines"]
     best = next((ranker["name"] for ranker in group["rankers"] if ranker["kind"] == "baseline"), None)
-    print_lines(*(each["sentence"] for each in found if best in (each["first"], each["second"])))
-    print_lines(f"(paired bootstrap over users, training seeds nested; {len(found)} comparisons, corrected after Holm)", "")
+    print_lines("", *(each["sentence"] for each in among))
+    print_lines(*(each["sentence"] for each in beside if best in (each["first"], each["second"])))
+    counts = " and ".join(f"{len(of)} {what}" for of, what in ((among, "of settings"), (beside, "with baselines")) if of)
+    print_lines(f"(paired bootstrap over users, training seeds nested; corrected after Holm: {counts})", "")

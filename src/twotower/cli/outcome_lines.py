@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = ["outcome_lines"]
 
+_LEVEL = 0.05
 _PREDICTORS = {"model": "model", "damped_means": "damped means", "mean": "mean"}
 
 
@@ -38,7 +39,8 @@ def outcome_lines(task: str, judged: Mapping[str, Any]) -> list[str]:
     if "damped_means" in judged["differences"]:
         difference = judged["differences"]["damped_means"]
         low, high = difference["interval"]
-        verdict = "better" if high < 0 else "worse" if low > 0 else "no difference that these rows can show"
+        shown = difference["p_value"] < _LEVEL
+        verdict = "better" if shown and high < 0 else "worse" if shown and low > 0 else "no difference that these rows can show"
         lines.append(f"  model against damped means: {verdict} (squared error {low:+.4f} to {high:+.4f})")
     return lines
 

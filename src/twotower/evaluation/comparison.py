@@ -68,15 +68,16 @@ class Compared:
         Example:
             >>> Compared("[64, 32]", "[32]", 0.021, 0.017, 0.025, 0.002, 0.004).sentence()
             '[64, 32] is better than [32] by .0210 +- .0040'
-            >>> Compared("[64, 32]", "[32]", 0.002, -0.003, 0.007, 0.4, 0.4).sentence()
-            '[64, 32] and [32]: no difference that this test set can show (+.0020, 95% from -.0030 to +.0070)'
+            >>> Compared("deep", "flat", 0.002, -0.003, 0.007, 0.4, 0.4).sentence()
+            'deep and flat: no difference that this test set can show (+.0020, 95% from -.0030 to +.0070; corrected p = .40)'
         """
         if self.better:
             spread = _figure((self.high - self.low) / 2)
             return f"{self.first} is better than {self.second} by {_figure(self.difference)} +- {spread}"
         ends = f"{_figure(self.difference, signed=True)}, 95% from {_figure(self.low, signed=True)} to"
         said = f"{self.first} and {self.second}: no difference that this test set can show"
-        return f"{said} ({ends} {_figure(self.high, signed=True)})"
+        chance = f"{self.p_holm:.2f}".replace("0.", ".", 1)
+        return f"{said} ({ends} {_figure(self.high, signed=True)}; corrected p = {chance})"
 
 
 def ranker_means(

@@ -98,7 +98,8 @@ def standings(
         For JSON. ``rows`` and ``users`` counted. ``rankers``, best first: ``name``, ``kind`` (``model`` or ``baseline``), the
         headline's ``mean``, ``low``, ``high`` and ``seeds``. ``views``: by name (``all``; ``frozen`` where histories grow;
         ``warm`` and ``cold`` where there are both) and variant: ``rows``, ``figures`` by ranker and metric, and ``comparisons``
-        by the headline's metric: every two models, and every model with every baseline, corrected together.
+        by the headline's metric, each ``of`` the ``models`` (every two of them) or of the ``baselines`` (every model with every
+        baseline); those of one question are corrected together.
     """
     first = next(iter(models.values()))[0].rows
     metrics = list(dict.fromkeys([*(f"recall@{k}" for k in ks), "ndcg@10", "mrr", headline.metric]))
@@ -112,7 +113,11 @@ def standings(
                 ranker: [each.values(inside, headline.metric, removed=removed)[mask] for inside, each in of_seeds]
                 for ranker, of_seeds in judged.items()
             }
-            compared = compare_rankers(values, users, _pairs(list(models), values), seed=seed, draws=draws)
+            compared = [
+                {**asdict(each), "better": each.better, "sentence": each.sentence(), "of": question}
+                for question, pairs in _pairs(list(models), values).items()
+                for each in compare_rankers(values, users, pairs, seed=seed, draws=draws)
+            ]
             views[name][variant] = {
                 "rows": int(mask.sum()),
                 "figures": {
@@ -124,7 +129,7 @@ def standings(
                     }
                     for ranker, of_seeds in judged.items()
                 },
-                "comparisons": [{**asdict(each), "better": each.better, "sentence": each.sentence()} for each in compared],
+                "comparisons": compared,
             }
             if name == "all" and variant == headline.variant:
                 means = ranker_means(values, users, seed=seed, draws=draws)
@@ -150,9 +155,11 @@ def _is_metric(name: str) -> bool:
     return name == "mrr" or (kind in ("recall", "ndcg") and k.isdigit() and int(k) > 0)
 
 
-def _pairs(models: Sequence[str], values: Mapping[str, object]) -> list[tuple[str, str]]:
+def _pairs(models: Sequence[str], values: Mapping[str, object]) -> dict[str, list[tuple[str, str]]]:
+    """Two questions, each corrected for as many answers as it has: which model is better, and which is above the baselines."""
     baselines = [name for name in values if name not in models]
-    return [*combinations(models, 2), *((model, baseline) for model in models for baseline in baselines)]
+    against = [(model, baseline) for model in models for baseline in baselines]
+    return {question: pairs for question, pairs in (("models", list(combinations(models, 2))), ("baselines", against)) if pairs}
 
 
 _Judged = dict[str, list[tuple[str, JudgedRows]]]
