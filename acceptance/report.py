@@ -43,14 +43,16 @@ def main() -> None:
     """Make all checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    quick: bool = parser.parse_args().quick
+    parser.add_argument("--work", type=Path, help="keep the runs here, and go on with those that are there")
+    options = parser.parse_args()
+    quick: bool = options.quick
     checks = Checks("report")
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+        work = options.work or Path(folder)
+        depths(checks, work, quick=quick)
         metrics(checks)
         baselines(checks)
         shipped(checks, work, seeds=1 if quick else 3)
-        depths(checks, work, quick=quick)
         report(checks, work)
         diagnoses(checks, work)
         rating(checks, work, quick=quick)
