@@ -19,6 +19,10 @@ def test_the_public_names_are_the_ones_that_they_say() -> None:
     assert twotower.Recipe is runs.Recipe
     assert twotower.RunResult is runs.RunResult
     assert twotower.evaluate_run is runs.reevaluate
+    assert twotower.compare is runs.compare
+    assert twotower.judge_baselines is runs.judge_baselines
+    assert twotower.report_runs is runs.report_runs
+    assert twotower.diagnose is runs.diagnose
     assert twotower.Recommender is recommender.Recommender
     assert twotower.load is recommender.load
     assert twotower.TwotowerError is errors.TwotowerError

@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # from the files themselves: a type checker takes `twotower.runs.run` for the file of that name
     from twotower.errors import TwotowerError
     from twotower.recommender.recommender import Recommender, load
+    from twotower.runs.baselines import judge_baselines
+    from twotower.runs.compare import compare
+    from twotower.runs.diagnose import diagnose
     from twotower.runs.read_recipe import parse_recipe, read_recipe
     from twotower.runs.recipe import Recipe
     from twotower.runs.reevaluate import reevaluate as evaluate_run
+    from twotower.runs.report import report_runs
     from twotower.runs.run import RunResult, run
 
 try:
@@ -31,10 +35,14 @@ __all__ = [
     "RunResult",
     "TwotowerError",
     "__version__",
+    "compare",
+    "diagnose",
     "evaluate_run",
+    "judge_baselines",
     "load",
     "parse_recipe",
     "read_recipe",
+    "report_runs",
     "run",
 ]
 
@@ -43,10 +51,14 @@ _PLACES = {
     "Recommender": ("twotower.recommender", "Recommender"),
     "RunResult": ("twotower.runs", "RunResult"),
     "TwotowerError": ("twotower.errors", "TwotowerError"),
+    "compare": ("twotower.runs", "compare"),
+    "diagnose": ("twotower.runs", "diagnose"),
     "evaluate_run": ("twotower.runs", "reevaluate"),
+    "judge_baselines": ("twotower.runs", "judge_baselines"),
     "load": ("twotower.recommender", "load"),
     "parse_recipe": ("twotower.runs", "parse_recipe"),
     "read_recipe": ("twotower.runs", "read_recipe"),
+    "report_runs": ("twotower.runs", "report_runs"),
     "run": ("twotower.runs", "run"),
 }
 

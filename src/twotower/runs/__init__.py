@@ -1,6 +1,7 @@
 """Recipe in, run folder out."""
 
 from twotower.runs.baselines import BaselinesResult, FittedBaseline, fit_baselines, judge_baselines
+from twotower.runs.compare import Comparison, compare
 from twotower.runs.diagnose import diagnose, diagnose_run
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.read_recipe import parse_recipe, read_recipe
@@ -13,6 +14,7 @@ from twotower.runs.tables import Tables, load_tables
 
 __all__ = [
     "BaselinesResult",
+    "Comparison",
     "FittedBaseline",
     "LoadedRun",
     "Recipe",
@@ -21,6 +23,7 @@ __all__ = [
     "RunListener",
     "RunResult",
     "Tables",
+    "compare",
     "diagnose",
     "diagnose_run",
     "fit_baselines",
