@@ -128,6 +128,10 @@ def depths(checks: Checks, work: Path, *, quick: bool) -> None:
     for label, asked in DEPTHS.items():
         checks.near(f"reference {label}: last recall@100", means[label], asked, 0.012)
     summary = _compared("movielens-reference", work / "depths", *over, "--seeds", "3")
+    for entry in summary["groups"][0]["rankers"]:
+        if entry["name"] in DEPTHS:  # one seed is worth about .01 either way, so that a mean says more than a run
+            what = f"reference {entry['name']}: mean of seeds {', '.join(f'{value:.4f}' for value in entry['seeds'])}"
+            checks.near(what, entry["mean"], DEPTHS[entry["name"]], 0.012)
     found = summary["groups"][0]["views"]["all"]["seen_included"]["comparisons"]
     among = {
         frozenset((each["first"], each["second"])): each for each in found if {each["first"], each["second"]} <= set(DEPTHS)
@@ -135,8 +139,9 @@ def depths(checks: Checks, work: Path, *, quick: bool) -> None:
     checks.check("three depths, three seeds: every two compared", "3", str(len(among)), len(among) == 3)
     one, two, _ = DEPTHS
     deeper = among[frozenset((one, two))]
-    better = deeper["better"] and deeper["first"] == two
-    checks.check("   two layers over one", "better", "better" if better else "not shown", better)
+    # expected, not asked: with three seeds the table may well say that it can't be shown; it must not say the contrary
+    seen = f"{deeper['difference']:+.4f}, {'shown' if deeper['better'] else 'not shown'}"
+    checks.check("   two layers over one", "above, shown or not", seen, deeper["first"] == two)
     for each in among.values():
         print(f"     {each['sentence']}")
 
