@@ -22,7 +22,7 @@ def test_names_in_the_order_of_the_tables() -> None:
 
 def test_a_recipe_without_the_section(make_recipe: MakeRecipe) -> None:
     section = make_recipe().baselines
-    assert (section.train, section.segments, section.seen) == (("popularity", "random"), None, "removed")
+    assert (section.train, section.segments, section.seen) == (("popularity", "random"), None, None)
 
 
 @pytest.mark.parametrize(
