@@ -97,3 +97,14 @@ def test_two_trainings_are_not_two_recipes(two_runs: Report, report: Report, mak
     for shown in (two_runs, many):
         page = "".join(block.text for block in verdict_panel(shown).blocks if isinstance(block, Html))
         assert page.count(said) == 1
+
+
+def test_baselines_that_were_tuned_for_one_ranking_are_not_said_to_be_at_their_best_in_the_other(
+    make_run: Callable[..., RunContent],
+) -> None:
+    both = tuple(comparison(0.1, 0.05, 0.15).model_copy(update={"seen": seen}) for seen in ("included", "removed"))
+    tuned = "need not be at their best"
+    said = verdict_sentences(Report(title="t", draws=10, runs=(make_run(against_baseline=both),)))
+    assert sum(tuned in sentence for sentence in said) == 1
+    one = make_run(against_baseline=tuple(each for each in both if each.seen == make_run().seen))
+    assert not any(tuned in sentence for sentence in verdict_sentences(Report(title="t", draws=10, runs=(one,))))

@@ -29,7 +29,11 @@ def ranking_panel(report: Report) -> Panel:
         (
             "Each test row is one question; recall@k is the share of rows whose item is among the first k "
             f"of the whole catalogue. In brackets: 95% interval, from {report.draws:,} draws of users.",
-            *((f"Settings of the baselines: {'; '.join(settings)}.",) if settings else ()),
+            *(
+                (f"Settings of the baselines, chosen on validation rows where there are any: {'; '.join(settings)}.",)
+                if settings
+                else ()
+            ),
         ),
         tuple(blocks),
     )

@@ -50,6 +50,11 @@ def verdict_sentences(report: Report) -> list[str]:
 
 def _of_first(run: RunContent) -> list[str]:
     sentences = [_about(run), *(comparison_sentence(each) for each in run.against_baseline)]
+    if any(each.seen != run.seen for each in run.against_baseline) and any(ranker.settings for ranker in run.rankers):
+        sentences.append(
+            "Settings of the baselines are chosen by one of the two rankings (the deciding one, unless [baselines] seen in the "
+            "recipe says otherwise); in the other they need not be at their best."
+        )
     if not run.against_baseline:
         sentences.append("There is no baseline but chance to compare with.")
     return [f"{sentence[:1].upper()}{sentence[1:]}" if sentence.startswith("the ") else sentence for sentence in sentences]
