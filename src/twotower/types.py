@@ -1,14 +1,27 @@
-"""The few shapes of data that cross rooms: ragged columns and mappings of features."""
+"""The few shapes of data that cross rooms: ragged and coded columns, and mappings of features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, overload
 
 import torch
 from torch import Tensor
 
-__all__ = ["Column", "Features", "HistoryStore", "Id", "Ragged", "column_length", "column_to", "gather_slices", "take_column"]
+__all__ = [
+    "Coded",
+    "Column",
+    "Features",
+    "HistoryStore",
+    "Id",
+    "Ragged",
+    "StoredColumn",
+    "StoredFeatures",
+    "column_length",
+    "column_to",
+    "gather_slices",
+    "take_column",
+]
 
 Id: TypeAlias = str | int
 """An external id, as the user's data has it."""
@@ -76,19 +89,66 @@ Features: TypeAlias = Mapping[str, Column]
 """Encoded features by column name; every column has the same number of rows."""
 
 
-def take_column(column: Column, rows: Tensor) -> Column:
-    """Gather rows (int64 ``[m]``) of a column, ragged or not."""
-    return column.take(rows) if isinstance(column, Ragged) else column[rows]
+class Coded(NamedTuple):
+    """A stored column of few distinct rows: each is there once, and every row says which of them it is.
+
+    A column of millions of rows so takes a byte or two a row whatever an encoded row is (a ragged list, a point of three
+    floats), and the codes may stay in a file that is memory-mapped. A tower never sees one: `take_column` gives it a `Column`.
+
+    Attributes:
+        codes: uint8, int16 or int32 (int64 does too), ``[n]``, each in ``[0, distinct)``.
+        values: The distinct rows, tensor or ragged, ``distinct`` of them; row ``i`` is row ``codes[i]`` of these.
+
+    Example:
+        >>> column = Coded(torch.tensor([1, 0, 1], dtype=torch.uint8), torch.tensor([30, 20]))
+        >>> take_column(column, torch.tensor([0, 1])).tolist()
+        [20, 30]
+    """
+
+    codes: Tensor
+    values: Tensor | Ragged
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.codes.shape[0])
+
+    def take(self, rows: Tensor) -> Column:
+        """The given rows (int64 ``[m]``), in that order, no longer coded."""
+        # an index of torch must be int32 or int64, and uint8 would be read as a mask
+        return take_column(self.values, self.codes.index_select(0, rows).to(torch.int64))
+
+    def to(self, device: torch.device | str) -> Coded:
+        return Coded(self.codes.to(device), self.values.to(device))
 
 
-def column_to(column: Column, device: torch.device | str) -> Column:
+StoredColumn: TypeAlias = Tensor | Ragged | Coded
+"""One encoded feature as it is kept for all rows; what a tower gets is a `Column`."""
+
+StoredFeatures: TypeAlias = Mapping[str, StoredColumn]
+"""Encoded features as they are kept, by column name; every column has the same number of rows."""
+
+
+def take_column(column: StoredColumn, rows: Tensor) -> Column:
+    """Gather rows (int64 ``[m]``, none negative) of a column, ragged, coded or neither."""
+    return column.index_select(0, rows) if isinstance(column, Tensor) else column.take(rows)
+
+
+@overload
+def column_to(column: Column, device: torch.device | str) -> Column: ...
+
+
+@overload
+def column_to(column: StoredColumn, device: torch.device | str) -> StoredColumn: ...
+
+
+def column_to(column: StoredColumn, device: torch.device | str) -> StoredColumn:
     """Move a column to a device."""
     return column.to(device)
 
 
-def column_length(column: Column) -> int:
+def column_length(column: StoredColumn) -> int:
     """How many rows a column has."""
-    return column.num_rows if isinstance(column, Ragged) else int(column.shape[0])
+    return int(column.shape[0]) if isinstance(column, Tensor) else column.num_rows
 
 
 class HistoryStore(Protocol):

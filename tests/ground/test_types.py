@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.types import Ragged, column_length, column_to, gather_slices, take_column
+from twotower.types import Coded, Ragged, column_length, column_to, gather_slices, take_column
 
 lists = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=6)
 
@@ -69,3 +72,40 @@ def test_columns_of_both_kinds_are_taken_moved_and_counted() -> None:
     moved = column_to(many, "meta")
     assert isinstance(moved, Ragged)
     assert (moved.values.device.type, moved.offsets.device.type) == ("meta", "meta")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_a_coded_column_is_its_values_by_code(dtype: torch.dtype) -> None:
+    codes = torch.tensor([2, 0, 1, 2], dtype=dtype)
+    floats = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    taken = take_column(Coded(codes, floats), torch.tensor([3, 1, 1]))
+    assert isinstance(taken, torch.Tensor)
+    assert taken.tolist() == [[5.0, 6.0], [1.0, 2.0], [1.0, 2.0]]
+    lists = take_column(Coded(codes, ragged([[7], [], [8, 9]])), torch.tensor([0, 2, 1]))
+    assert isinstance(lists, Ragged)
+    assert unragged(lists) == [[8, 9], [], [7]]
+
+
+def test_a_coded_column_has_a_row_per_code_and_moves_whole() -> None:
+    column = Coded(torch.tensor([1, 1, 0, 1], dtype=torch.uint8), torch.tensor([5, 6]))
+    assert column_length(column) == 4
+    moved = column_to(column, "meta")
+    assert isinstance(moved, Coded)
+    assert isinstance(moved.values, torch.Tensor)
+    assert (moved.codes.device.type, moved.values.device.type) == ("meta", "meta")
+
+
+def test_codes_above_127_are_not_negative() -> None:
+    values = torch.arange(256) * 10
+    codes = torch.tensor([255, 128, 3], dtype=torch.uint8)
+    taken = take_column(Coded(codes, values), torch.tensor([0, 1, 2]))
+    assert isinstance(taken, torch.Tensor)
+    assert taken.tolist() == [2550, 1280, 30]
+
+
+def test_codes_may_stay_in_a_file(tmp_path: Path) -> None:
+    np.array([0, 2, 1], dtype=np.int32).tofile(tmp_path / "codes")
+    codes = torch.from_numpy(np.memmap(tmp_path / "codes", dtype=np.int32, mode="c"))
+    taken = take_column(Coded(codes, torch.tensor([4, 5, 6])), torch.tensor([1, 2]))
+    assert isinstance(taken, torch.Tensor)
+    assert taken.tolist() == [6, 5]
