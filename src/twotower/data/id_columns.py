@@ -143,9 +143,11 @@ def _require_finite(faulty: pl.Series, column: pl.Series, role: str) -> None:
     if len(rows):
         shown = ", ".join(f"row {row}: {column[int(row)]}" for row in rows.head(_EXAMPLES).to_list())
         must = "finite and at least 0" if role == "weight" else "present and finite"
+        filled = f", or say what a missing one counts as: fill = {{ {column.name} = 0 }} in the table's section"
+        hint = filled if role == "weight" and column.null_count() else ""
         raise DataError(
             f"{role} column {column.name!r} must be {must} in every row; {len(rows):,} rows are not ({shown}); "
-            "correct or drop them"
+            f"correct or drop them{hint}"
         )
 
 

@@ -16,6 +16,7 @@ from twotower.data.positives import parse_positives, positive_rows
 from twotower.data.repeats import count_repeats, resolve_repeats
 from twotower.data.report import DataReport, DroppedRows
 from twotower.data.schema import Schema
+from twotower.data.weights import row_weights
 from twotower.errors import DataError
 
 __all__ = ["Interactions"]
@@ -125,10 +126,8 @@ class Interactions:
 
     @property
     def weights(self) -> NDArray[np.float32] | None:
-        """Weight of each row, finite and at least 0, shape ``[n]``; None without a weight column."""
-        return (
-            self.frame[self.schema.weight].cast(pl.Float32).to_numpy(writable=True) if self.schema.weight is not None else None
-        )
+        """Weight of each row as `row_weights` shapes it, finite and at least 0, shape ``[n]``; None without a weight column."""
+        return row_weights(self.frame[self.schema.weight], self.schema) if self.schema.weight is not None else None
 
     @cached_property
     def order(self) -> NDArray[np.int64]:

@@ -23,7 +23,12 @@ class Schema(Config):
             has to be declared where there is no time.
         positives: Rows that count as positives, for instance ``"rating >= 4 and kind == 'buy'"``; the others are kept apart as
             negatives. None: every row is one.
-        weight: Column of sample weights, finite and at least 0. None: every row weighs 1.
+        weight: Column of sample weights, finite and at least 0; a missing one is an error unless the table's ``fill`` gives it
+            a value. None: every row weighs 1.
+        weight_transform: What a weight becomes, once capped: ``log1p`` (the natural logarithm of 1 plus it: durations and
+            counts have long tails), or ``none``: itself. Where repeats are summed, the sum is capped and transformed.
+        weight_cap: Greater weights count as this; before the transform. None: no cap.
+        weight_base: Added after the transform. With 0 a row of weight 0 teaches nothing; with more it teaches a little.
         repeats: Rows of one (user, item) pair: ``keep`` all, the ``first`` or the ``last`` in order, or ``sum``: the last, with
             the sum of the weights.
         null_ids: Rows without a user or an item: ``error`` or ``drop``.
@@ -42,6 +47,9 @@ class Schema(Config):
     order: Literal["time", "row"] = "time"
     positives: str | None = None
     weight: str | None = None
+    weight_transform: Literal["none", "log1p"] = "none"
+    weight_cap: float | None = Field(default=None, gt=0)
+    weight_base: float = Field(default=0.0, ge=0)
     repeats: Literal["keep", "first", "last", "sum"] = "keep"
     null_ids: Literal["error", "drop"] = "error"
     unknown_items: Literal["drop", "error"] = "drop"
@@ -61,4 +69,14 @@ class Schema(Config):
             raise ValueError(f"user and item must be two columns; both are {self.user!r}")
         if self.time is None and self.order == "time":
             raise ValueError("order is 'time' but no time column is declared; name one in `time`, or declare order = 'row'")
+        chosen = {
+            "weight_transform": self.weight_transform != "none",
+            "weight_cap": self.weight_cap is not None,
+            "weight_base": self.weight_base > 0,
+        }
+        shaped = [name for name, is_chosen in chosen.items() if is_chosen]
+        if shaped and self.weight is None and self.repeats != "sum":
+            raise ValueError(
+                f"{shaped[0]} shapes a weight, and there is none: name its column in `weight`, or declare repeats = 'sum'"
+            )
         return self
