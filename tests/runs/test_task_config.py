@@ -20,7 +20,9 @@ def test_a_recipe_has_no_tasks_of_itself(make_recipe: MakeRecipe) -> None:
 
 
 def test_a_recipe_with_tasks_survives_json(make_recipe: MakeRecipe) -> None:
-    recipe = make_recipe(tasks=[{**TASK, "kind": "ordinal", "weight": 0.3, "inputs": ["product"], "layer_sizes": []}])
+    recipe = make_recipe(
+        tasks=[{**TASK, "kind": "ordinal", "weight": 0.3, "inputs": ["product"], "layer_sizes": [], "edges": [2, 4]}]
+    )
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
 
 
@@ -33,6 +35,11 @@ def test_a_recipe_with_tasks_survives_json(make_recipe: MakeRecipe) -> None:
         ({"tasks": [{**TASK, "inputs": ["query", "query"]}]}, r"tasks\.0\.inputs: each may be named once"),
         ({"tasks": [{**TASK, "inputs": []}]}, r"tasks\.0\.inputs: "),
         ({"tasks": [{**TASK, "layer_sizes": [0]}]}, r"tasks\.0\.layer_sizes\.0: "),
+        ({"tasks": [{**TASK, "edges": [1, 2]}]}, r"tasks\.0: edges make levels, and kind = 'regression' learns numbers"),
+        ({"tasks": [{**TASK, "kind": "ordinal", "edges": [2, 1]}]}, r"tasks\.0\.edges: must ascend, each once"),
+        ({"tasks": [{**TASK, "kind": "ordinal", "edges": [1, 1]}]}, r"tasks\.0\.edges: must ascend, each once"),
+        ({"tasks": [{**TASK, "kind": "ordinal", "edges": []}]}, r"tasks\.0\.edges: must have at least 1 entries"),
+        ({"tasks": [{**TASK, "kind": "ordinal", "edges": list(range(100))}]}, r"tasks\.0\.edges: .*at most 99"),
         ({"tasks": [{**TASK, "name": "the stars"}]}, r"tasks\.0\.name: "),
         ({"tasks": [{**TASK, "name": "retrieval"}]}, r"tasks\.0\.name: 'retrieval' is the task that every recipe has"),
         ({"tasks": [TASK, {**TASK, "kind": "ordinal"}]}, "every task needs a name of its own; 'stars' came twice"),

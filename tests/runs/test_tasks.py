@@ -101,7 +101,7 @@ def test_columns_that_can_not_be_predicted_are_refused(make_recipe: MakeRecipe, 
         fitted(interactions.with_columns(rating=pl.lit(None, dtype=pl.Int64)), STARS, LEVEL)
     # 200 rows, of which the first 170 in time train: 105 distinct values in them
     twice = pl.concat([interactions, interactions.with_columns(pl.col("time") + 10_000)]).sort("time")
-    with pytest.raises(DataError, match=r"at most 100 levels; the train rows have 105 values: round them, or set kind"):
+    with pytest.raises(DataError, match=r"at most 100 levels; the train rows have 105 values: cut them into levels with edges"):
         fitted(twice.with_columns(rating=pl.min_horizontal(pl.int_range(200), 104) / 8), LEVEL)
 
 
@@ -170,6 +170,7 @@ def test_rows_that_are_no_positives_teach_a_task_nothing_and_the_run_says_so(
     [
         {"tasks": [{**STARS, "weight": 5.0}]},
         {"tasks": [{**STARS, "kind": "ordinal"}]},
+        {"tasks": [{**STARS, "kind": "ordinal", "edges": [3]}]},
         {"tasks": [{**STARS, "inputs": ["product"]}]},
         {"tasks": [{**STARS, "layer_sizes": []}]},
         {"tasks": [STARS], "loss": {"weight": 0.2}},
@@ -182,7 +183,8 @@ def test_every_key_changes_what_is_learned(
     one = run(make_recipe(tasks=[STARS], **sections), tmp_path / "one", interactions=interactions).summary["outcomes"]
     other = run(make_recipe(**{**sections, **changes}), tmp_path / "other", interactions=interactions).summary["outcomes"]
     assert one["stars"]["model"] != other["stars"]["model"]
-    assert one["stars"]["damped_means"] == other["stars"]["damped_means"]
+    in_levels = "edges" in changes.get("tasks", [{}])[0]
+    assert (one["stars"]["damped_means"] == other["stars"]["damped_means"]) != in_levels
 
 
 def without_heads(spec: ModelSpec, *, seed: int) -> TwoTower:
@@ -212,3 +214,50 @@ def test_where_retrieval_is_not_learned_the_figures_say_so(
         recipe = make_recipe(tasks=[STARS], loss={"weight": weight}, training={"early_stopping": False})
         notes = run(recipe, tmp_path / f"{weight}", interactions=interactions).summary["notes"]
         assert any("retrieval was not learned" in note for note in notes) == (weight == 0)
+
+
+EDGED = {"name": "long", "column": "seconds", "kind": "ordinal", "edges": [1, 60.5, 600]}
+
+
+def test_edges_turn_numbers_into_levels(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    seconds = [0.0, 0.99, 1.0, 60.0, 60.5, 599.0, 600.0, 9e9, None, float("nan")]
+    levels = [0, 0, 1, 1, 2, 2, 3, 3]
+    frame = interactions.sort("time").with_columns(seconds=pl.Series(seconds * 10))
+    plain = {"name": "seconds", "column": "seconds"}
+    recipe = make_recipe(tasks=[EDGED, plain, {**EDGED, "name": "again"}])
+    cut, whole = outcomes(recipe, load_tables(recipe, interactions=frame)).values()  # one by its edges, and the column itself
+    assert [None if math.isnan(x) else x for x in cut.tolist()] == [*levels, None, None] * 10
+    assert whole.nan_to_num(-1).tolist() == [-1 if x is None or math.isnan(x) else x for x in seconds] * 10
+    ordinal, regression, again = head_specs(recipe, train_of(recipe, frame))
+    assert isinstance(ordinal, OrdinalHeadSpec)
+    assert isinstance(regression, RegressionHeadSpec)
+    assert isinstance(again, OrdinalHeadSpec)
+    assert (ordinal.levels, again.levels) == ((0.0, 1.0, 2.0, 3.0), (0.0, 1.0, 2.0, 3.0))
+    assert ordinal.shares == pytest.approx([0.25] * 4)
+    assert regression.high == 9e9
+    low = make_recipe(tasks=[{**EDGED, "edges": [1e10]}])
+    with pytest.raises(
+        DataError, match=r"must have two levels by the edges \[10000000000.0\] or more in the train rows; came only 0"
+    ):
+        head_specs(low, train_of(low, frame))
+
+
+def test_a_task_of_seconds_in_levels_learns_who_stays(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    users, items = rng.integers(0, 12, size=900), rng.integers(0, 8, size=900)
+    stays = (users + items) % 2 == 0
+    seconds = np.where(stays, rng.lognormal(7, 1, size=900), rng.lognormal(1, 1, size=900))
+    frame = pl.DataFrame({"user": users, "item": items, "time": np.arange(900), "seconds": seconds})
+    recipe = make_recipe(
+        tasks=[{**EDGED, "edges": [10, 100]}],
+        split={"test": 150, "validation": 50},
+        training={"epochs": 12, "early_stopping": False, "optimizer": {"kind": "adamw", "learning_rate": 0.02}},
+    )
+    place = tmp_path / "run"
+    judged = run(recipe, place, interactions=frame).summary["outcomes"]["long"]
+    assert judged["mean"]["rmse"] > 0.7  # levels 0 and 1 against 2, in equal halves
+    assert judged["model"]["rmse"] < 0.5 * judged["mean"]["rmse"]
+    assert reevaluate(place, interactions=frame)["outcomes"]["long"] == judged
+    found = Recommender.load(place).predict([0, 0], [0, 1], task="long").frame["prediction"].to_list()
+    assert 1.5 < found[0] <= 2  # the expected level
+    assert 0 <= found[1] < 1

@@ -53,7 +53,7 @@ def outcome_errors(
     task: TaskConfig, model: TwoTower, phase: Phase, examples: Examples, *, device: torch.device
 ) -> dict[str, float]:
     """``rmse`` and ``mae`` of a model on examples; empty where none of them can be judged."""
-    values = examples.outcomes[task.column].numpy()
+    values = examples.outcomes[task.outcome].numpy()
     judged = _judgeable(values, examples)
     if not judged.any():
         return {}
@@ -65,7 +65,7 @@ def outcome_errors(
 def _judged(
     recipe: Recipe, task: TaskConfig, phase: Phase, model: TwoTower, examples: Examples, device: torch.device
 ) -> dict[str, Any]:
-    values = examples.outcomes[task.column].numpy()
+    values = examples.outcomes[task.outcome].numpy()
     judged = _judgeable(values, examples)
     counts = {"rows": int(judged.sum()), "not_judged": int((~judged).sum())}
     if not judged.any():
@@ -103,7 +103,7 @@ def _judgeable(values: NDArray[np.float64], examples: Examples) -> NDArray[np.bo
 
 def _means(task: TaskConfig, phase: Phase) -> DampedMeans:
     train = phase.train
-    values = train.outcomes[task.column].numpy()
+    values = train.outcomes[task.outcome].numpy()
     known = ~np.isnan(values)
     return DampedMeans.fit(
         values[known],

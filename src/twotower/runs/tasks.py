@@ -22,7 +22,9 @@ _MOST_LEVELS = 100
 
 
 def outcomes(recipe: Recipe, tables: Tables) -> dict[str, Tensor]:
-    """The column of every task, once: float64 ``[n]`` over all interactions, NaN where a row has none.
+    """What tasks learn, by `TaskConfig.outcome`, each once: float64 ``[n]`` over all interactions, NaN where a row has none.
+
+    It is the column as it stands, or, for a task with ``edges``, the level: how many edges are not greater than the value.
 
     Raises:
         ConfigError: If the interactions have no such column; all faults at once.
@@ -36,7 +38,10 @@ def outcomes(recipe: Recipe, tables: Tables) -> dict[str, Tensor]:
     ]
     if faults:
         raise ConfigError(faults, source="recipe")
-    return {column: _numbers(frame[column]) for column in dict.fromkeys(task.column for task in recipe.tasks)}
+    return {
+        outcome: _numbers(frame[task.column]) if task.edges is None else _levels(_numbers(frame[task.column]), task.edges)
+        for outcome, task in {task.outcome: task for task in recipe.tasks}.items()
+    }
 
 
 def head_specs(recipe: Recipe, train: Examples) -> tuple[HeadSpec, ...]:
@@ -51,18 +56,19 @@ def head_specs(recipe: Recipe, train: Examples) -> tuple[HeadSpec, ...]:
     specs: list[HeadSpec] = []
     faults = []
     for task in recipe.tasks:
-        values = train.outcomes[task.column].numpy()
+        values = train.outcomes[task.outcome].numpy()
         values = values[~np.isnan(values)]
         levels, counts = np.unique(values, return_counts=True)
         if len(levels) < 2:
             came = f"only {levels[0]:g}" if len(levels) else "none"
+            counted = "values" if task.edges is None else f"levels by the edges {list(task.edges)}"
             faults.append(
-                f"task {task.name!r}: column {task.column!r} must have two values or more in the train rows; came {came}"
+                f"task {task.name!r}: column {task.column!r} must have two {counted} or more in the train rows; came {came}"
             )
         elif task.kind == "ordinal" and len(levels) > _MOST_LEVELS:
             faults.append(
                 f"task {task.name!r}: column {task.column!r} must have at most {_MOST_LEVELS} levels; the train rows have "
-                f"{len(levels):,} values: round them, or set kind = 'regression'"
+                f"{len(levels):,} values: cut them into levels with edges = [...], or set kind = 'regression'"
             )
         elif task.kind == "ordinal":
             specs.append(
@@ -100,7 +106,12 @@ def objective(recipe: Recipe) -> Objective:
 
 def _task(task: TaskConfig) -> OutcomeTask:
     losses: dict[str, OutcomeLoss] = {"regression": squared_error, "ordinal": cumulative_cross_entropy}
-    return OutcomeTask(task.name, task.column, losses[task.kind], task.weight)
+    return OutcomeTask(task.name, task.outcome, losses[task.kind], task.weight)
+
+
+def _levels(values: Tensor, edges: tuple[float, ...]) -> Tensor:
+    levels = torch.bucketize(values, torch.tensor(edges, dtype=torch.float64), right=True).double()
+    return torch.where(values.isnan(), values, levels)
 
 
 def _numbers(column: pl.Series) -> Tensor:

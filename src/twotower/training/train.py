@@ -295,7 +295,10 @@ class _Loop:
 
     def _require_finite_weights(self, batch: Batch, where: Place) -> None:
         """Before weights are kept or judged: a step with a finite loss can still have spoilt them."""
-        largest = [torch.linalg.vector_norm(parameter.detach(), math.inf) for parameter in self.parameters]
+        weights = [
+            parameter.detach() for parameter in self.parameters if parameter.numel()
+        ]  # two levels leave no gaps to learn
+        largest = [torch.linalg.vector_norm(values, math.inf) for values in weights]
         if not bool(torch.stack(largest).isfinite().all()):
             raise self._divergence("a weight", batch, where)
 
