@@ -66,6 +66,43 @@ def test_the_table_shows_history_recommendations_and_what_was_assumed(call: Call
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_somebody_never_seen(call: Call, finished: Path) -> None:
+    status, out, err = call("recommend", finished, "--query", "age=21", "-k", "2")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:3] == ["for somebody never seen: age = 21", "", "recommended:"]
+    assert lines[-1] == "assumed: time = 1600055000 (the end of train)"
+    found = json.loads(call("recommend", finished, "--user", "new", "--query", "age=21", "--json")[1])
+    assert (found["user"], found["history"], found["missing"]) == ("new", [], [])
+    assert found["items"] == json.loads(call("recommend", finished, "--query", "age=21", "--json")[1])["items"]
+    assert call("recommend", finished, "--user", "new", "--query", "age=21")[1].startswith(
+        "for somebody never seen: age = 21\n"
+    )
+    assert call("recommend", finished, "--history", "film 1")[1].startswith(
+        "for somebody never seen\n\nwho has the given history"
+    )
+    assert "never seen" not in call("recommend", finished, "--user", "u1", "--query", "age=21")[1]
+
+
+def test_what_was_not_given_is_said(call: Call, world: Path, tmp_path: Path) -> None:
+    text = (world / "recipe.toml").read_text().replace('column = "age"', 'column = "age"\nmissing = "own"')
+    for name in ("interactions", "items"):
+        text = text.replace(f'path = "{name}.csv"', f'path = "{world}/{name}.csv"')
+    (tmp_path / "recipe.toml").write_text(text)
+    assert call("train", tmp_path / "recipe.toml", "--run-dir", tmp_path / "run")[0] == 0
+
+    def asked(*options: str) -> list[str]:
+        found: list[str] = json.loads(call("recommend", tmp_path / "run", "--json", *options)[1])["missing"]
+        return found
+
+    assert asked("--history", "film 1") == ["age"]
+    assert asked("--query", "time=1600000000", "--user", "new") == ["age"]
+    assert asked("--query", "age=3") == []
+    assert asked("--user", "u1") == []
+    lines = call("recommend", tmp_path / "run", "--history", "film 1")[1].splitlines()
+    assert lines[-2:] == ["assumed: time = 1600055000 (the end of train)", "not given, so taken as missing: age"]
+
+
 def test_long_cells_are_not_cut_where_stdout_is_no_terminal(call: Call, finished: Path) -> None:
     out = call("recommend", finished, "--user", "u1", "--include-seen")[1]
     assert "Drama, long, and very sad indeed" in out

@@ -177,7 +177,10 @@ def recommend(
     user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
     query: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE,...", help="Features of the user or the moment: age=31,gender=F. Repeatable."),
+        typer.Option(
+            metavar="COLUMN=VALUE,...",
+            help="What is known of a user, never seen ones too, and of the moment: age=31,country=BR. Repeatable.",
+        ),
     ] = None,
     history: Annotated[
         list[str] | None, typer.Option(metavar="ITEM", help="An item of the history, the most recent last. Repeatable.")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from twotower.cli.output import print_json, print_lines, print_table
+from twotower.cli.query_values import query_values
 from twotower.errors import ConfigError
 from twotower.recommender import Recommendations, Recommender
 from twotower.types import Id
@@ -39,28 +38,40 @@ def recommend_command(
     items = recommender.catalogue.ids
     asked = None if user is None else _id(user, recommender.users.table.ids, "--user")
     past = None if not history else [_id(item, items, "--history") for item in history]
+    given = _features(query, recommender)
     recommender.items.require(past or [], "--history")  # the library passes over unknown ones, a person may have misspelt
     answer = recommender.recommend(
         None if asked is None else [asked],
-        features=[_features(query, recommender)] if query else None,
+        features=[given] if query else None,
         histories=None if past is None else [past],
         k=k,
         exclude_seen=not include_seen,
         exclude=[_id(item, items, "--exclude") for item in exclude],
         only=None if only is None else [_id(item, items, "--only") for item in only],
     )
+    missing = _missing(asked, given, answer, recommender)
     liked = past if past is not None else recommender.history(asked) if asked is not None else []
     rows = answer.frame.drop("query")
     if as_json:
-        print_json({"user": asked, "history": liked[-_SHOWN:], "items": rows.to_dicts(), "assumed": dict(answer.assumed)})
+        found = {
+            "user": asked,
+            "history": liked[-_SHOWN:],
+            "items": rows.to_dicts(),
+            "assumed": dict(answer.assumed),
+            "missing": missing,
+        }
+        print_json(found)
         return
+    if asked is None or asked not in recommender.users:
+        described = ", ".join(f"{name} = {value}" for name, value in given.items())
+        print_lines(f"for somebody never seen{f': {described}' if described else ''}", "")
     if liked:
         whose = "who has the given history" if past is not None else f"user {user}"
         shown = f", the latest {_SHOWN}, latest first" if len(liked) > _SHOWN else ""
         print_lines(f"{whose} chose ({len(liked):,} items{shown}):")
         print_lines(*(f"  {item}" for item in reversed(liked[-_SHOWN:])), "")
     _print("recommended, seen items included:" if include_seen else "recommended:", rows)
-    _print_assumed(answer, recommender)
+    _print_assumed(answer, missing, recommender)
 
 
 def similar_command(run: Path, *, item: str, k: int, as_json: bool) -> None:
@@ -84,60 +95,12 @@ def _id(text: str, ids: pl.Series, option: str) -> Id:
 
 
 def _features(parts: Sequence[str], recommender: Recommender) -> dict[str, object]:
-    """Parse ``column=value`` by the types that the query's columns had in train; of JSON only times, which are text."""
-    types = {**recommender.users.table.frame.schema}
+    """Parse the options by the types that the query's columns had in train."""
+    table = recommender.users.table
+    types = {name: dtype for name, dtype in table.frame.schema.items() if name != table.id_column}
     if recommender.defaults.time_column is not None:
         types[recommender.defaults.time_column] = pl.Datetime()  # kept as Unix seconds, but a person may write a date
-    values: dict[str, object] = {}
-    for part in parts:
-        if part.lstrip().startswith("{"):
-            given = _json_object(part)
-            times = {n for n, v in given.items() if isinstance(v, str) and n in types and types[n].is_temporal()}
-            values |= {n: _value(n, str(v), types[n]) if n in times else v for n, v in given.items()}
-            continue
-        for pair in part.split(","):
-            name, equals, raw = (piece.strip() for piece in pair.partition("="))
-            if not equals or not name:
-                raise ConfigError(f"--query {pair}: write column=value, or a JSON object when a value holds a comma")
-            values[name] = _value(name, raw, types.get(name))
-    return values
-
-
-def _json_object(text: str) -> dict[str, object]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--query {text}: not valid JSON: {error}") from None
-    return dict(found)
-
-
-def _value(name: str, raw: str, dtype: pl.DataType | None) -> object:
-    try:
-        if dtype is not None and dtype.is_integer():
-            return int(raw)
-        if dtype is not None and dtype.is_float():
-            return float(raw)
-        if dtype is not None and dtype.is_temporal():
-            return _time(raw)
-    except ValueError:
-        if dtype is not None and dtype.is_temporal():
-            raise ConfigError(
-                f"--query {name}={raw}: {name!r} is a time; write 2024-01-31, 2024-01-31T08:30:00Z or Unix seconds"
-            ) from None
-        raise ConfigError(f"--query {name}={raw}: {name!r} is a number in train ({dtype}); came {raw!r}") from None
-    if dtype == pl.Boolean:
-        if raw not in ("true", "false"):
-            raise ConfigError(f"--query {name}={raw}: {name!r} is true or false; came {raw!r}")
-        return raw == "true"
-    return raw
-
-
-def _time(raw: str) -> float | datetime:
-    """Unix seconds, or ISO 8601, which is UTC without an offset."""
-    try:
-        return float(raw)
-    except ValueError:
-        return datetime.fromisoformat(raw)
+    return query_values(parts, types, id_column=table.id_column)
 
 
 def _print(title: str, rows: pl.DataFrame) -> None:
@@ -152,9 +115,22 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _print_assumed(answer: Recommendations, recommender: Recommender) -> None:
+def _missing(asked: Id | None, given: Mapping[str, object], answer: Recommendations, recommender: Recommender) -> list[str]:
+    """Columns that the query reads and nothing is known of: what their features make of a missing value is used."""
+    if asked is not None and asked in recommender.users:
+        return []
+    table = recommender.users.table
+    return [
+        name for name in table.frame.columns if name != table.id_column and name not in given and name not in answer.assumed
+    ]
+
+
+def _print_assumed(answer: Recommendations, missing: Sequence[str], recommender: Recommender) -> None:
+    end = {recommender.defaults.time_column: " (the end of train)"}
+    lines = []
     if answer.assumed:
-        end = {recommender.defaults.time_column: " (the end of train)"}
-        print_lines(
-            "", "assumed: " + ", ".join(f"{name} = {value}{end.get(name, '')}" for name, value in answer.assumed.items())
-        )
+        lines.append("assumed: " + ", ".join(f"{name} = {value}{end.get(name, '')}" for name, value in answer.assumed.items()))
+    if missing:
+        lines.append(f"not given, so taken as missing: {', '.join(missing)}")
+    if lines:
+        print_lines("", *lines)
