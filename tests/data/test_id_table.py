@@ -89,3 +89,36 @@ def test_keep_by_mask_and_by_rows() -> None:
     for wrong, message in (([True], "shape"), ([3], "in \\[0, 3\\)"), ([-1], "in \\[0, 3\\)"), ([1, 1], "distinct")):
         with pytest.raises(ValueError, match=message):
             table.keep(np.array(wrong))
+
+
+def test_coded_ids_are_found_like_text() -> None:
+    table = IdTable.from_ids(pl.Series(["c", "a", "d"]), "id")
+    ids = ["d", None, "b", "a", "d", "c"]
+    coded = pl.Series("id", ids, dtype=pl.Enum(["x", "d", "c", "b", "a"]))
+    assert table.rows32(coded).tolist() == [2, -1, -1, 0, 2, 1]
+    assert table.rows32(coded).dtype == np.int32
+    assert table.rows(coded).tolist() == table.rows(pl.Series("id", ids)).tolist()
+    assert table.rows(coded).dtype == np.int64
+    assert table.rows32(pl.Series("id", ids)).tolist() == [2, -1, -1, 0, 2, 1]
+    nobody = pl.Series("id", [None, None], dtype=pl.Enum([]))
+    assert table.rows32(nobody).tolist() == [-1, -1]
+
+
+def test_as_many_categories_as_a_byte_has_values() -> None:
+    names = [f"{n:03}" for n in range(256)]
+    table = IdTable.from_ids(pl.Series(names), "id")
+    coded = pl.Series("id", [names[255], None, names[0]], dtype=pl.Enum(names))
+    assert table.rows32(coded).tolist() == [255, -1, 0]
+
+
+def test_a_table_of_coded_ids_is_of_those_that_occur_sorted_as_text() -> None:
+    coded = pl.Series("id", ["d", "a", "d"], dtype=pl.Enum(["x", "d", "c", "a"]))
+    table = IdTable.from_ids(coded, "name")
+    assert (table.ids.to_list(), table.ids.dtype, table.id_column) == (["a", "d"], pl.String, "name")
+    with pytest.raises(DataError, match="every row needs an id in 'name'; 1 rows have none"):
+        IdTable.from_ids(pl.Series("id", ["d", None], dtype=pl.Enum(["d"])), "name")
+
+
+def test_coded_text_is_not_a_number() -> None:
+    with pytest.raises(DataError, match="item ids must have one type: 'id' is String"):
+        IdTable.from_ids(pl.Series([1, 2]), "n").rows32(pl.Series("id", ["1"], dtype=pl.Enum(["1"])))

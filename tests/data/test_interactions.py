@@ -202,3 +202,58 @@ def test_take() -> None:
     assert taken.order.tolist() == [2, 1, 0]
     assert (taken.schema, taken.report) == (interactions.schema, interactions.report)
     assert len(interactions.take(np.array([], dtype=np.int64))) == 0
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"positives": "r >= 3"},
+        {"null_ids": "drop"},
+        {"repeats": "first"},
+        {"repeats": "sum"},
+        {"min_item_count": 3, "min_user_count": 2},
+        {"order": "row"},
+    ],
+)
+def test_coded_ids_are_like_text(rules: dict[str, object]) -> None:
+    rng = np.random.default_rng(3)
+    frame = pl.DataFrame(
+        {
+            "u": [f"u{n}" for n in rng.integers(0, 9, 60)],
+            "i": [f"i{n}" for n in rng.integers(0, 6, 60)],
+            "t": rng.integers(0, 30, 60),
+            "r": rng.integers(1, 6, 60),
+        }
+    )
+    if rules.get("null_ids"):
+        frame = frame.with_columns(
+            pl.when(pl.col("r") > 1).then("u").alias("u"), pl.when(pl.col("r") != 2).then("i").alias("i")
+        )
+    catalogue = IdTable.from_ids(pl.Series([f"i{n}" for n in (4, 0, 1, 2, 5)]), "i")
+    # categories in no order, one of which does not occur
+    coded = frame.with_columns(
+        pl.col("u").cast(pl.Enum(["zz", *(f"u{n}" for n in (8, 3, 1, 0, 2, 4, 5, 7, 6))])),
+        pl.col("i").cast(pl.Enum([f"i{n}" for n in (5, 4, 9, 3, 2, 1, 0)])),
+    )
+    schema = Schema.model_validate({"user": "u", "item": "i", "time": "t", **rules})
+    as_text = Interactions.from_table(frame, schema, catalogue=catalogue)
+    as_codes = Interactions.from_table(coded, schema, catalogue=catalogue)
+    assert as_codes.user_ids.dtype == pl.Enum
+    assert as_codes.report == as_text.report
+    assert as_codes.report.repeats > 0
+    text = {"u": pl.String, "i": pl.String}
+    assert as_codes.frame.cast(text).equals(as_text.frame)  # type: ignore[arg-type]
+    assert as_codes.negatives.cast(text).equals(as_text.negatives)  # type: ignore[arg-type]
+    assert as_codes.order.tolist() == as_text.order.tolist()
+
+
+def test_nothing_dropped_is_nothing_copied() -> None:
+    frame = table().with_columns(pl.col("t").sort().alias("t"), pl.Series("i", [5, 6, 7, 8]))
+    interactions = Interactions.from_table(frame, BY_TIME)
+    address = frame["i"].to_numpy().__array_interface__["data"]
+    assert interactions.item_ids.to_numpy().__array_interface__["data"] == address
+    assert interactions.is_ordered
+    later = interactions.take(np.array([1, 2]))
+    assert later.item_ids.to_numpy().__array_interface__["data"][0] == address[0] + 8
+    assert not Interactions.from_table(table(), BY_TIME).is_ordered

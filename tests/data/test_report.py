@@ -37,3 +37,28 @@ def test_sentences() -> None:
 def test_nothing_to_say() -> None:
     report = DataReport(rows_read=1, rows_kept=1, negatives=0, dropped=(), repeats=0, repeats_rule="last", users=1, items=1)
     assert report.lines() == ["1 rows read, 1 kept: 1 users, 1 items"]
+
+
+def test_what_became_of_rows_and_columns_before() -> None:
+    lines = DataReport(
+        rows_read=90,
+        rows_kept=90,
+        negatives=0,
+        dropped=(),
+        repeats=0,
+        repeats_rule="keep",
+        users=3,
+        items=4,
+        skipped=(DroppedRows(reason="12 fields in place of 18", rows=2, examples=("log.csv row 7",)),),
+        sampled_from=900,
+        ignored_columns=("network", "note"),
+        filled={"age": 1200},
+        conflicts={"country": 5, "age": 0},
+    ).lines()
+    assert lines == [
+        "a sample of 900 rows: 90 rows read, 90 kept: 3 users, 4 items",
+        "2 rows skipped: 12 fields in place of 18 (for instance 'log.csv row 7')",
+        "missing values filled: age 1,200",
+        "items with more than one value: country 5, age 0",
+        "columns that nothing reads: network, note",
+    ]

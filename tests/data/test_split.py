@@ -167,3 +167,18 @@ def test_sizes_that_are_none(value: object) -> None:
 def test_labels_must_differ() -> None:
     with pytest.raises(ValidationError, match="three labels must differ"):
         GivenSplit(column="x", train="test")
+
+
+def test_a_random_split_may_train_on_fewer_rows() -> None:
+    interactions = world()
+    whole = split(interactions, RandomSplit(seed=3, test=10, validation=5))
+    fewer = split(interactions, RandomSplit(seed=3, train=20, test=10, validation=5))
+    assert fewer.train.tolist() == whole.train.tolist()[:20]
+    assert fewer.test.tolist() == whole.test.tolist()
+    assert fewer.validation.tolist() == whole.validation.tolist()
+    half = split(interactions, RandomSplit(seed=3, train=0.5, test=10, validation=5))
+    assert len(half.train) == round(len(whole.train) / 2)
+    with pytest.raises(DataError, match=r"train asks for 999 rows, but \d+ remain after 5 validation and 10 test rows"):
+        split(interactions, RandomSplit(train=999, test=10, validation=5))
+    with pytest.raises(DataError, match="train must not be empty"):
+        split(interactions, RandomSplit(train=0, test=10, validation=5))

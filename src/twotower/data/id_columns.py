@@ -6,7 +6,7 @@ import polars as pl
 
 from twotower.errors import DataError, nearest
 
-__all__ = ["as_ids", "as_unix_seconds", "as_weights", "require_columns", "require_same_id_type"]
+__all__ = ["as_coded_ids", "as_ids", "as_unix_seconds", "as_weights", "require_columns", "require_same_id_type"]
 
 _EXAMPLES = 5
 _LATEST_S = 100_000_000_000
@@ -70,11 +70,20 @@ def as_ids(column: pl.Series, *, noun: str) -> pl.Series:
     raise DataError(f"{noun} ids in {column.name!r} must be text or integers; came {column.dtype}; cast the column")
 
 
+def as_coded_ids(column: pl.Series, *, noun: str) -> pl.Series:
+    """A column of ids as String, Int64 or, if it is one, Enum: there each distinct id is text once, and a row is a number.
+
+    Raises:
+        DataError: As `as_ids`.
+    """
+    return column if column.dtype == pl.Enum else as_ids(column, noun=noun)
+
+
 def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: str) -> None:
     """Refuse to compare text with integers, by which every id would look unknown.
 
     Args:
-        ids: Ids as `as_ids` gives them.
+        ids: Ids as `as_coded_ids` gives them.
         known: The ids that they are to be found in.
         noun: What kind of id it is.
         other: What the table of the known ids is called.
@@ -82,9 +91,10 @@ def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: 
     Raises:
         DataError: Naming both columns, both types and an example of each.
     """
-    if ids.dtype != known.dtype:
+    dtype = pl.String() if ids.dtype == pl.Enum else ids.dtype
+    if dtype != known.dtype:
         raise DataError(
-            f"{noun} ids must have one type: {ids.name!r} is {ids.dtype} ({_sample(ids)}), but {known.name!r} in the {other} "
+            f"{noun} ids must have one type: {ids.name!r} is {dtype} ({_sample(ids)}), but {known.name!r} in the {other} "
             f"is {known.dtype} ({_sample(known)}); declare one of them in `types`"
         )
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, cast, final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.id_columns import as_ids, require_columns, require_same_id_type
+from twotower.data.id_columns import as_coded_ids, as_ids, require_columns, require_same_id_type
 from twotower.errors import DataError
 
 __all__ = ["Catalogue", "IdTable"]
+
+_AT_ONCE = 2**20
+
+_UNKNOWN = np.array([-1], dtype=np.int32)
 
 
 @final
@@ -89,7 +93,15 @@ class IdTable:
         Raises:
             DataError: If the ids are of a wrong type, or one is null.
         """
-        return cls.from_table(as_ids(ids, noun=noun).unique().sort().to_frame(id_column), id_column, noun=noun)
+        coded = as_coded_ids(ids, noun=noun)
+        distinct = coded.unique().sort() if coded.dtype != pl.Enum else as_ids(coded.unique(), noun=noun).sort()
+        table = distinct.alias(id_column).to_frame()
+        # what is distinct and there needs no more checks, which take seconds for millions of ids
+        return (
+            cls.from_table(table, id_column, noun=noun)
+            if distinct.null_count() or not len(distinct)
+            else cls(table, id_column, noun)
+        )
 
     @property
     def ids(self) -> pl.Series:
@@ -102,12 +114,30 @@ class IdTable:
         Raises:
             DataError: If the ids are integers where the table's are text, or the other way round.
         """
+        if ids.dtype == pl.Enum:
+            return self.rows32(ids).astype(np.int64)
         wanted = as_ids(ids, noun=self.noun)
         if wanted.null_count() < len(wanted):
             require_same_id_type(wanted, self.ids, noun=self.noun, other=f"{self.noun}s table")
         known = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int64)})
         found = wanted.cast(self.ids.dtype).to_frame("id").join(known, on="id", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().copy()
+
+    def rows32(self, ids: pl.Series) -> NDArray[np.int32]:
+        """What `rows` gives, in half of the memory; of an Enum each category is looked up once.
+
+        Raises:
+            DataError: As `rows`.
+        """
+        if ids.dtype != pl.Enum:
+            return self.rows(ids).astype(np.int32)
+        categories = cast("pl.Enum", ids.dtype).categories
+        of_category = np.append(self.rows(categories.rename(ids.name)), -1).astype(np.int32) if len(categories) else _UNKNOWN
+        rows = np.empty(len(ids), dtype=np.int32)
+        for start in range(0, len(ids), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
+            codes = ids.slice(start, _AT_ONCE).to_physical().cast(pl.UInt32).fill_null(len(categories))
+            rows[start : start + _AT_ONCE] = of_category[codes.to_numpy()]
+        return rows
 
     def keep(self, mask_or_rows: NDArray[np.bool_] | NDArray[np.int64]) -> IdTable:
         """The rows where a mask is true, or the given rows in the given order.

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.id_columns import as_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
+from twotower.data.consecutive import taken_frame
+from twotower.data.id_columns import as_coded_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
 from twotower.data.id_table import IdTable
 from twotower.data.positives import parse_positives, positive_rows
 from twotower.data.repeats import count_repeats, resolve_repeats
@@ -32,7 +33,9 @@ class Interactions:
     """Positives in the order of the file; build it with `from_table`.
 
     Attributes:
-        frame: The positives with every column of the source; ids are String or Int64, times Int64 or Float64 Unix seconds.
+        frame: The positives with every column of the source; ids are String, Int64 or Enum (of a converted table, where a row
+            is a number and each distinct id is text once), times Int64 or Float64 Unix seconds. Where nothing is dropped, the
+            columns are those of the source, not copies.
         negatives: Rows that fail ``schema.positives``, in the same form.
         schema: What the columns mean. Where repeats were summed without a weight column, its ``weight`` names the new one.
         report: What was read, kept and dropped.
@@ -79,8 +82,8 @@ class Interactions:
             require_same_id_type(frame[schema.item], catalogue.ids, noun="item", other="catalogue")
             frame = _without_unknown_items(frame, schema, catalogue, dropped)
         positive = positive_rows(frame, parse_positives(schema.positives)) if schema.positives else None
-        negatives = frame.filter(~positive) if positive is not None else frame.clear()
-        frame = frame.filter(positive) if positive is not None else frame
+        negatives = _numbered(frame).filter(~positive) if positive is not None else frame.clear()
+        frame = _numbered(frame).filter(positive) if positive is not None else frame
 
         repeats = count_repeats(frame, schema.user, schema.item)
         frame, schema = _without_repeats(frame, schema, dropped)
@@ -107,16 +110,16 @@ class Interactions:
             raise DataError(
                 f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}{rule}"
             )
-        return cls(frame.drop(_ROW), negatives.drop(_ROW), schema, report)
+        return cls(frame.drop(_ROW, strict=False), negatives.drop(_ROW, strict=False), schema, report)
 
     @property
     def user_ids(self) -> pl.Series:
-        """User of each row: String or Int64, no nulls."""
+        """User of each row: String, Int64 or Enum, no nulls."""
         return self.frame[self.schema.user]
 
     @property
     def item_ids(self) -> pl.Series:
-        """Item of each row: String or Int64, no nulls."""
+        """Item of each row: String, Int64 or Enum, no nulls."""
         return self.frame[self.schema.item]
 
     @property
@@ -130,12 +133,21 @@ class Interactions:
         return row_weights(self.frame[self.schema.weight], self.schema) if self.schema.weight is not None else None
 
     @cached_property
+    def is_ordered(self) -> bool:
+        """Whether the rows stand in the order in which they happened."""
+        return self.schema.order == "row" or self.schema.time is None or self.frame[self.schema.time].is_sorted()
+
+    @property
     def order(self) -> NDArray[np.int64]:
         """Row numbers from what happened first to what happened last, shape ``[n]``.
 
         Sorted by (time, row number), so that rows of one time stay in the order of the file; ascending where the schema's order
         is ``row``.
         """
+        return np.arange(len(self), dtype=np.int64) if self.is_ordered else self._sorted
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.int64]:
         return _order(self.frame, self.schema)
 
     def take(self, rows: NDArray[np.int64]) -> Interactions:
@@ -143,7 +155,7 @@ class Interactions:
 
         Rows of one time are then ordered as given: take ascending rows to keep the order of the file.
         """
-        return Interactions(self.frame[np.asarray(rows, dtype=np.int64)], self.negatives, self.schema, self.report)
+        return Interactions(taken_frame(self.frame, rows), self.negatives, self.schema, self.report)
 
     def __len__(self) -> int:
         return self.frame.height
@@ -155,23 +167,29 @@ def _order(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64]:
     return np.argsort(frame[schema.time].to_numpy(), kind="stable").astype(np.int64, copy=False)
 
 
+def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the row numbers of the source, which it needs from the first dropped row on."""
+    return frame if _ROW in frame.columns else frame.with_row_index(_ROW)
+
+
 def _checked(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """The frame with ids, times and weights in their one form, and a column of source row numbers."""
+    """The frame with ids, times and weights in their one form."""
     roles = {"user": schema.user, "item": schema.item, "time": schema.time, "weight": schema.weight}
     require_columns(frame, {role: name for role, name in roles.items() if name is not None}, noun="interactions")
-    columns = [as_ids(frame[schema.user], noun="user"), as_ids(frame[schema.item], noun="item")]
+    columns = [as_coded_ids(frame[schema.user], noun="user"), as_coded_ids(frame[schema.item], noun="item")]
     if schema.time is not None:
         columns.append(as_unix_seconds(frame[schema.time]))
     if schema.weight is not None:
         columns.append(as_weights(frame[schema.weight]))
-    return frame.with_columns(columns).with_row_index(_ROW)
+    return frame.with_columns(columns)
 
 
 def _without_null_ids(frame: pl.DataFrame, schema: Schema, dropped: list[DroppedRows]) -> pl.DataFrame:
     for role, name in (("user", schema.user), ("item", schema.item)):
-        missing = frame.filter(pl.col(name).is_null())
-        if missing.is_empty():
+        if not frame[name].null_count():
             continue
+        frame = _numbered(frame)
+        missing = frame.filter(pl.col(name).is_null())
         rows = tuple(missing[_ROW].head(_EXAMPLES).to_list())
         if schema.null_ids == "error":
             raise DataError(
@@ -184,10 +202,11 @@ def _without_null_ids(frame: pl.DataFrame, schema: Schema, dropped: list[Dropped
 
 
 def _without_unknown_items(frame: pl.DataFrame, schema: Schema, catalogue: IdTable, dropped: list[DroppedRows]) -> pl.DataFrame:
-    known = pl.Series(catalogue.rows(frame[schema.item]) >= 0)
-    unknown = frame.filter(~known)
-    if unknown.is_empty():
+    known = pl.Series(catalogue.rows32(frame[schema.item]) >= 0)
+    if known.all():
         return frame
+    frame = _numbered(frame)
+    unknown = frame.filter(~known)
     ids = unknown[schema.item].unique(maintain_order=True)
     shown = tuple(ids.head(_EXAMPLES).to_list())
     if schema.unknown_items == "error":
@@ -200,6 +219,9 @@ def _without_unknown_items(frame: pl.DataFrame, schema: Schema, catalogue: IdTab
 
 
 def _without_repeats(frame: pl.DataFrame, schema: Schema, dropped: list[DroppedRows]) -> tuple[pl.DataFrame, Schema]:
+    if schema.repeats == "keep":
+        return frame, schema
+    frame = _numbered(frame)
     rows, weights = resolve_repeats(
         frame,
         user=schema.user,
@@ -230,9 +252,10 @@ def _without_rare(frame: pl.DataFrame, column: str, noun: str, minimum: int, dro
     if minimum == 1:
         return frame
     counted = frame.select(pl.len().over(column) >= minimum).to_series()
-    rare = frame.filter(~counted)
-    if rare.is_empty():
+    if counted.all():
         return frame
+    frame = _numbered(frame)
+    rare = frame.filter(~counted)
     examples = tuple(rare[column].unique(maintain_order=True).head(_EXAMPLES).to_list())
     dropped.append(DroppedRows(reason=f"{noun} with fewer than {minimum} positives", rows=rare.height, examples=examples))
     return frame.filter(counted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import polars as pl
@@ -10,10 +10,29 @@ from numpy.typing import NDArray
 
 __all__ = ["count_repeats", "resolve_repeats"]
 
+_AT_ONCE = 2**20
+
 
 def count_repeats(frame: pl.DataFrame, user: str, item: str) -> int:
-    """How many rows have a (user, item) pair that an earlier row has."""
-    return frame.height - frame.select(user, item).n_unique()
+    """How many rows have a (user, item) pair that an earlier row has.
+
+    Args:
+        frame: Without nulls in the two columns.
+        user: Column of users.
+        item: Column of items.
+    """
+    if frame.schema[user] != pl.Enum or frame.schema[item] != pl.Enum:
+        return frame.height - frame.select(user, item).n_unique()
+    # one number a pair, sorted in place: 8 bytes a row
+    num_items = len(cast("pl.Enum", frame.schema[item]).categories)
+    pairs = frame.select(pl.col(user).to_physical().cast(pl.Int64) * num_items + pl.col(item).to_physical().cast(pl.Int64))
+    sorted_pairs = pairs.to_series().to_numpy(writable=True)
+    sorted_pairs.sort()
+    repeats = 0
+    for start in range(1, len(sorted_pairs), _AT_ONCE):
+        part = sorted_pairs[start - 1 : start + _AT_ONCE]
+        repeats += int((part[1:] == part[:-1]).sum())
+    return repeats
 
 
 def resolve_repeats(

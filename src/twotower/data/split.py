@@ -57,6 +57,8 @@ class RandomSplit(Config):
     """A permutation of the rows in the order of the file: first train, then validation, last the test.
 
     Attributes:
+        train: Rows, or fraction of the rows that remain after test and validation; those left over are used for nothing. None:
+            all of them.
         seed: Of ``numpy.random.default_rng(seed).permutation(n)``.
         test: Rows, or fraction of all rows.
         validation: Rows, or fraction of the rows that remain after the test.
@@ -64,6 +66,7 @@ class RandomSplit(Config):
 
     kind: Literal["random"] = "random"
     seed: int = Field(default=42, ge=0)
+    train: Part | None = None
     test: Part = 0.2
     validation: Part = 0.1
 
@@ -141,8 +144,10 @@ def split(interactions: Interactions, config: TimeSplit | LeaveLastOut | RandomS
         if isinstance(config, RandomSplit):
             rows = np.random.default_rng(config.seed).permutation(len(interactions)).astype(np.int64, copy=False)
         else:
-            rows = interactions.order.copy()  # the parts are views of it, and theirs to change
+            rows = interactions.order if interactions.is_ordered else interactions.order.copy()  # theirs to change
         parts = _cut(rows, test=config.test, validation=config.validation)
+        if isinstance(config, RandomSplit) and config.train is not None:
+            parts = _fewer_train(parts, config.train)
         wants_test, wants_validation = config.test > 0, config.validation > 0
     empty = [
         name
@@ -163,6 +168,16 @@ def _cut(rows: NDArray[np.int64], *, test: int | float, validation: int | float)
     rest = len(rows) - num_test
     num_validation = min(_size(validation, rest), rest)
     return Split(rows[: rest - num_validation], rows[rest - num_validation : rest], rows[rest:])
+
+
+def _fewer_train(parts: Split, train: int | float) -> Split:
+    size = _size(train, len(parts.train))
+    if size > len(parts.train):
+        raise DataError(
+            f"split 'random': train asks for {size:,} rows, but {len(parts.train):,} remain after {len(parts.validation):,} "
+            f"validation and {len(parts.test):,} test rows; ask for fewer"
+        )
+    return Split(parts.train[:size], parts.validation, parts.test)
 
 
 def _size(part: int | float, total: int) -> int:
