@@ -1,0 +1,55 @@
+"""What benchmarks share: a program in a process of its own, its last line of stdout, and tables of text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["run_program", "table"]
+
+
+def run_program(command: Sequence[object], *, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a program to its end, and read the JSON object in its last line of stdout.
+
+    Args:
+        command: The program and its arguments.
+        environment: Variables of the process; None: those of this one.
+
+    Returns:
+        The object, with ``wall_seconds`` of the whole process besides.
+
+    Raises:
+        SystemExit: If the program fails; with the end of what it said.
+    """
+    began = time.perf_counter()
+    done = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join(done.stderr.splitlines()[-15:])
+        raise SystemExit(f"{' '.join(Path(str(part)).name for part in command[:3])} failed ({done.returncode}):\n{said}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for line in done.stderr.splitlines():
+        if " s, " in line and "at most so far" in line:
+            print(f"  {line}", file=sys.stderr, flush=True)
+    return {**found, "wall_seconds": time.perf_counter() - began}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in columns, the first flush left and the others flush right.
+
+    Example:
+        >>> print(table(["what", "s"], [["read", "1.0"], ["evaluate", "12.5"]]))
+        what         s
+        read       1.0
+        evaluate  12.5
+    """
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
