@@ -39,7 +39,7 @@ def scale_drawing(sizes: Sequence[Mapping[str, Any]]) -> str:
 def _panel(left: float, title: str, form: str, rows: list[float], curves: Mapping[str, list[float]]) -> list[str]:
     values = [value for curve in curves.values() for value in curve]
     x_low, x_high = min(rows) / 1.3, max(rows) * 1.3
-    y_low, y_high = min(values) / 1.5, max(values) * 2
+    y_low, y_high = min(values) / 3, max(values) * 1.5
 
     def x(value: float) -> float:
         return left + _WIDTH * math.log(value / x_low) / math.log(x_high / x_low)
@@ -68,9 +68,13 @@ def _panel(left: float, title: str, form: str, rows: list[float], curves: Mappin
         points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(rows, curve, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" fill="{colour}"/>' for a, b in zip(rows, curve, strict=True)]
-        parts.append(f'<text x="{left + 10}" y="{_TOP + 14 + 16 * row}" fill="{colour}">{name}</text>')
-    parts.append(f'<text x="{left + 10}" y="{_TOP + 46}" fill="{_QUIET}">dashed: in proportion to the rows</text>')
+        parts.append(_label(left, bottom - 26 - 16 * row, name, colour))
+    parts.append(_label(left, bottom - 10, "dashed: in proportion to the rows", _QUIET))
     return parts
+
+
+def _label(left: float, height: float, text: str, colour: str) -> str:
+    return f'<text x="{left + _WIDTH - 6}" y="{height}" text-anchor="end" fill="{colour}">{text}</text>'
 
 
 def _ticks(low: float, high: float) -> list[float]:
