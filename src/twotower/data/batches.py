@@ -98,7 +98,7 @@ class Batches:
         queries = self.examples.queries(rows, training=True)
         weights = None if self.examples.weights is None else self.examples.weights[rows]
         outcomes = {name: values[rows] for name, values in self.examples.outcomes.items()}
-        items = self.examples.item_rows[rows]
+        items = self.examples.item_rows[rows].long()
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
             return Batch(rows, queries, None, items, weights=weights, masked=masked, outcomes=outcomes)
