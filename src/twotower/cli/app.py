@@ -233,6 +233,26 @@ def inspect(
 
 
 @app.command()
+def synth(
+    world: Annotated[str, typer.Argument(metavar="WORLD", help="livestream: who watched whose live stream, 18 columns.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The log: a file .csv or .parquet; or, with --format parquet, a name without suffix for a folder."),
+    ],
+    rows: Annotated[int, typer.Option(help="How many.")] = 500_000,
+    seed: Annotated[int, typer.Option(help="The same rows and seed give the same bytes.")] = 0,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="csv|parquet", help="By default what the suffix says.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a planted log of any size, and beside it what is needed to know the best that any ranker can do."""
+    from twotower.cli.synth import synth_command
+
+    synth_command(world, out, rows=rows, seed=seed, format=format_, as_json=as_json)
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Versions, devices, threads and extras of this installation."""
     from twotower.cli.doctor import doctor_command

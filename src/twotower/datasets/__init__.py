@@ -1,6 +1,18 @@
 """Data sets with known answers: MovieLens, and planted worlds."""
 
+from twotower.datasets.livestream import LIVESTREAM_COLUMNS, LivestreamFormat, Synthesizing, synthesize_livestream
 from twotower.datasets.movielens import MovieLens, MovieLensName, movielens
 from twotower.datasets.worlds import checkerboard, tastes, time_drift
 
-__all__ = ["MovieLens", "MovieLensName", "checkerboard", "movielens", "tastes", "time_drift"]
+__all__ = [
+    "LIVESTREAM_COLUMNS",
+    "LivestreamFormat",
+    "MovieLens",
+    "MovieLensName",
+    "Synthesizing",
+    "checkerboard",
+    "movielens",
+    "synthesize_livestream",
+    "tastes",
+    "time_drift",
+]
