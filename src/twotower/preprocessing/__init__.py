@@ -8,6 +8,7 @@ int32 rows, or float32 numbers, as the ``columns`` of the fitted feature say. A 
 from twotower.preprocessing.buckets import BucketsFeature, FittedBuckets
 from twotower.preprocessing.category import CategoryFeature, FillCategory, FittedCategory
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
+from twotower.preprocessing.geo import FittedGeo, GeoFeature
 from twotower.preprocessing.history import FittedHistory, HistoryFeature
 from twotower.preprocessing.id import FittedId, IdFeature
 from twotower.preprocessing.lookup import Lookup
@@ -30,6 +31,7 @@ __all__ = [
     "FittedBuckets",
     "FittedCategory",
     "FittedFeature",
+    "FittedGeo",
     "FittedHistory",
     "FittedId",
     "FittedMultiCategory",
@@ -37,6 +39,7 @@ __all__ = [
     "FittedText",
     "FittedTimestamp",
     "FittedVector",
+    "GeoFeature",
     "HistoryFeature",
     "IdFeature",
     "Lookup",

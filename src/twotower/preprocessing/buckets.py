@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twotower.config import Config
 from twotower.preprocessing.feature import ColumnFeature
-from twotower.preprocessing.floats import moments, quantiles, to_floats
+from twotower.preprocessing.floats import Clip, clipped, moments, quantiles, to_floats
 from twotower.preprocessing.missing import FillNumber, missing_rule, require_present
 from twotower.spec import RowsColumn
 
@@ -25,6 +25,8 @@ class BucketsFeature(ColumnFeature):
     """A number by the bucket that it falls into: the number of edges that are not greater than it.
 
     Attributes:
+        clip: Lowest and highest value that is believed: what lies outside is taken as the nearer one, in fitting and in
+            encoding, as if the table had held it (an age of 0 or of 250). None: all are.
         edges: The edges themselves, strictly increasing; or
         num_edges: how many edges to place on what train holds:
         spacing: ``linear`` (also None): ``np.linspace(minimum, maximum, num_edges)``, the ends included; ``quantile``: at the
@@ -34,6 +36,7 @@ class BucketsFeature(ColumnFeature):
     """
 
     kind: Literal["buckets"] = "buckets"
+    clip: Clip | None = None
     edges: tuple[float, ...] | None = Field(default=None, min_length=1)
     num_edges: int | None = Field(default=None, ge=1)
     spacing: Literal["linear", "quantile"] | None = None
@@ -116,7 +119,7 @@ class FittedBuckets(Config):
 def _prepare(config: BucketsFeature, column: pl.Series) -> NDArray[np.float64]:
     values = to_floats(column, config.column)
     if isinstance(config.missing, FillNumber):
-        return np.where(np.isnan(values), config.missing.fill, values)
-    if config.missing == "error":
+        values = np.where(np.isnan(values), config.missing.fill, values)
+    elif config.missing == "error":
         require_present(np.isnan(values), config.column, "declare missing = 'own_row' or {'fill': number}")
-    return values
+    return clipped(values, config.clip)

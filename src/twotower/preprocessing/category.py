@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr, model_validator
 from torch import Tensor
 
 from twotower.config import Config
 from twotower.errors import DataError
+from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.lookup import Lookup, id_values
 from twotower.preprocessing.missing import missing_rule, require_present
@@ -31,14 +32,25 @@ class CategoryFeature(ColumnFeature):
     """A value out of few (text, integers or booleans) that is looked up in an embedding table.
 
     Attributes:
+        separator: For a column of composite text such as ``"meetme:123"``: what stands between its parts; goes with ``part``.
+        part: Which part is the category, counted from 0. A value without that part, or with an empty one, is missing. Two
+            features may read two parts of one column: give them names.
         min_count: Values of fewer interactions share row 0 with the unknown ones.
         missing: ``error``; ``own_row``: the last row of the vocabulary, another one than the out-of-vocabulary row 0
             (when no value was missing in train, nothing trains it); or ``{"fill": value}``.
     """
 
     kind: Literal["category"] = "category"
+    separator: str | None = Field(default=None, min_length=1)
+    part: int | None = Field(default=None, ge=0)
     min_count: int = Field(default=1, ge=1)
     missing: Annotated[Literal["error", "own_row"] | FillCategory, missing_rule("error", "own_row")] = "error"
+
+    @model_validator(mode="after")
+    def _part_of_something(self) -> CategoryFeature:
+        if (self.separator is None) != (self.part is None):
+            raise ValueError("separator and part go together: the part that is the category, and what stands between the parts")
+        return self
 
     def fit(self, column: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedCategory:
         """Collect the values of the train rows.
@@ -48,8 +60,11 @@ class CategoryFeature(ColumnFeature):
             counts: How many interactions each row stands for, ``[n]``; None: one each.
 
         Raises:
-            DataError: If a value is missing and that is an error, if the dtype is another, or if no value is left.
+            DataError: If a value is missing and that is an error, if the dtype is another (with ``part``: no text), or if no
+                value is left.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return fit_by_category(self.fit, column, counts)
         values, _ = _prepare(self, column)
         return FittedCategory(config=self, lookup=Lookup.fit(values, counts, min_count=self.min_count, column=self.column))
 
@@ -79,6 +94,8 @@ class FittedCategory(Config):
         Raises:
             DataError: If a value is missing and that is an error, or if the dtype is not that of the fit.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return encode_by_category(self.encode, column)
         values, missing = _prepare(self.config, column)
         rows = self.lookup.rows(values, column=self.config.column)
         if self.config.missing == "own_row":
@@ -89,6 +106,8 @@ class FittedCategory(Config):
 def _prepare(config: CategoryFeature, column: pl.Series) -> tuple[pl.Series, NDArray[np.bool_]]:
     """The values, filled if so declared, and which were missing."""
     values = id_values(column, config.column)
+    if config.separator is not None and config.part is not None:
+        values = _part(values, config.separator, config.part, config.column)
     missing = values.is_null().to_numpy()
     if config.missing == "error":
         require_present(missing, config.column, "declare missing = 'own_row' or {'fill': value}")
@@ -103,3 +122,11 @@ def _prepare(config: CategoryFeature, column: pl.Series) -> tuple[pl.Series, NDA
         else:
             values = values.fill_null(fill)
     return values, missing
+
+
+def _part(values: pl.Series, separator: str, part: int, column: str) -> pl.Series:
+    """One part of each composite text; null where it is not there or empty."""
+    if values.dtype != pl.String:
+        raise DataError(f"column {column!r} must hold text with the separator {separator!r}; it holds {values.dtype}")
+    parts = values.str.split(separator).list.get(part, null_on_oob=True)
+    return parts.set(parts == "", None)

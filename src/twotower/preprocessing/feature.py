@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 from pydantic import Field
 
 from twotower.config import Config
@@ -24,3 +25,12 @@ class ColumnFeature(Config):
     def output_name(self) -> str:
         """Name of the encoded column, or what the names of the encoded columns start with."""
         return self.name if self.name is not None else self.column
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Columns of the table that the feature reads."""
+        return (self.column,)
+
+    def source(self, frame: pl.DataFrame) -> pl.Series:
+        """What ``fit`` and ``encode`` take, read from a table that has the columns."""
+        return frame[self.column]

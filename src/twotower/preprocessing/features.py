@@ -8,6 +8,7 @@ from pydantic import Field
 
 from twotower.preprocessing.buckets import BucketsFeature, FittedBuckets
 from twotower.preprocessing.category import CategoryFeature, FittedCategory
+from twotower.preprocessing.geo import FittedGeo, GeoFeature
 from twotower.preprocessing.history import HistoryFeature
 from twotower.preprocessing.id import FittedId, IdFeature
 from twotower.preprocessing.multi_category import FittedMultiCategory, MultiCategoryFeature
@@ -24,11 +25,12 @@ ColumnFeatureConfig: TypeAlias = (
     | NumberFeature
     | BucketsFeature
     | TimestampFeature
+    | GeoFeature
     | TextFeature
     | MultiCategoryFeature
     | VectorFeature
 )
-"""A chosen feature that reads a column of a table."""
+"""A chosen feature that reads a table."""
 
 FeatureConfig: TypeAlias = Annotated[ColumnFeatureConfig | HistoryFeature, Field(discriminator="kind")]
 """A chosen feature of any kind."""
@@ -39,9 +41,10 @@ FittedFeature: TypeAlias = Annotated[
     | FittedNumber
     | FittedBuckets
     | FittedTimestamp
+    | FittedGeo
     | FittedText
     | FittedMultiCategory
     | FittedVector,
     Field(discriminator="kind"),
 ]
-"""A fitted feature that reads a column of a table."""
+"""A fitted feature that reads a table."""

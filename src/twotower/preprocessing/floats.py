@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from twotower.errors import DataError
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.missing import first_rows
 
-__all__ = ["Moments", "moments", "quantiles", "to_floats"]
+__all__ = ["Clip", "Moments", "clipped", "moments", "quantiles", "to_floats"]
 
 
 def to_floats(values: pl.Series, column: str) -> NDArray[np.float64]:
@@ -40,6 +41,26 @@ def _first_text(values: pl.Series) -> str:
         return ""
     stray = (values.is_not_null() & ~values.str.contains(r"^\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*$")).arg_true()
     return f"; the first that is no number is {values[int(stray[0])]!r}, in row {stray[0]}" if len(stray) else ""
+
+
+def _rising(clip: tuple[float, float]) -> tuple[float, float]:
+    if clip[0] >= clip[1]:
+        raise ValueError(f"must be the lowest and the highest value, in this order; came {list(clip)}")
+    return clip
+
+
+Clip: TypeAlias = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""Lowest and highest value that is believed."""
+
+
+def clipped(values: NDArray[np.float64], clip: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Values outside a range taken as the nearer end of it; NaN stays.
+
+    Example:
+        >>> clipped(np.array([3.0, 30.0, 300.0, np.nan]), (18, 80)).tolist()
+        [18.0, 30.0, 80.0, nan]
+    """
+    return values if clip is None else np.clip(values, *clip)
 
 
 class Moments(NamedTuple):

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config import Config
+from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.lookup import Lookup
 from twotower.spec import RowsColumn
 
@@ -47,6 +48,11 @@ class HistoryFeature(Config):
         """Name of the encoded column."""
         return self.name
 
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """None: a history is not read from a table."""
+        return ()
+
     def fit(self, item_ids: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedHistory:
         """Collect the items of the train rows, as an id feature does.
 
@@ -57,6 +63,8 @@ class HistoryFeature(Config):
         Raises:
             DataError: If the ids are neither text nor integers, or none is left.
         """
+        if isinstance(item_ids.dtype, pl.Enum):
+            return fit_by_category(lambda ids, each: self.fit(ids.alias(item_ids.name), each), item_ids, counts)
         return FittedHistory(
             config=self, lookup=Lookup.fit(item_ids, counts, min_count=self.min_count, column=_named(item_ids))
         )
@@ -86,6 +94,8 @@ class FittedHistory(Config):
         Raises:
             DataError: If the ids are integers and were text in fitting, or the other way round.
         """
+        if isinstance(item_ids.dtype, pl.Enum):
+            return encode_by_category(lambda ids: {"rows": self.encode(ids.alias(item_ids.name))}, item_ids)["rows"]
         return torch.from_numpy(self.lookup.rows(item_ids, column=_named(item_ids)))
 
 

@@ -7,12 +7,12 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt, StrictStr, field_validator
 
 from twotower.config import Config
 from twotower.errors import DataError
 from twotower.preprocessing.counts import row_counts
-from twotower.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from twotower.preprocessing.vocabulary_field import VocabularyIds
+from twotower.vocabulary import OUT_OF_VOCABULARY
 
 __all__ = ["Lookup", "distinct", "id_values"]
 
@@ -21,24 +21,17 @@ class Lookup(Config):
     """The known values of a column in the order of their rows: the first has row 1, and row 0 is everything else.
 
     Attributes:
-        ids: Distinct values, all text or all integers.
+        ids: Distinct values, all text (String) or all integers (Int64), at least one. A series, since there may be millions.
 
     Example:
         >>> lookup = Lookup.fit(pl.Series(["bob", "ann", "bob", None]), None, min_count=1, column="user")
-        >>> lookup.ids, lookup.size
-        (('ann', 'bob'), 3)
+        >>> lookup.ids.to_list(), lookup.size
+        (['ann', 'bob'], 3)
         >>> lookup.rows(pl.Series(["bob", "eve", None]), column="user").tolist()
         [2, 0, 0]
     """
 
-    ids: tuple[StrictStr, ...] | tuple[StrictInt, ...] = Field(min_length=1)
-
-    @field_validator("ids")
-    @classmethod
-    def _distinct(cls, ids: tuple[str, ...] | tuple[int, ...]) -> tuple[str, ...] | tuple[int, ...]:
-        if len(set(ids)) != len(ids):
-            raise ValueError("every value must be there once")
-        return ids
+    ids: VocabularyIds
 
     @classmethod
     def fit(cls, values: pl.Series, counts: NDArray[np.int64] | None, *, min_count: int, column: str) -> Lookup:
@@ -60,14 +53,14 @@ class Lookup(Config):
             most = totals["count"].max() if totals.height else None
             found = f"the most frequent of {totals.height:,} values occurs {most!r} times" if most else "no row has a value"
             raise DataError(f"column {column!r} must have a value that occurs at least {max(min_count, 1)} times; {found}")
-        return cls(ids=tuple(kept["value"].to_list()))
+        return cls(ids=kept["value"])
 
     def __eq__(self, other: object) -> bool:
         """By the values alone: what was looked up so far, and cached for it, says nothing."""
-        return isinstance(other, Lookup) and self.ids == other.ids
+        return isinstance(other, Lookup) and (self.ids is other.ids or self.ids.equals(other.ids, check_dtypes=True))
 
     def __hash__(self) -> int:
-        return hash(self.ids)
+        return hash((len(self.ids), self.ids[0], self.ids[-1]))
 
     @property
     def size(self) -> int:
@@ -75,13 +68,8 @@ class Lookup(Config):
         return len(self.ids) + 1
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The same as a vocabulary, for looking up single ids both ways."""
-        return Vocabulary(self.ids)
-
-    @cached_property
-    def _known(self) -> pl.Series:
-        return pl.Series(self.ids, dtype=pl.String if isinstance(self.ids[0], str) else pl.Int64)
+    def _sorted(self) -> bool:
+        return self.ids.is_sorted()
 
     def rows(self, values: pl.Series, *, column: str) -> NDArray[np.int32]:
         """Rows of the values, ``[n]``; an unknown value, and null, has row 0.
@@ -92,19 +80,21 @@ class Lookup(Config):
         came = id_values(values, column)
         if came.null_count() == len(came):
             return np.full(len(came), OUT_OF_VOCABULARY, dtype=np.int32)
-        if came.dtype != self._known.dtype:
+        if came.dtype != self.ids.dtype:
+            kind = "text" if self.ids.dtype == pl.String else "integers"
             raise DataError(
-                f"column {column!r} must hold what it was fitted on, {_KIND[type(self.ids[0])]} such as {self.ids[0]!r}; "
+                f"column {column!r} must hold what it was fitted on, {kind} such as {self.ids[0]!r}; "
                 f"it holds {values.dtype} such as {came.drop_nulls()[0]!r}; cast the column"
             )
-        if len(came) <= _FEW:  # a request: the map of a join over all known values would be built for it
-            return self.vocabulary.rows(came.to_list())
+        if len(came) <= _FEW and self._sorted:  # a request: the map of a join over all known values would be built for it
+            places = self.ids.search_sorted(came).clip(upper_bound=len(self.ids) - 1)
+            known = (self.ids.gather(places) == came).fill_null(False)
+            return np.where(known.to_numpy(), places.to_numpy() + 1, OUT_OF_VOCABULARY).astype(np.int32)
         rows = np.arange(1, self.size, dtype=np.int32)
-        found = came.replace_strict(self._known, pl.Series(rows), default=OUT_OF_VOCABULARY, return_dtype=pl.Int32)
+        found = came.replace_strict(self.ids, pl.Series(rows), default=OUT_OF_VOCABULARY, return_dtype=pl.Int32)
         return found.fill_null(OUT_OF_VOCABULARY).to_numpy(writable=True)
 
 
-_KIND = {str: "text", int: "integers"}
 _FEW = 1_000
 
 

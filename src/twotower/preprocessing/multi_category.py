@@ -11,6 +11,7 @@ from pydantic import Field
 
 from twotower.config import Config
 from twotower.errors import DataError
+from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.lists import flatten, to_ragged
@@ -46,6 +47,8 @@ class MultiCategoryFeature(ColumnFeature):
         Raises:
             DataError: If the column holds anything else, or no value is left.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return fit_by_category(self.fit, column, counts)
         values, lengths = _values(self, column)
         repeated = np.repeat(row_counts(counts, len(column)), lengths)
         lookup = Lookup.fit(values, repeated, min_count=self.min_count, column=self.column)
@@ -76,6 +79,8 @@ class FittedMultiCategory(Config):
         Raises:
             DataError: If the column holds anything but what it was fitted on.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return encode_by_category(self.encode, column)
         values, lengths = _values(self.config, column)
         return {self.config.output_name: to_ragged(self.lookup.rows(values, column=self.config.column), lengths)}
 
@@ -91,7 +96,7 @@ def _values(config: MultiCategoryFeature, column: pl.Series) -> tuple[pl.Series,
         lists = column.arr.to_list() if isinstance(dtype, pl.Array) else column
         lists = lists.list.drop_nulls()
     else:
-        if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        if not isinstance(dtype, pl.String | pl.Categorical):
             raise DataError(
                 f"column {config.column!r} must hold text with the separator {config.separator!r}; it holds {dtype}; "
                 "declare no separator for lists"

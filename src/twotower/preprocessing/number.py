@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.config import Config
 from twotower.errors import DataError
 from twotower.preprocessing.feature import ColumnFeature
-from twotower.preprocessing.floats import moments, to_floats
+from twotower.preprocessing.floats import Clip, clipped, moments, to_floats
 from twotower.preprocessing.missing import FillNumber, first_rows, missing_rule, require_present
 from twotower.spec import FloatsColumn
 
@@ -25,6 +25,8 @@ class NumberFeature(ColumnFeature):
     """A number that goes into the tower as it is, or standardised.
 
     Attributes:
+        clip: Lowest and highest value that is believed: what lies outside is taken as the nearer one, in fitting and in
+            encoding, as if the table had held it (an age of 0 or of 250). None: all are.
         transform: ``log1p`` takes ``log(1 + x)`` first, for numbers of long tails; they must be greater than -1.
         standardise: Subtract the mean of train and divide by its standard deviation. A column of one value becomes zeros.
         missing: ``error``; ``{"fill": number}``, before anything else; or ``own``: the mean stands in, and a second float
@@ -32,6 +34,7 @@ class NumberFeature(ColumnFeature):
     """
 
     kind: Literal["number"] = "number"
+    clip: Clip | None = None
     transform: Literal["none", "log1p"] = "none"
     standardise: bool = True
     missing: Annotated[Literal["error", "own"] | FillNumber, missing_rule("error", "own")] = "error"
@@ -101,10 +104,10 @@ class FittedNumber(Config):
 def _prepare(config: NumberFeature, column: pl.Series) -> NDArray[np.float64]:
     values = to_floats(column, config.column)
     if isinstance(config.missing, FillNumber):
-        return np.where(np.isnan(values), config.missing.fill, values)
-    if config.missing == "error":
+        values = np.where(np.isnan(values), config.missing.fill, values)
+    elif config.missing == "error":
         require_present(np.isnan(values), config.column, "declare missing = 'own' or {'fill': number}")
-    return values
+    return clipped(values, config.clip)
 
 
 def _transform(config: NumberFeature, values: NDArray[np.float64]) -> NDArray[np.float64]:

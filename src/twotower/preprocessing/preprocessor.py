@@ -14,8 +14,9 @@ from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
 from twotower.preprocessing.history import FittedHistory, HistoryFeature
 from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
+from twotower.preprocessing.stored_columns import chosen_rows, encode_stored
 from twotower.spec import FloatsColumn, RowsColumn
-from twotower.types import Column
+from twotower.types import Column, StoredColumn
 
 __all__ = ["Preprocessor"]
 
@@ -59,10 +60,11 @@ class Preprocessor:
         item_column: str,
         user_counts: NDArray[np.int64] | None = None,
         item_counts: NDArray[np.int64] | None = None,
+        context_rows: NDArray[np.int64] | None = None,
     ) -> Preprocessor:
         """Fit every feature on the train tables.
 
-        A feature of the query is read from ``users`` if its column is there, else from ``context``; the user's id is
+        A feature of the query is read from ``users`` if its columns are there, else from ``context``; the user's id is
         always read from ``users``. Histories are fitted on the ids of ``items``.
 
         Args:
@@ -75,6 +77,8 @@ class Preprocessor:
             item_column: Column of the item's id.
             user_counts: Train interactions of each row of ``users``; None: one each.
             item_counts: Train interactions of each row of ``items``; None: one each.
+            context_rows: Row numbers of ``context`` that are the train interactions, so that nobody has to copy them out of a
+                large table; None: all.
 
         Raises:
             ConfigError: If a column does not exist or is in both tables of the query, if the item's id is an input of the
@@ -93,11 +97,11 @@ class Preprocessor:
                     if isinstance(feature, HistoryFeature):
                         history.append(feature.fit(items[item_column], item_counts))
                     elif tower == "candidate":
-                        fitted["candidate"].append(feature.fit(items[feature.column], item_counts))
-                    elif feature.column in users.columns:
-                        fitted["user"].append(feature.fit(users[feature.column], user_counts))
+                        fitted["candidate"].append(feature.fit(feature.source(items), item_counts))
+                    elif set(feature.source_columns) <= set(users.columns):
+                        fitted["user"].append(feature.fit(feature.source(users), user_counts))
                     else:
-                        fitted["context"].append(feature.fit(context[feature.column]))
+                        fitted["context"].append(feature.fit(chosen_rows(feature.source(context), context_rows)))
                 except DataError as error:
                     failed.append(f"{tower} feature {feature.output_name!r}: {error}")
         if failed:
@@ -141,6 +145,20 @@ class Preprocessor:
         """The query's columns that are read from interactions or requests; raises as `encode_users` does."""
         return _encode(self.spec.context, frame)
 
+    def encode_rows(self, frame: pl.DataFrame, rows: NDArray[np.int64] | None = None) -> dict[str, StoredColumn]:
+        """What `encode_context` gives for some rows of a table, in the form that takes the least memory; raises as it does.
+
+        Columns of categories (``pl.Enum``), and of few distinct numbers, become `twotower.types.Coded`: a code of one, two or
+        four bytes a row, which all features of the column share, and each distinct value encoded once. `take_column` gives
+        the rows that `encode_context` would.
+
+        Args:
+            frame: The table, which is not copied; it may be memory-mapped, and the codes may be its memory.
+            rows: Row numbers, in any order, int64 ``[m]``; None: all.
+        """
+        _require_columns(self.spec.context, frame)
+        return encode_stored(self.spec.context, frame, rows)
+
     def encode_items(self, frame: pl.DataFrame) -> dict[str, Column]:
         """The candidate's columns; raises as `encode_users` does."""
         return _encode(self.spec.candidate, frame)
@@ -169,14 +187,18 @@ class Preprocessor:
 
 def _encode(features: Iterable[FittedFeature], frame: pl.DataFrame) -> dict[str, Column]:
     features = tuple(features)
-    absent = sorted({feature.config.column for feature in features} - set(frame.columns))
+    _require_columns(features, frame)
+    encoded: dict[str, Column] = {}
+    for feature in features:
+        encoded.update(feature.encode(feature.config.source(frame)))
+    return encoded
+
+
+def _require_columns(features: Iterable[FittedFeature], frame: pl.DataFrame) -> None:
+    absent = sorted({column for feature in features for column in feature.config.source_columns} - set(frame.columns))
     if absent:
         sentences = [f"column {column!r} must be in the table{nearest(column, frame.columns)}" for column in absent]
         raise DataError("; ".join(sentences))
-    encoded: dict[str, Column] = {}
-    for feature in features:
-        encoded.update(feature.encode(frame[feature.config.column]))
-    return encoded
 
 
 def _faults(
@@ -208,21 +230,39 @@ def _faults(
         start = f"candidate feature {feature.output_name!r}"
         if isinstance(feature, HistoryFeature):
             faults.append(f"{start}: a history belongs to the query; items have none")
-        elif feature.column not in items.columns:
-            faults.append(f"{start}: no column {feature.column!r} among the items{nearest(feature.column, items.columns)}")
+        else:
+            faults += [
+                f"{start}: no column {column!r} among the items{nearest(column, items.columns)}"
+                for column in feature.source_columns
+                if column not in items.columns
+            ]
     return faults
 
 
 def _query_faults(
     feature: ColumnFeatureConfig, users: pl.DataFrame, context: pl.DataFrame, user_column: str, item_column: str
 ) -> list[str]:
-    start, column = f"query feature {feature.output_name!r}", feature.column
-    in_users, in_context = column in users.columns, column in context.columns
-    if column == item_column:
-        return [f"{start}: {column!r} is the item to be found; as an input of the query it would give the answer away"]
-    if in_users and in_context and column != user_column:
-        return [f"{start}: column {column!r} is ambiguous: it is among the users and in the interactions; rename one of them"]
-    if not in_users and not in_context:
-        known = (set(users.columns) | set(context.columns)) - {item_column}
-        return [f"{start}: no column {column!r} among the users or in the interactions{nearest(column, known)}"]
-    return []
+    start = f"query feature {feature.output_name!r}"
+    faults = []
+    places = set()
+    for column in feature.source_columns:
+        in_users, in_context = column in users.columns, column in context.columns
+        if column == item_column:
+            faults.append(
+                f"{start}: {column!r} is the item to be found; as an input of the query it would give the answer away"
+            )
+        elif in_users and in_context and column != user_column:
+            faults.append(
+                f"{start}: column {column!r} is ambiguous: it is among the users and in the interactions; rename one of them"
+            )
+        elif not in_users and not in_context:
+            known = (set(users.columns) | set(context.columns)) - {item_column}
+            faults.append(f"{start}: no column {column!r} among the users or in the interactions{nearest(column, known)}")
+        else:
+            places.add("users" if in_users else "interactions")
+    if len(places) > 1:
+        faults.append(
+            f"{start}: {' and '.join(map(repr, feature.source_columns))} must be columns of one table; one is among the users, "
+            "one in the interactions"
+        )
+    return faults

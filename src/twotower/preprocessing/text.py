@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 
 from twotower.config import Config
 from twotower.errors import DataError
+from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.lists import to_ragged
@@ -63,6 +64,8 @@ class TextFeature(ColumnFeature):
         Raises:
             DataError: If the column holds no text, or no word is left.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return fit_by_category(self.fit, column, counts)
         texts, positions = distinct(_texts(column, self.column))
         weights = np.bincount(positions, weights=row_counts(counts, len(column)), minlength=len(texts) + 1)[1:]
         normalizer, splitter = _normalizer(self), _splitter(self)
@@ -119,6 +122,8 @@ class FittedText(Config):
         Raises:
             DataError: If the column holds no text.
         """
+        if isinstance(column.dtype, pl.Enum):
+            return encode_by_category(self.encode, column)
         texts, positions = distinct(_texts(column, self.config.column))
         # one by one: encode_batch starts threads, and older releases warn when the process forks after that
         found = [self.tokenizer.encode(text, add_special_tokens=False).ids[: self.config.max_tokens] for text in texts]
@@ -128,7 +133,7 @@ class FittedText(Config):
 
 
 def _texts(column: pl.Series, name: str) -> pl.Series:
-    if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
+    if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Null):
         shown = ", ".join(repr(value) for value in column.drop_nulls().head(3))
         raise DataError(f"column {name!r} must hold text; it holds {column.dtype} ({shown}); cast it, or declare another kind")
     return column.cast(pl.String)
