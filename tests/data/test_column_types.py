@@ -12,7 +12,7 @@ from twotower.errors import TableReadError
 
 
 def declared(values: pl.Series, column_type: ColumnType) -> pl.Series:
-    frame = declare_types(values.to_frame("x"), {"x": column_type}, noun="ratings", locate=lambda row: f"row {row}")
+    frame, _ = declare_types(values.to_frame("x"), {"x": column_type}, noun="ratings", locate=lambda row: f"row {row}")
     return frame["x"]
 
 
@@ -82,7 +82,7 @@ def test_datetimes_from_dates_and_other_zones() -> None:
 @pytest.mark.parametrize(
     ("values", "column_type", "shown"),
     [
-        (pl.Series(["1", "x", "y"]), "integer", r"row 1 holds 'x' \(2 such rows\)"),
+        (pl.Series(["1", "x", "y"]), "integer", "row 1 holds 'x'"),
         (pl.Series(["1.5"]), "integer", "row 0 holds '1.5'"),
         (pl.Series([1.0, 2.5]), "integer", "row 1 holds 2.5"),
         (pl.Series([1.0, float("nan")]), "integer", "row 1 holds nan"),

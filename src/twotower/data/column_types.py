@@ -9,10 +9,13 @@ import polars as pl
 
 from twotower.errors import TableReadError, nearest
 
-__all__ = ["ColumnType", "declare_types", "infer_types"]
+__all__ = ["ColumnType", "declare_types", "infer_numbers", "infer_types"]
 
-ColumnType: TypeAlias = Literal["string", "integer", "float", "datetime", "boolean"]
-"""A type that a column can be declared to have. A datetime is ISO 8601 text; without an offset it is UTC."""
+ColumnType: TypeAlias = Literal["string", "integer", "float", "float32", "datetime", "boolean"]
+"""A type that a column can be declared to have.
+
+A float has 64 bits, or 32 where that is declared. A datetime is ISO 8601 text; without an offset it is UTC.
+"""
 
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
@@ -37,47 +40,77 @@ def infer_types(frame: pl.DataFrame, *, declared: Mapping[str, ColumnType]) -> p
     return frame.with_columns(_inferred(frame[name]) for name in frame.columns if name not in declared)
 
 
-def _inferred(column: pl.Series) -> pl.Series:
-    if column.dtype != pl.String or column.null_count() == len(column) or not column.str.contains(_NUMBER).all():
-        return column
+def infer_numbers(column: pl.Series) -> pl.Series | None:
+    """The numbers that a column of text, or a part of one, holds: by the rule of `infer_types`.
+
+    Returns:
+        Int64 or Float64; None where they must stay text. A column without any value is Int64: nothing speaks against it.
+
+    Example:
+        >>> infer_numbers(pl.Series(["1", None])).dtype, infer_numbers(pl.Series(["007"]))
+        (Int64, None)
+    """
+    if column.dtype != pl.String or not column.str.contains(_NUMBER).all():
+        return None
     whole = column.str.contains(_WHOLE)
     if whole.any() and column.filter(whole).cast(pl.Int64, strict=False).null_count():
-        return column  # more digits than 64 bits hold: as Float64 two ids could become one
+        return None  # more digits than 64 bits hold: as Float64 two ids could become one
     return column.cast(pl.Int64) if whole.all() else column.cast(pl.Float64)
 
 
+def _inferred(column: pl.Series) -> pl.Series:
+    numbers = infer_numbers(column) if column.null_count() < len(column) else None
+    return column if numbers is None else numbers
+
+
 def declare_types(
-    frame: pl.DataFrame, types: Mapping[str, ColumnType], *, noun: str, locate: Callable[[int], str]
-) -> pl.DataFrame:
+    frame: pl.DataFrame,
+    types: Mapping[str, ColumnType],
+    *,
+    noun: str,
+    locate: Callable[[int], str],
+    on_fault: Callable[[int, str, str], None] | None = None,
+) -> tuple[pl.DataFrame, pl.Series | None]:
     """Give columns their declared types.
 
     Args:
         frame: Any frame.
         types: Declared type by name of column.
         noun: What the table is called in an error.
-        locate: From a row number to words such as ``"ratings.csv, row 3"``.
+        locate: From a row number to words such as ``"data row 3 (counted from 0) of ratings.csv"``.
+        on_fault: Called for every row that holds a value of another type, with its row number, the first column in which it
+            does, and the sentence about it; None: the first such row is an error.
 
     Returns:
-        The frame with String, Int64, Float64, ``Datetime("us")`` (naive, UTC) or Boolean columns where declared.
+        The frame with String, Int64, Float64, Float32, ``Datetime("us")`` (naive, UTC) or Boolean columns where declared; and
+        which rows are right, as booleans (None: all of them).
 
     Raises:
         TableReadError: If a declared column is missing, or a value is not of its type; names the column, the row and the value.
     """
-    for name, column_type in types.items():
+    for name in types:
         if name not in frame.columns:
             raise TableReadError(f"{noun}: no column {name!r}, which `types` declares{nearest(name, frame.columns)}")
-        column = frame[name]
-        converted = _CONVERSIONS[column_type](column)
-        faults = (converted.is_null() & column.is_not_null()).arg_true()
-        if len(faults):
-            row = int(faults[0])
-            more = f" ({len(faults):,} such rows)" if len(faults) > 1 else ""
-            raise TableReadError(
-                f"{noun}: column {name!r} is declared {column_type}, but {locate(row)} holds {column[row]!r}{more}; "
-                f"correct the value or declare another type{_HINTS[column_type]}"
-            )
-        frame = frame.with_columns(converted.alias(name))
-    return frame
+    declared = [name for name in frame.columns if name in types]
+    converted = frame.with_columns(_CONVERSIONS[types[name]](frame[name]).alias(name) for name in declared)
+    faults: dict[int, str] = {}
+    for name in declared:
+        if converted[name].null_count() > frame[name].null_count():
+            for row in (converted[name].is_null() & frame[name].is_not_null()).arg_true().to_list():
+                faults.setdefault(row, name)
+    for row in sorted(faults):
+        name = faults[row]
+        sentence = (
+            f"{noun}: column {name!r} is declared {types[name]}, but {locate(row)} holds {frame[name][row]!r}; correct the "
+            f"value, declare another type{_HINTS[types[name]]}"
+        )
+        if on_fault is None:
+            raise TableReadError(sentence)
+        on_fault(row, name, sentence)
+    if not faults:
+        return converted, None
+    right = pl.Series("right", [True]).new_from_index(0, frame.height)
+    return converted, right.scatter(sorted(faults), False)
 
 
 def _to_string(column: pl.Series) -> pl.Series:
@@ -93,6 +126,11 @@ def _to_integer(column: pl.Series) -> pl.Series:
 
 def _to_float(column: pl.Series) -> pl.Series:
     return _nothing(column) if column.dtype.is_temporal() else column.cast(pl.Float64, strict=False)
+
+
+def _to_float32(column: pl.Series) -> pl.Series:
+    # through 64 bits, so that what is a number does not depend on how many bits it is kept in
+    return _to_float(column).cast(pl.Float32)
 
 
 def _to_datetime(column: pl.Series) -> pl.Series:
@@ -127,6 +165,7 @@ _CONVERSIONS: Mapping[ColumnType, Callable[[pl.Series], pl.Series]] = {
     "string": _to_string,
     "integer": _to_integer,
     "float": _to_float,
+    "float32": _to_float32,
     "datetime": _to_datetime,
     "boolean": _to_boolean,
 }
@@ -135,6 +174,7 @@ _HINTS: Mapping[ColumnType, str] = {
     "string": "",
     "integer": "",
     "float": "",
+    "float32": "",
     "datetime": " (a datetime is ISO 8601 text such as 2024-01-31 or 2024-01-31T08:30:00Z)",
     "boolean": " (a boolean is true, false, 1 or 0)",
 }

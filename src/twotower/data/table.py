@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from twotower.config import Config
-from twotower.data.column_types import ColumnType, declare_types, infer_types
-from twotower.data.text_file import read_text_file
+from twotower.data.bad_rows import BadRows, BadRowsPolicy, SkippedRows
+from twotower.data.column_types import ColumnType, infer_types
+from twotower.data.fill import FillValue, fill_missing
+from twotower.data.first_record import HeaderRule, TextFormat
+from twotower.data.source_files import find_files, is_url
+from twotower.data.table_batches import declare_batch, read_batches
+from twotower.data.table_report import TableReport
 from twotower.errors import TableReadError
 
-__all__ = ["TableConfig", "TableSource", "read_table"]
+__all__ = ["ReadTable", "TableConfig", "TableSource", "no_rows", "read_table", "read_table_with_report"]
 
 
 class PandasFrame(Protocol):
@@ -28,9 +35,7 @@ class PandasFrame(Protocol):
 
 
 TableSource: TypeAlias = str | Path | pl.DataFrame | pl.LazyFrame | PandasFrame
-"""A path (file, folder of Parquet, glob) or a data frame."""
-
-_PARQUET = (".parquet", ".pq")
+"""A path or URL (file, folder, glob) or a data frame."""
 
 
 def read_table(
@@ -38,10 +43,13 @@ def read_table(
     *,
     noun: str = "table",
     separator: str | None = None,
-    header: bool = True,
+    header: HeaderRule = True,
     columns: Sequence[str] | None = None,
     types: Mapping[str, ColumnType] | None = None,
     quote: str | None = '"',
+    index_column: bool = False,
+    fill: Mapping[str, FillValue] | None = None,
+    on_bad_rows: BadRowsPolicy = "error",
 ) -> pl.DataFrame:
     """Read a table and give its columns their types.
 
@@ -49,74 +57,151 @@ def read_table(
     (``007`` stays text); a column of dates has to be declared. Several files are read in the order of their names, as one.
 
     Args:
-        source: Path of a CSV or TSV file (``.gz`` too), of a Parquet file, of a folder that holds Parquet files, or a glob of
-            either; or a polars or pandas data frame (a pandas index is left out).
+        source: Path of a CSV or TSV file (``.gz`` too), of a Parquet file, of a folder that holds files of one of these kinds,
+            a glob, or an object-store URL of any of them (``s3://...``, through fsspec); or a polars or pandas data frame (a
+            pandas index is left out).
         noun: What the table is called in an error, for instance ``"items"``.
         separator: Of text files. None: a tab where the name ends in ``.tsv``, else a comma.
-        header: Whether the first row of a text file names the columns.
-        columns: Names of the columns of text files without a header; needed there, refused elsewhere.
-        types: Declared types by column: ``string integer float datetime boolean``. Applied to every kind of source.
+        header: Whether the first row of a text file names the columns; ``"skip"``: it is there, and not read.
+        columns: Names of the columns of text files whose header does not name them; needed there, refused elsewhere.
+        types: Declared types by column: ``string integer float float32 datetime boolean``. Applied to every kind of source.
         quote: Quote character of text files; None: quotes are text like any other.
+        index_column: Whether the first column of text files is a row number, mostly without a name, which is left out.
+        fill: By column, what a missing value becomes; see `fill_missing`.
+        on_bad_rows: What to do with a row that has too few or too many fields, bytes that are not UTF-8, or a value that is not
+            of its declared type: ``error``, or ``skip`` (`read_table_with_report` says how many, and shows a few).
 
     Returns:
         At least one row, in the order of the source.
 
     Raises:
         TableReadError: If the source is missing, damaged, empty or ragged, or holds what was not declared. Row numbers in
-            messages count data rows from 0.
+            messages count data rows of the file from 0.
+        MissingExtraError: If the package for a URL is not installed.
         TypeError: If the source is neither a path nor a data frame.
 
     Example:
         >>> read_table(pl.DataFrame({"user": [1, 2]}), types={"user": "string"})["user"].to_list()
         ['1', '2']
     """
-    if header == (columns is not None):
-        rule = "a table without a header needs `columns`" if not header else "`columns` is for tables without a header only"
-        raise ValueError(f"{rule}; came header={header}, columns={columns}")
+    return read_table_with_report(
+        source,
+        noun=noun,
+        separator=separator,
+        header=header,
+        columns=columns,
+        types=types,
+        quote=quote,
+        index_column=index_column,
+        fill=fill,
+        on_bad_rows=on_bad_rows,
+    ).frame
+
+
+@dataclass(frozen=True, eq=False)
+class ReadTable:
+    """A table, and the account of reading it.
+
+    Attributes:
+        frame: At least one row.
+        report: What was left out and what was filled in.
+    """
+
+    frame: pl.DataFrame
+    report: TableReport
+
+
+def read_table_with_report(
+    source: TableSource,
+    *,
+    noun: str = "table",
+    separator: str | None = None,
+    header: HeaderRule = True,
+    columns: Sequence[str] | None = None,
+    types: Mapping[str, ColumnType] | None = None,
+    quote: str | None = '"',
+    index_column: bool = False,
+    fill: Mapping[str, FillValue] | None = None,
+    on_bad_rows: BadRowsPolicy = "error",
+) -> ReadTable:
+    """Read a table as `read_table` does, and say what was left out and filled in."""
+    if (header is True) == (columns is not None):
+        rule = "`columns` is for tables without a header only" if header is True else "a table without a header needs `columns`"
+        raise ValueError(f"{rule}; came header={header!r}, columns={columns}")
     declared = types or {}
+    bad_rows = BadRows(on_bad_rows)
+    name = noun
     if isinstance(source, str | Path):
-        parts = []
-        for path in _files(Path(source), noun):
-            if path.suffix.lower() in _PARQUET:
-                parts.append((path, _read_parquet(path, noun)))
-            else:
-                text = read_text_file(path, noun=noun, separator=separator, header=header, columns=columns, quote=quote)
-                parts.append((path, text))
-        frame = _stacked(parts, noun)
-        frame = infer_types(frame, declared=declared) if any(p.suffix.lower() not in _PARQUET for p, _ in parts) else frame
+        name = f"{noun} {source}"
+        files = find_files(source, noun=noun)
+        form = TextFormat(separator, header, None if columns is None else tuple(columns), quote, index_column)
+        batches = read_batches(files, form, declared, noun=noun, bad_rows=bad_rows)
+        frame = pl.concat([batch.frame for batch in batches], rechunk=True)
+        frame = infer_types(frame, declared=declared) if any(file.kind == "text" for file in files) else frame
     else:
-        parts = []
-        frame = _from_frame(source, noun)
-    name = f"{noun} {source}" if parts else noun
+        raw = _from_frame(source, noun)
+        frame = declare_batch(raw, declared, None, 0, np.arange(raw.height), noun=noun, bad_rows=bad_rows)
+    skipped = bad_rows.skipped()
     if frame.is_empty():
-        raise TableReadError(f"{name}: 0 rows (columns: {', '.join(frame.columns) or 'none'}); a table needs at least one row")
-    return declare_types(frame, declared, noun=name, locate=lambda row: _location(row, parts))
+        raise TableReadError(no_rows(name, frame.columns, skipped))
+    frame, filled = fill_missing(frame, fill or {}, noun=name)
+    return ReadTable(frame, TableReport(rows=frame.height, skipped=skipped, filled=filled))
+
+
+def no_rows(name: str, columns: Sequence[str], skipped: SkippedRows) -> str:
+    """The sentence about a table that holds nothing.
+
+    Args:
+        name: What it is called.
+        columns: Its columns.
+        skipped: What was left out of it.
+    """
+    left_out = f", {skipped.rows:,} were bad and skipped" if skipped.rows else ""
+    return f"{name}: 0 rows{left_out} (columns: {', '.join(columns) or 'none'}); a table needs at least one row"
 
 
 class TableConfig(Config):
     """Where a table lies and how it is read: the arguments of `read_table`, in a form that goes into a recipe.
 
     Attributes:
-        path: File, folder of Parquet files, or glob; relative to ``base_dir`` when it is read.
+        path: File, folder of Parquet files or of text, glob, or object-store URL of one of these (``s3://bucket/log/*.parquet``);
+            relative to ``base_dir`` when it is read.
         separator: Of text files; None: a tab for ``.tsv``, else a comma.
-        header: Whether the first row of a text file names the columns.
-        columns: Names of the columns of text files without a header.
-        types: Declared types by column.
+        header: Whether the first row of a text file names the columns; ``"skip"``: there is such a row, which is not read, and
+            `columns` names the columns.
+        columns: Names of the columns of text files whose header does not name them, without the index column.
+        types: Declared types by column: ``string integer float float32 datetime boolean``.
         quote: Quote character of text files; None: quotes are text.
+        index_column: Whether the first column of text files is a row number, mostly without a name, which is left out.
+        fill: By column, what a missing value becomes: of the column's type, as in ``{ age = 30, country = "unknown" }``.
+        on_bad_rows: What to do with a row that has too few or too many fields, bytes that are not UTF-8, or a value that is not
+            of its declared type: ``error``, or ``skip`` (it is left out, counted by reason, and a few are shown).
     """
 
     path: str = Field(min_length=1)
     separator: str | None = Field(default=None, min_length=1, max_length=1)
-    header: bool = True
+    header: bool | Literal["skip"] = True
     columns: tuple[str, ...] | None = None
     types: dict[str, ColumnType] = Field(default_factory=dict)
     quote: str | None = Field(default='"', min_length=1, max_length=1)
+    index_column: bool = False
+    fill: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
+    on_bad_rows: BadRowsPolicy = "error"
 
     @model_validator(mode="after")
     def _columns_and_header(self) -> TableConfig:
-        if self.header == (self.columns is not None):
-            raise ValueError("columns must be given exactly when header is false")
+        if (self.header is True) == (self.columns is not None):
+            raise ValueError('columns must be given exactly when header is false or "skip"')
         return self
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How its text files are written."""
+        return TextFormat(self.separator, self.header, self.columns, self.quote, self.index_column)
+
+    def source(self, base_dir: Path | None = None) -> str | Path:
+        """The path from a folder, or the URL."""
+        return self.path if is_url(self.path) else (base_dir or Path()) / self.path
 
     def read(self, *, noun: str = "table", base_dir: Path | None = None) -> pl.DataFrame:
         """Read the table; see `read_table` for what it raises.
@@ -125,60 +210,27 @@ class TableConfig(Config):
             noun: What the table is called in an error.
             base_dir: Folder that a relative ``path`` starts from; None: the working directory.
         """
-        return read_table(
-            (base_dir or Path()) / self.path,
+        return self.read_with_report(noun=noun, base_dir=base_dir).frame
+
+    def read_with_report(self, *, noun: str = "table", base_dir: Path | None = None) -> ReadTable:
+        """Read the table, and say what was left out and filled in.
+
+        Args:
+            noun: What the table is called in an error.
+            base_dir: Folder that a relative ``path`` starts from; None: the working directory.
+        """
+        return read_table_with_report(
+            self.source(base_dir),
             noun=noun,
             separator=self.separator,
             header=self.header,
             columns=self.columns,
             types=self.types,
             quote=self.quote,
+            index_column=self.index_column,
+            fill=self.fill,
+            on_bad_rows=self.on_bad_rows,
         )
-
-
-def _files(path: Path, noun: str) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix.lower() in _PARQUET)
-        if not files:
-            raise TableReadError(
-                f"{noun} {path}: the folder holds no Parquet files (*.parquet); name a file, "
-                f"or a glob such as {path}/**/*.parquet"
-            )
-        return files
-    if any(sign in str(path) for sign in "*?["):
-        root = Path(path.anchor)
-        files = sorted(entry for entry in root.glob(str(path.relative_to(path.anchor))) if entry.is_file())
-        if not files:
-            raise TableReadError(f"{noun} {path}: no file matches the glob; check the folder and the pattern")
-        return files
-    near = path.parent if path.parent.is_dir() else None
-    hint = "" if near else f"; there is no folder {path.parent} either"
-    raise TableReadError(f"{noun} {path}: no such file or folder{hint}; check the path")
-
-
-def _read_parquet(path: Path, noun: str) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except (PolarsError, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TableReadError(f"{noun} {path}: can't be read as Parquet ({first_line}); write or fetch the file again") from None
-
-
-def _stacked(parts: Sequence[tuple[Path, pl.DataFrame]], noun: str) -> pl.DataFrame:
-    first_path, first = parts[0]
-    for path, frame in parts[1:]:
-        if set(frame.columns) != set(first.columns):
-            odd = sorted(set(frame.columns) ^ set(first.columns))
-            raise TableReadError(f"{noun}: {first_path} and {path} must have the same columns; only one has: {', '.join(odd)}")
-        for name, dtype in first.schema.items():
-            if frame.schema[name] != dtype:
-                raise TableReadError(
-                    f"{noun}: column {name!r} must have one type, but is {dtype} in {first_path} and {frame.schema[name]} "
-                    f"in {path}; write the files with one schema"
-                )
-    return pl.concat([frame.select(first.columns) for _, frame in parts]) if len(parts) > 1 else first
 
 
 def _from_frame(source: Any, noun: str) -> pl.DataFrame:
@@ -200,11 +252,3 @@ def _from_frame(source: Any, noun: str) -> pl.DataFrame:
     raise TypeError(
         f"a table is a path or a polars or pandas DataFrame; came {type(source).__module__}.{type(source).__name__}"
     )
-
-
-def _location(row: int, parts: Sequence[tuple[Path, pl.DataFrame]]) -> str:
-    for path, frame in parts:
-        if row < frame.height:
-            return f"row {row} of {path}"
-        row -= frame.height
-    return f"row {row}"

@@ -1,141 +1,244 @@
-"""One file of delimited text, read as columns of text; every row must have as many fields as the first."""
+"""One file of delimited text, read block by block as columns of text; every row must have as many fields as the first."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import zlib
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
-from polars.exceptions import NoDataError, PolarsError
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
+from twotower.data.bad_rows import BadRows
+from twotower.data.first_record import FirstRecord, TextFormat, read_first_record
+from twotower.data.source_files import SourceFile
+from twotower.data.text_stream import END_MARK, CountedBytes, MarkedStream, unzipped
 from twotower.errors import TableReadError
 
-__all__ = ["read_text_file"]
+__all__ = ["BLOCK_BYTES", "TextBatch", "TextFile", "open_text_file"]
 
-_GZIP_MAGIC = b"\x1f\x8b"
+BLOCK_BYTES = 16 << 20
+_HEAD_BYTES = 1 << 20
 
 
-def read_text_file(
-    path: Path, *, noun: str, separator: str | None, header: bool, columns: Sequence[str] | None, quote: str | None
-) -> pl.DataFrame:
-    """Read one CSV or TSV file, plain or gzip, as text.
+@dataclass(frozen=True)
+class TextBatch:
+    """Rows that follow one another in the file.
+
+    Attributes:
+        frame: Columns of text; an empty field is null, quoted or not.
+        rows: int64 ``[n]``, the data row in the file of each, from 0: skipped ones are counted too, blank lines are not.
+        bytes_read: Bytes of the file that were read so far, as they lie on the disk.
+    """
+
+    frame: pl.DataFrame
+    rows: NDArray[np.int64]
+    bytes_read: int
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """An open text file.
+
+    Attributes:
+        columns: Names of its columns, in the order of the file, without the index column.
+        batches: Its rows, to be read once.
+    """
+
+    columns: tuple[str, ...]
+    batches: Iterator[TextBatch]
+
+
+@contextmanager
+def open_text_file(
+    file: SourceFile, place: int, form: TextFormat, *, noun: str, bad_rows: BadRows, block_bytes: int = BLOCK_BYTES
+) -> Iterator[TextFile]:
+    """Open one CSV or TSV file, plain or gzip.
+
+    Blank lines after the first are skipped, unless there is but one column: there they are nulls.
 
     Args:
-        path: An existing file, in UTF-8.
+        file: A file in UTF-8, with or without a byte-order mark.
+        place: Its place among the files of the source, from 0.
+        form: How it is written.
         noun: What the table is called in an error.
-        separator: One character; None: a tab for ``.tsv`` and ``.tsv.gz``, else a comma.
-        header: Whether the first row names the columns.
-        columns: Names of the columns of a file without a header.
-        quote: Character around fields that hold separators or line breaks; None: no character has that meaning.
-
-    Returns:
-        String columns; an empty field is null. Blank lines after the first are skipped, unless there is but one column: there
-        they are nulls.
+        bad_rows: Stops at a row with a wrong number of fields or with bytes that are not UTF-8, or counts it.
+        block_bytes: Text in memory at a time; a record is no longer than this.
 
     Raises:
-        TableReadError: If the file is empty, not UTF-8, damaged gzip, badly quoted, names a column twice, or has a row with
-            more or fewer fields than there are columns.
+        TableReadError: Here or while reading, if the file is empty, damaged gzip, badly quoted, names a column twice, or has
+            bad rows that are not to be skipped.
     """
-    if separator is None:
-        separator = "\t" if ".tsv" in path.suffixes else ","
-    data = _contents(path, noun)
-    try:
-        raw = pl.read_csv(
-            data, separator=separator, has_header=False, quote_char=quote, infer_schema=False, glob=False, raise_if_empty=True
-        )
-    except NoDataError:
-        raise TableReadError(f"{noun} {path}: the file is empty; a table needs at least one row") from None
-    except (PolarsError, OSError) as error:
-        raise _explained(path, noun, data, separator, quote, error) from None
-    if raw.get_column(raw.columns[-1]).null_count():
-        filled = _rows_with_fields(path, noun, data, separator, quote, raw.width)
-        if len(filled) != raw.height:
+    where = f"{noun} {file.name}"
+    separator = form.separator or ("\t" if ".tsv" in file.suffixes else ",")
+    with ExitStack() as opened:
+        with _naming(where):
+            counted = CountedBytes(opened.enter_context(file.open()))
+            stream = unzipped(counted)
+            head = _read_head(stream)
+        first = read_first_record(head, form, separator, where)
+        marked = MarkedStream(head, stream, (END_MARK + separator * (first.width - 1) + "\n").encode())
+        parser = _Parser(file.name, place, first, separator, form.quote, where, bad_rows)
+        yield TextFile(first.names, parser.batches(marked, counted, block_bytes))
+
+
+class _Parser:
+    """Reads records block by block, and keeps the numbers of the rows."""
+
+    def __init__(
+        self, name: str, place: int, first: FirstRecord, separator: str, quote: str | None, where: str, bad_rows: BadRows
+    ) -> None:
+        self.name, self.place, self.where, self.names, self.width = name, place, where, first.names, first.width
+        self.separator, self.quote, self.bad_rows = separator, quote, bad_rows
+        self.headers = int(first.is_header)
+        self.row = -1 if first.is_header and first.is_full else 0  # of the next record; the header is not counted
+        self.wrong: list[int] = []  # rows with a wrong number of fields that are not behind us yet
+        self.unclosed: int | None = None
+        self.fault: str | None = None
+
+    def batches(self, marked: MarkedStream, counted: CountedBytes, block_bytes: int) -> Iterator[TextBatch]:
+        try:
+            reader = self._reader(marked, block_bytes)
+            held: pa.RecordBatch | None = None
+            while (batch := self._next(reader)) is not None:
+                if held is not None and batch.num_rows:
+                    yield self._batch(held, counted.count)
+                held = batch if batch.num_rows else held
+        except pa.ArrowInvalid as error:
+            raise TableReadError(self._explained(str(error), block_bytes)) from None
+        if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == END_MARK.encode():
+            yield self._batch(held.slice(0, held.num_rows - 1), counted.count)
+        else:
+            row = self.unclosed if self.unclosed is not None else int(self._take_rows(held.num_rows if held else 1)[-1])
             raise TableReadError(
-                f"{noun} {path}: can't be read as delimited text (it has {raw.height:,} or {len(filled):,} rows, by how its "
-                f"quotes are read); check separator {separator!r} and quotes"
+                f"{self.where}: can't be read as delimited text: data row {row} (counted from 0) opens a quote that is never "
+                f"closed; close it, or declare another quote"
             )
-        raw = raw.filter(pl.Series(filled, dtype=pl.Boolean))
-    if header:
-        names: Sequence[str] = [str(name) if name is not None else "" for name in raw.row(0)]
-        raw = raw.slice(1)
-    else:
-        names = columns or ()
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise TableReadError(f"{noun} {path}: every column needs its own name; came twice: {', '.join(map(repr, twice))}")
-    if len(names) != raw.width:
-        raise TableReadError(
-            f"{noun} {path}: `columns` names {len(names)} columns, but the rows have {raw.width} fields "
-            f"(separator {separator!r}); name every column, or declare another separator"
+
+    def _reader(self, marked: MarkedStream, block_bytes: int) -> Any:
+        fields = [f"f{i}" for i in range(self.width)]
+        with _naming(self.where):
+            return pa_csv.open_csv(
+                marked,
+                read_options=pa_csv.ReadOptions(column_names=fields, block_size=block_bytes, use_threads=False),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=self.separator,
+                    quote_char=self.quote or False,
+                    newlines_in_values=self.quote is not None,
+                    ignore_empty_lines=self.width > 1,
+                    invalid_row_handler=self._wrong_width,
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(fields, pa.large_binary()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                ),
+            )
+
+    def _next(self, reader: Any) -> pa.RecordBatch | None:
+        with _naming(self.where):
+            return next(reader, None)
+
+    def _wrong_width(self, record: Any) -> str:
+        row = int(record.number) - 1 - self.headers
+        if END_MARK in record.text:
+            self.unclosed = row
+            return "skip"
+        if row < 0:
+            return "skip"  # a header need not have as many fields, where its names are not used for all of them
+        sentence = (
+            f"{self.where}: every row needs {self.width} fields like the first, but data row {row} (counted from 0) has "
+            f"{record.actual_columns} (separator {self.separator!r}): {_shortened(record.text)!r}; quote fields that hold the "
+            "separator, correct the row"
         )
-    return raw.rename(dict(zip(raw.columns, names, strict=True)))
+        if self.bad_rows.policy == "error":
+            self.fault = sentence
+            return "error"
+        self.wrong.append(row)
+        self.bad_rows.add(file=self.place, name=self.name, row=row, reason="wrong number of fields", text=record.text)
+        return "skip"
+
+    def _explained(self, error: str, block_bytes: int) -> str:
+        if self.fault is not None:
+            return f"{self.fault}, or declare on_bad_rows = 'skip'"
+        if "straddling" in error:
+            return (
+                f"{self.where}: can't be read as delimited text: after data row {max(self.row - 1, 0)} (counted from 0) a "
+                f"record has more than {block_bytes:,} bytes, as where a quote is never closed; close it, or "
+                "declare another quote"
+            )
+        return f"{self.where}: can't be read as delimited text ({error}); check separator {self.separator!r} and quotes"
+
+    def _batch(self, batch: pa.RecordBatch, bytes_read: int) -> TextBatch:
+        rows = self._take_rows(batch.num_rows)
+        first = int(rows[0] < 0) if len(rows) else 0
+        rows = rows[first:]
+        columns = batch.columns[self.width - len(self.names) :]
+        raw = pl.DataFrame({name: pl.from_arrow(column) for name, column in zip(self.names, columns, strict=True)})
+        raw = raw.slice(first)
+        frame = raw.select(pl.all().cast(pl.String, strict=False))
+        broken = [name for name in self.names if frame[name].null_count() > raw[name].null_count()]
+        if broken:
+            frame, rows = self._without_broken(raw, frame, rows, broken)
+        return TextBatch(frame, rows, bytes_read)
+
+    def _without_broken(
+        self, raw: pl.DataFrame, frame: pl.DataFrame, rows: NDArray[np.int64], broken: list[str]
+    ) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+        fault_of: dict[int, str] = {}
+        for name in broken:
+            for row in (frame[name].is_null() & raw[name].is_not_null()).arg_true().to_list():
+                fault_of.setdefault(row, name)
+        for at in sorted(fault_of):
+            name, row = fault_of[at], int(rows[at])
+            self.bad_rows.refuse(
+                f"{self.where}: not UTF-8: column {name!r} of data row {row} (counted from 0) holds {raw[name][at]!r}; convert "
+                "the file to UTF-8"
+            )
+            text = self.separator.join((value or b"").decode("utf-8", errors="replace") for value in raw.row(at))
+            self.bad_rows.add(file=self.place, name=self.name, row=row, reason="not UTF-8", column=name, text=text)
+        keep = np.ones(frame.height, dtype=bool)
+        keep[list(fault_of)] = False
+        return frame.filter(pl.Series(keep)), rows[keep]
+
+    def _take_rows(self, count: int) -> NDArray[np.int64]:
+        """Numbers of the next rows that have as many fields as they should."""
+        if not self.wrong:
+            rows = np.arange(self.row, self.row + count)
+        else:
+            candidates = np.arange(self.row, self.row + count + len(self.wrong))
+            rows = candidates[~np.isin(candidates, self.wrong)][:count]
+        if count:
+            self.row = int(rows[-1]) + 1
+            self.wrong = [row for row in self.wrong if row >= self.row]
+        return rows
 
 
-def _contents(path: Path, noun: str) -> Path | bytes:
-    """The path itself for plain text, so that it is never held twice; the whole text of a gzip file."""
+def _read_head(stream: Any) -> bytes:
+    head = b""
+    while len(head) < _HEAD_BYTES and (data := stream.read(_HEAD_BYTES - len(head))):
+        head += data
+    return head
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Errors of the system, of gzip and of object stores as ours."""
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == _GZIP_MAGIC
-        return gzip.decompress(path.read_bytes()) if zipped else path
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TableReadError(f"{noun} {path}: damaged or truncated gzip ({error}); fetch or write the file again") from None
+        yield
+    except (EOFError, zlib.error) as error:
+        raise TableReadError(f"{where}: damaged or truncated gzip ({error}); fetch or write the file again") from None
     except OSError as error:
-        raise TableReadError(f"{noun} {path}: can't be read ({error.strerror or error})") from None
-
-
-def _records(data: Path | bytes, separator: str, quote: str | None) -> list[int]:
-    """Number of fields of every record, by the standard library's slow and strict reader."""
-    text = data.decode("utf-8-sig") if isinstance(data, bytes) else data.read_text(encoding="utf-8-sig")
-    lines = io.StringIO(text, newline="\n")
-    if quote:
-        reader = csv.reader(lines, delimiter=separator, quotechar=quote, strict=True)
-    else:
-        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-    return [len(record) for record in reader]
-
-
-def _rows_with_fields(path: Path, noun: str, data: Path | bytes, separator: str, quote: str | None, width: int) -> list[bool]:
-    """Which records are not blank. The fast reader fills short rows with nulls, which this tells from empty last fields."""
-    try:
-        lengths = _records(data, separator, quote)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise TableReadError(f"{noun} {path}: can't be read as delimited text ({error}); check separator and quotes") from None
-    for row, length in enumerate(lengths):
-        if length not in (0, width):
-            raise _wrong_fields(path, noun, row, length, width, separator)
-    return [length > 0 or width == 1 for length in lengths]
-
-
-def _wrong_fields(path: Path, noun: str, record: int, length: int, width: int, separator: str) -> TableReadError:
-    return TableReadError(
-        f"{noun} {path}: every row needs {width} fields like the first, but record {record + 1} of the file has {length} "
-        f"(separator {separator!r}); quote fields that hold the separator, or correct the row"
-    )
-
-
-def _explained(
-    path: Path, noun: str, data: Path | bytes, separator: str, quote: str | None, error: Exception
-) -> TableReadError:
-    """Find the row that the fast reader refused, for it does not say which."""
-    try:
-        lengths = _records(data, separator, quote)
-    except UnicodeDecodeError as fault:
-        return TableReadError(f"{noun} {path}: not UTF-8 at byte {fault.start}; convert the file to UTF-8")
-    except (csv.Error, OSError) as fault:
-        return TableReadError(
-            f"{noun} {path}: can't be read as delimited text ({fault}); check separator {separator!r} and quotes"
-        )
-    if lengths[0] == 0:
-        return TableReadError(f"{noun} {path}: the first line is blank; a table starts on the first line")
-    for row, length in enumerate(lengths):
-        if length > lengths[0]:
-            return _wrong_fields(path, noun, row, length, lengths[0], separator)
-    first_line = str(error).splitlines()[0]
-    return TableReadError(
-        f"{noun} {path}: can't be read as delimited text ({first_line}); check separator {separator!r} and quotes"
-    )
+        if type(error).__name__ == "BadGzipFile":
+            raise TableReadError(f"{where}: damaged or truncated gzip ({error}); fetch or write the file again") from None
+        raise TableReadError(f"{where}: can't be read ({error.strerror or error})") from None
