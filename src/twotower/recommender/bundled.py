@@ -93,7 +93,9 @@ def read_parts(bundle: Bundle, *, builder: ModelBuilder) -> RecommenderParts:
         faults.append("histories do not say of each item whether it is the first time")
     if vectors_ND.shape != (len(catalogue), model.embedding_dim):
         faults.append(f"item_vectors are {list(vectors_ND.shape)} for {len(catalogue)} items of width {model.embedding_dim}")
-    read = {feature.config.column for feature in (*preprocessor.spec.user, *preprocessor.spec.context)}
+    read = {
+        column for feature in (*preprocessor.spec.user, *preprocessor.spec.context) for column in feature.config.source_columns
+    }
     faults += [f"users have no column {name!r}, which the query reads" for name in sorted(read - set(users.frame.columns))]
     if not isinstance(requests, dict) or set(requests) != {"time_column", "defaults"}:
         faults.append("requests must hold time_column and defaults")

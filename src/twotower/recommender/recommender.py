@@ -83,7 +83,12 @@ class Recommender:
         )
         # What a missing value means is the feature's to say; only where it says that none may be missing, and for the time,
         # a default stands in. Filling others would give users another vector than they had in training.
-        strict = {f.config.column for f in (*spec.user, *spec.context) if getattr(f.config, "missing", None) == "error"}
+        strict = {
+            column
+            for f in (*spec.user, *spec.context)
+            if getattr(f.config, "missing", None) == "error"
+            for column in f.config.source_columns
+        }
         self._strict_columns = sorted(strict | {defaults.time_column} if defaults.time_column else strict)
 
     @classmethod

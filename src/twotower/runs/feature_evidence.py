@@ -121,14 +121,14 @@ def unknown_values(model: TwoTower, phase: Phase, test: NDArray[np.int64]) -> tu
     }
     trained: dict[str | None, bool] = {}
     for entry in features:
-        key = (entry.tower, entry.columns[0])
+        key = (entry.tower, entry.columns[-1])  # of a place, the fine cells
         used: InputSpec | None = inputs.get(key)
         if used is not None:
             trained[used.table] = trained.get(used.table, False) or used.id_dropout > 0 or of_train[key] > 0
     return tuple(
         UnknownValues(entry.name, entry.tower, of_test[key], of_train[key], trained[inputs[key].table])
         for entry in features
-        if (key := (entry.tower, entry.columns[0])) in inputs
+        if (key := (entry.tower, entry.columns[-1])) in inputs
     )
 
 

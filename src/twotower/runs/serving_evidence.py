@@ -10,7 +10,8 @@ from torch import Tensor
 
 from twotower.diagnosis import Clipped, Served
 from twotower.evaluation import encode_catalogue, top_items
-from twotower.preprocessing import FittedFeature
+from twotower.preprocessing import BucketsFeature, FittedFeature, NumberFeature
+from twotower.preprocessing.floats import clipped
 from twotower.preprocessing.timestamp import to_seconds
 from twotower.recommender import Recommender
 from twotower.runs.load_run import LoadedRun
@@ -66,7 +67,7 @@ def _users(phase: Phase, recommender: Recommender, items_ND: Tensor) -> tuple[in
     return len(rows), float(_differ(served_QK, wanted_QK).double().mean())
 
 
-def _columns(phase: Phase, rows: NDArray[np.int64], recommender: Recommender) -> dict[str, Column]:
+def _columns(phase: Phase, rows: NDArray[np.int32], recommender: Recommender) -> dict[str, Column]:
     """The query of some users just after the last fitted row, from the tables: whole history, last context, end of train."""
     interactions = phase.tables.interactions
     schema, users = interactions.schema, torch.from_numpy(rows)
@@ -99,8 +100,10 @@ def _clipped(loaded: LoadedRun) -> tuple[Clipped, ...]:
             continue
         if config.kind == "timestamp" and config.num_edges is None and not config.standardise:
             continue  # the hour and the weekday come again
-        column = people[config.column][tables.user_rows[test]] if of_user else tables.interactions.frame[config.column][test]
-        values = to_seconds(column, config.column)
+        source = config.source(people if of_user else tables.interactions.frame)
+        values = to_seconds(source[tables.user_rows[test]] if of_user else source[test], config.output_name)
+        if isinstance(config, NumberFeature | BucketsFeature):
+            values = clipped(values, config.clip)  # what was declared is no surprise
         outside = (values < ends[0]) | (values > ends[1])
         found.append(Clipped(config.output_name, float(outside.mean()), float(ends[0]), float(ends[1])))
     return tuple(found)
@@ -116,7 +119,14 @@ def _range(feature: FittedFeature) -> tuple[float, float] | None:
 def _assumed(loaded: LoadedRun) -> tuple[tuple[str, float], ...]:
     spec, recommender = loaded.phase.preprocessor.spec, loaded.recommender
     frame = recommender.users.table.frame
-    strict = sorted({f.config.column for f in (*spec.user, *spec.context) if getattr(f.config, "missing", None) == "error"})
+    strict = sorted(
+        {
+            column
+            for f in (*spec.user, *spec.context)
+            if getattr(f.config, "missing", None) == "error"
+            for column in f.config.source_columns
+        }
+    )
     return tuple(
         (name, frame[name].null_count() / max(1, frame.height))
         for name in strict

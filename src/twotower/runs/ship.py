@@ -30,8 +30,8 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     model = fitted.model.cpu()
     interactions = phase.tables.interactions.take(np.sort(phase.fit_rows))
     schema, spec = interactions.schema, phase.preprocessor.spec
-    context_columns = sorted({f.config.column for f in spec.context})
-    user_columns = sorted({f.config.column for f in spec.user} - {schema.user})
+    context_columns = sorted({column for f in spec.context for column in f.config.source_columns})
+    user_columns = sorted({column for f in spec.user for column in f.config.source_columns} - {schema.user})
     users, histories = _known_users(phase, user_columns)
     latest = interactions.frame[interactions.order].group_by(schema.user, maintain_order=True).last()
     kept = [name for name in context_columns if name != schema.time]
