@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import (
     CategoryFeature,
     FeatureConfig,
+    GeoFeature,
     HistoryFeature,
     IdFeature,
     MultiCategoryFeature,
@@ -23,7 +25,7 @@ from twotower.preprocessing import (
     TimestampFeature,
     VectorFeature,
 )
-from twotower.types import Ragged
+from twotower.types import Ragged, take_column
 
 USERS = pl.DataFrame({"user": ["ann", "bob", "eve"], "age": [20, 40, 30]})
 CONTEXT = pl.DataFrame(
@@ -127,6 +129,79 @@ def test_a_damaged_spec_names_the_place() -> None:
         Preprocessor.from_json(json.dumps(values))
     with pytest.raises(ConfigError, match="preprocessor spec"):
         Preprocessor.from_json("{")
+
+
+def test_parts_keep_large_vocabularies_out_of_the_values() -> None:
+    preprocessor = fit()
+    values, tables = preprocessor.to_parts(large=2)
+    assert {name: table["id"].to_list() for name, table in tables.items()} == {
+        "vocabulary_0": ["ann", "bob"],
+        "vocabulary_1": ["phone", "tv"],
+        "vocabulary_2": [5, 7],  # of the history and of the candidate
+        "vocabulary_3": ["a", "b"],
+    }
+    again = Preprocessor.from_parts(json.loads(json.dumps(values)), tables.__getitem__)
+    assert again.spec == preprocessor.spec
+    assert again.to_json() == preprocessor.to_json()
+    values, tables = preprocessor.to_parts()
+    assert tables == {}
+    assert Preprocessor.from_parts(values, tables.__getitem__).to_json() == preprocessor.to_json()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pl.DataFrame({"ids": ["a"]}), "vocabulary_0 must be a table of one column 'id'; it has"),
+        (pl.DataFrame({"id": ["a", "a"]}), "every value must be there once"),
+        (pl.DataFrame({"id": [1.5]}), "all text or all integers"),
+    ],
+)
+def test_a_table_that_is_no_vocabulary_is_a_fault(table: pl.DataFrame, message: str) -> None:
+    values, _ = fit().to_parts(large=2)
+    with pytest.raises(ConfigError, match=message):
+        Preprocessor.from_parts(values, lambda _: table)
+
+
+def test_only_the_chosen_rows_of_the_context_are_learned_from() -> None:
+    chosen = np.array([0, 1])
+    context = pl.concat([CONTEXT, CONTEXT])
+    some = Preprocessor.fit(
+        QUERY, CANDIDATE, users=USERS, context=context, items=ITEMS, user_column="user", item_column="item", context_rows=chosen
+    )
+    few = Preprocessor.fit(
+        QUERY, CANDIDATE, users=USERS, context=CONTEXT.head(2), items=ITEMS, user_column="user", item_column="item"
+    )
+    assert some.spec == few.spec
+    assert some.spec != fit(context=context).spec
+
+
+def test_rows_are_encoded_for_keeps_as_a_context_is() -> None:
+    preprocessor = fit()
+    rows = np.array([2, 0])
+    context = CONTEXT.with_columns(pl.col("device").cast(pl.Enum(["phone", "tv"])))
+    stored, wanted = preprocessor.encode_rows(context, rows), preprocessor.encode_context(CONTEXT[rows])
+    assert stored.keys() == wanted.keys()
+    for name, column in wanted.items():
+        assert torch.equal(cast("torch.Tensor", take_column(stored[name], torch.arange(2))), cast("torch.Tensor", column))
+    with pytest.raises(DataError, match="column 'device' must be in the table"):
+        preprocessor.encode_rows(CONTEXT.drop("device"))
+
+
+PLACE = GeoFeature(longitude="lon", latitude="lat", name="place")
+
+
+def test_a_feature_of_two_columns_needs_both_in_one_table() -> None:
+    context = CONTEXT.with_columns(lon=pl.lit(1.0))
+    with pytest.raises(ConfigError, match="query feature 'place': no column 'lat' among the users or in the interactions"):
+        fit(query=[PLACE], context=context)
+    with pytest.raises(ConfigError, match="'lon' and 'lat' must be columns of one table; one is among the users, one in the"):
+        fit(query=[PLACE], context=context, users=USERS.with_columns(lat=pl.lit(1.0)))
+    with pytest.raises(ConfigError, match="candidate feature 'place': no column 'lon' among the items"):
+        fit(candidate=[PLACE])
+    both = context.with_columns(lat=pl.lit(2.0))
+    assert [feature.config for feature in fit(query=[PLACE], context=both).spec.context] == [PLACE]
+    people = USERS.with_columns(lat=pl.lit(1.0), lon=pl.lit(2.0))
+    assert [feature.config for feature in fit(query=[PLACE], users=people).spec.user] == [PLACE]
 
 
 def test_all_faults_are_told_at_once() -> None:

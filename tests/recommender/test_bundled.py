@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 from twotower.bundle import open_bundle, write_bundle
 from twotower.errors import BundleError, CorruptBundleError
+from twotower.preprocessing import Preprocessor
 from twotower.recommender import Recommender, bundle_folder
 
 ASK = """
@@ -64,6 +66,21 @@ def test_every_part_comes_back(disliking: Any, bundle: Path) -> None:
     assert torch.equal(read.users.disliked.offsets, ours.users.disliked.offsets)
     assert read.preprocessor.spec == ours.preprocessor.spec
     assert not read.model.training
+
+
+def test_large_vocabularies_are_tables_of_the_bundle(disliking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Preprocessor, "to_parts", partialmethod(Preprocessor.to_parts, large=10))
+    ours: Recommender = disliking.recommender
+    ours.save(tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    tables = {name: bundle.frame(name)["id"].to_list() for name in bundle.names if name.startswith("vocabulary")}
+    users = sorted(disliking.users["user"])
+    assert len(tables) == 2  # users; items, which the history and the candidate share
+    assert any(set(ids) <= set(users) for ids in tables.values())
+    assert "user-03" not in (tmp_path / "bundle" / "preprocessor.json").read_text()
+    read = Recommender.load(tmp_path / "bundle")
+    assert read.preprocessor.spec == ours.preprocessor.spec
+    assert read.recommend(["user-03"]).frame.equals(ours.recommend(["user-03"]).frame)
 
 
 def test_without_dislikes_and_times(world: Any, tmp_path: Path) -> None:

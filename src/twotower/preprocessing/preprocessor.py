@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,15 +11,19 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
 from twotower.preprocessing.history import FittedHistory, HistoryFeature
 from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
 from twotower.preprocessing.stored_columns import chosen_rows, encode_stored
+from twotower.preprocessing.vocabulary_field import LargeVocabularies, with_vocabularies
 from twotower.spec import FloatsColumn, RowsColumn
 from twotower.types import Column, StoredColumn
 
 __all__ = ["Preprocessor"]
+
+_SOURCE = "preprocessor"
 
 
 class Preprocessor:
@@ -170,6 +175,42 @@ class Preprocessor:
     def to_json(self) -> str:
         """The spec as JSON; `from_json` gives an equal preprocessor, every float to the last bit."""
         return self.spec.model_dump_json()
+
+    def to_parts(self, *, large: int = 50_000) -> tuple[dict[str, Any], dict[str, pl.DataFrame]]:
+        """The spec as plain values for JSON, and its large vocabularies as tables, for JSON is no place for millions of ids.
+
+        Args:
+            large: From so many ids on, a vocabulary is a table, and a name stands for it among the values.
+
+        Returns:
+            The values, and by name tables of one column ``id``; features of the same ids have one table together.
+        """
+        vocabularies = LargeVocabularies(at_least=large)
+        values = self.spec.model_dump(mode="json", context=vocabularies)
+        return values, {name: ids.to_frame("id") for name, ids in vocabularies.found.items()}
+
+    @classmethod
+    def from_parts(cls, values: object, table: Callable[[str], pl.DataFrame]) -> Preprocessor:
+        """The preprocessor of `to_parts`; values without such tables, as `to_json` has them, are read too.
+
+        Args:
+            values: The values.
+            table: Gives the table of a name.
+
+        Raises:
+            ConfigError: If the values are not such a spec, or a table is not one of ids.
+        """
+        tables: dict[str, pl.Series] = {}
+
+        def ids(name: str) -> pl.Series:
+            if name not in tables:
+                frame = table(name)
+                if frame.columns != ["id"]:
+                    raise ConfigError(f"{name} must be a table of one column 'id'; it has {frame.columns}", source=_SOURCE)
+                tables[name] = frame["id"]
+            return tables[name]
+
+        return cls(parse_config(PreprocessorSpec, with_vocabularies(values, ids), source=_SOURCE))
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 import polars as pl
 from pydantic import PlainSerializer, PlainValidator, SerializationInfo
 
-__all__ = ["LargeVocabularies", "VocabularyIds"]
+__all__ = ["LargeVocabularies", "VocabularyIds", "with_vocabularies"]
+
+_NAME = "vocabulary"
 
 
 class LargeVocabularies:
@@ -39,6 +42,22 @@ class LargeVocabularies:
         return name
 
 
+def with_vocabularies(values: object, ids: Callable[[str], pl.Series]) -> object:
+    """Dumped values with the ids in the place of every name that stands for them.
+
+    Args:
+        values: Lists, mappings and single values, as JSON has them.
+        ids: Gives the ids of a name.
+    """
+    if isinstance(values, list):
+        return [with_vocabularies(value, ids) for value in values]
+    if not isinstance(values, dict):
+        return values
+    if values.keys() == {_NAME} and isinstance(values[_NAME], str):
+        return ids(values[_NAME])
+    return {key: with_vocabularies(value, ids) for key, value in values.items()}
+
+
 def _read(value: Any) -> pl.Series:
     """A series of ids from what a spec holds."""
     if isinstance(value, list | tuple):
@@ -62,7 +81,7 @@ def _read(value: Any) -> pl.Series:
 def _write(ids: pl.Series, info: SerializationInfo) -> list[str | int] | dict[str, str]:
     large = info.context
     if isinstance(large, LargeVocabularies) and len(ids) >= large.at_least:
-        return {"vocabulary": large.put(ids)}
+        return {_NAME: large.put(ids)}
     return ids.to_list()
 
 

@@ -15,7 +15,7 @@ from twotower.config import parse_config
 from twotower.data import Histories, IdTable
 from twotower.errors import BundleError, ConfigError
 from twotower.models import ModelBuilder, TwoTower, builder_name, check_columns, load_state, state_of
-from twotower.preprocessing import Preprocessor, PreprocessorSpec
+from twotower.preprocessing import Preprocessor
 from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 from twotower.spec import ModelSpec
@@ -51,7 +51,10 @@ def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -
     with write_bundle(path, card=parts.card) as writer:
         writer.json("model", {"builder": builder_name(builder), "spec": parts.model.spec.model_dump(mode="json")})
         writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(parts.model).items()})
-        writer.json("preprocessor", parts.preprocessor.spec.model_dump(mode="json"))
+        values, vocabularies = parts.preprocessor.to_parts()
+        writer.json("preprocessor", values)
+        for name, table in vocabularies.items():
+            writer.frame(name, table)
         writer.frame("catalogue", parts.catalogue.frame)
         writer.tensors("item_vectors", {"vectors": parts.item_vectors_ND})
         writer.frame("users", parts.users.table.frame)
@@ -74,7 +77,7 @@ def read_parts(bundle: Bundle, *, builder: ModelBuilder) -> RecommenderParts:
         ConfigError: If parts do not fit each other; all faults that can be told at once.
         DataError: If a table is not one of ids, or a vector is not finite.
     """
-    preprocessor = Preprocessor(parse_config(PreprocessorSpec, bundle.json("preprocessor"), source="preprocessor"))
+    preprocessor = Preprocessor.from_parts(bundle.json("preprocessor"), bundle.frame)
     spec = parse_config(ModelSpec, _spec_json(bundle, builder), source="model")
     check_columns(spec.query, preprocessor.query_columns, name="query")
     check_columns(spec.candidate, preprocessor.candidate_columns, name="candidate")
