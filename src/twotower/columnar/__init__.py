@@ -1,0 +1,6 @@
+"""Tables too large to be read at every start: converted once, streaming, to columns that are mapped into memory."""
+
+from twotower.columnar.open_table import ColumnarTable, open_table
+from twotower.columnar.progress import Converting
+
+__all__ = ["ColumnarTable", "Converting", "open_table"]

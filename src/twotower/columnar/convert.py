@@ -1,0 +1,173 @@
+"""One pass over a source, each wanted column into files of its own; memory holds a batch and the dictionaries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from twotower.columnar.column_writers import ColumnWriter, InferredWriter, column_writer
+from twotower.columnar.manifest import FORMAT_VERSION, MANIFEST, Manifest
+from twotower.columnar.progress import ConversionClock
+from twotower.columnar.text_writer import TextWriter
+from twotower.data.bad_rows import BadRows, SkippedRows
+from twotower.data.fill import require_filled_columns
+from twotower.data.source_files import SourceFile
+from twotower.data.table import TableConfig, no_rows
+from twotower.data.table_batches import read_batches
+from twotower.data.text_file import BLOCK_BYTES
+from twotower.errors import TableReadError, nearest
+
+__all__ = ["convert", "require_wanted"]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass over the source found."""
+
+    rows: int
+    all_columns: tuple[str, ...]
+    writers: dict[str, ColumnWriter]
+    skipped: SkippedRows
+
+
+def convert(
+    files: list[SourceFile],
+    config: TableConfig,
+    folder: Path,
+    *,
+    key: str,
+    wanted: Collection[str] | None,
+    noun: str,
+    clock: ConversionClock,
+    block_bytes: int = BLOCK_BYTES,
+) -> Manifest:
+    """Write the columns of a source, and at the end the manifest.
+
+    Columns of text files whose type is not declared are taken for numbers until they are seen not to be; those that turn out to
+    be text are read again in a second pass.
+
+    Args:
+        files: The source.
+        config: How it is read.
+        folder: An empty folder.
+        key: What the table is known by.
+        wanted: Columns to write; None: all.
+        noun: What the table is called in an error.
+        clock: Is told how far the work is.
+        block_bytes: Bytes of text in memory at a time.
+
+    Raises:
+        TableReadError: If the source can't be read, has no rows, or lacks a wanted column.
+    """
+    start = time.monotonic()
+    name = f"{noun} {config.path}"
+    source_bytes = sum(file.size for file in files)
+    first = _read(files, config, folder, wanted=wanted, text=(), done=0, noun=noun, clock=clock, block_bytes=block_bytes)
+    if not first.rows:
+        raise TableReadError(no_rows(name, first.all_columns, first.skipped))
+    turned = [column for column, writer in first.writers.items() if isinstance(writer, InferredWriter) and writer.turned]
+    writers = dict(first.writers)
+    if turned:
+        clock.bytes_total += source_bytes
+        again = _read(
+            files,
+            config,
+            folder,
+            wanted=turned,
+            text=turned,
+            done=source_bytes,
+            noun=noun,
+            clock=clock,
+            block_bytes=block_bytes,
+        )
+        writers |= again.writers
+    first.writers.clear()
+    # one after the other, and each is let go: only one dictionary is in memory twice
+    entries = [writers.pop(column).finish(config.fill.get(column), noun=name) for column in list(writers)]
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        key=key,
+        source=", ".join([files[0].name, *(["..."] if len(files) > 1 else [])]),
+        rows=first.rows,
+        all_columns=first.all_columns,
+        columns=tuple(entries),
+        skipped=first.skipped,
+        source_bytes=source_bytes,
+        written=time.time(),
+        seconds=time.monotonic() - start,
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    clock.tell(first.rows, clock.bytes_total, last=True)
+    return manifest
+
+
+def require_wanted(wanted: Collection[str], columns: Sequence[str], separator: str | None, *, noun: str) -> None:
+    """Check that a table has the columns that are read.
+
+    Args:
+        wanted: Names that must be there.
+        columns: Names that are.
+        separator: As declared, for the message.
+        noun: What the table is called in an error.
+
+    Raises:
+        TableReadError: Naming every one that is missing, with the nearest that exists.
+    """
+    missing = [f"no column {name!r}{nearest(name, columns)}" for name in wanted if name not in columns]
+    if missing and len(columns) == 1 and (sign := next((s for s in ";\t|," if s in columns[0] and s != separator), None)):
+        raise TableReadError(
+            f"{noun}: no column {', '.join(map(repr, wanted))}, but one column {columns[0]!r}; if its separator is {sign!r}, "
+            f"declare separator = {sign!r}"
+        )
+    if missing:
+        raise TableReadError(f"{noun}: {' | '.join(missing)}")
+
+
+def _read(
+    files: list[SourceFile],
+    config: TableConfig,
+    folder: Path,
+    *,
+    wanted: Collection[str] | None,
+    text: Collection[str],
+    done: int,
+    noun: str,
+    clock: ConversionClock,
+    block_bytes: int,
+) -> _Pass:
+    """One pass. Columns in `text` are written as text, whatever they look like; `done` are the bytes of earlier passes."""
+    bad_rows = BadRows(config.on_bad_rows)
+    infer = any(file.kind == "text" for file in files)
+    writers: dict[str, ColumnWriter] = {}
+    all_columns: tuple[str, ...] = ()
+    rows = 0
+    for batch in read_batches(files, config.text_format, config.types, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes):
+        frame = batch.frame
+        if not all_columns:
+            all_columns = tuple(frame.columns)
+            require_wanted(wanted or (), all_columns, config.separator, noun=f"{noun} {files[0].name}")
+            require_filled_columns(config.fill, frame.columns, noun=f"{noun} {files[0].name}")
+            for place, (column, dtype) in enumerate(frame.schema.items()):
+                if wanted is not None and column not in wanted:
+                    continue
+                stem = f"{place:04d}"
+                guess = infer and dtype == pl.String and column not in config.types and column not in text
+                writers[column] = InferredWriter(column, folder, stem) if guess else column_writer(column, dtype, folder, stem)
+        if not frame.height:
+            continue
+        rows += frame.height
+        _append(writers, frame)
+        clock.tell(rows, done + batch.bytes_read)
+    return _Pass(rows, all_columns, writers, bad_rows.skipped())
+
+
+def _append(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
+    dictionaries = {name: writer.dtype for name, writer in writers.items() if isinstance(writer, TextWriter)}
+    # together, so that the columns are coded at the same time
+    coded = frame.select(pl.col(name).cast(dtype) for name, dtype in dictionaries.items())
+    for name, writer in writers.items():
+        writer.append(coded[name] if name in dictionaries else frame[name])

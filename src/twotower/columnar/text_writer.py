@@ -1,0 +1,113 @@
+"""Columns of text: one dictionary over all batches, and codes in the narrowest type that holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.columnar.bits import BitFile
+from twotower.columnar.manifest import ColumnEntry
+from twotower.data.fill import FillValue, fill_value
+
+__all__ = ["TextWriter"]
+
+_CHUNK = 1 << 20
+_NULL = np.uint32(0xFFFFFFFF)
+
+
+class TextWriter:
+    """Writes codes in order of first appearance, and at the end those of the sorted dictionary.
+
+    Args:
+        name: The column.
+        folder: Where the files are written.
+        stem: Start of their names.
+    """
+
+    def __init__(self, name: str, folder: Path, stem: str) -> None:
+        self.name, self.folder, self.stem = name, folder, stem
+        self.rows = self.nulls = 0
+        self._categories = pl.Categories.random(namespace="twotower.columnar", physical=pl.UInt32)
+        self.dtype = pl.Categorical(self._categories)
+        # the dictionary lives as long as a column that uses it
+        self._anchor = pl.Series([], dtype=self.dtype)
+        self._spool = folder / f"{stem}.spool"
+        self._codes = self._spool.open("xb")
+
+    def append(self, column: pl.Series) -> None:
+        """Write a batch of text, or of `dtype`."""
+        codes = column.cast(self.dtype).to_physical()
+        self.nulls += codes.null_count()
+        codes.fill_null(int(_NULL)).to_numpy().tofile(self._codes)
+        self.rows += len(column)
+
+    def append_missing(self, count: int) -> None:
+        """Write so many nulls."""
+        self.nulls += count
+        self.rows += count
+        while count > 0:
+            part = min(count, _CHUNK)
+            np.full(part, _NULL).tofile(self._codes)
+            count -= part
+
+    def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
+        """Write the dictionary, sorted, and the codes; missing values are filled where that is declared.
+
+        Raises:
+            TableReadError: If the fill is not text.
+        """
+        self._codes.close()
+        value = None if fill is None else str(fill_value(fill, pl.String(), self.name, noun=noun))
+        values = self._categories.to_series().cast(pl.String).alias(self.name)
+        if value is not None and self.nulls and value not in values:
+            values = pl.concat([values, pl.Series(self.name, [value])])
+        order = values.arg_sort()
+        values = values.gather(order)
+        code_of = np.empty(len(values) + 1, dtype=np.uint32)
+        code_of[order.to_numpy()] = np.arange(len(values), dtype=np.uint32)
+        code_of[len(values)] = 0 if value is None or not self.nulls else values.search_sorted(value)
+        del order
+        dictionary = self.folder / f"{self.stem}.categories"
+        values.rename("categories").to_frame().write_ipc(dictionary, compression="uncompressed")
+        dtype = narrowest(len(values))
+        codes, valid = self._write_codes(code_of, dtype, keep_nulls=value is None)
+        self._spool.unlink()
+        return ColumnEntry(
+            name=self.name,
+            kind="text",
+            dtype=str(dtype),
+            stem=self.stem,
+            nulls=0 if value is not None else self.nulls,
+            categories=len(values),
+            filled=None if value is None else self.nulls,
+            files={path.name: path.stat().st_size for path in (codes, valid, dictionary) if path.exists()},
+        )
+
+    def _write_codes(self, code_of: NDArray[np.uint32], dtype: pl.DataType, *, keep_nulls: bool) -> tuple[Path, Path]:
+        codes, valid = self.folder / f"{self.stem}.values", self.folder / f"{self.stem}.valid"
+        narrow = pl.Series([], dtype=dtype).to_numpy().dtype
+        bits = BitFile(valid) if keep_nulls and self.nulls else None
+        with self._spool.open("rb") as spool, codes.open("xb") as target:
+            while len(part := np.fromfile(spool, np.uint32, _CHUNK)):
+                missing = part == _NULL
+                part[missing] = len(code_of) - 1
+                code_of[part].astype(narrow).tofile(target)
+                if bits is not None:
+                    bits.append(~missing)
+        if bits is not None:
+            bits.close()
+        return codes, valid
+
+
+def narrowest(categories: int) -> pl.DataType:
+    """The type in which polars keeps the codes of an Enum.
+
+    Args:
+        categories: How many it has.
+    """
+    if categories <= 255:
+        return pl.UInt8()
+    return pl.UInt16() if categories <= 65_535 else pl.UInt32()
