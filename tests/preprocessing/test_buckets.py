@@ -99,3 +99,14 @@ def test_text_and_nothing_to_fit_on_are_refused() -> None:
         BucketsFeature(column="x", edges=(1,)).fit(pl.Series(["a"]))
     with pytest.raises(DataError, match="must have a value to fit on"):
         BucketsFeature(column="x", num_edges=2).fit(pl.Series([], dtype=pl.Int64))
+
+
+def test_what_is_not_believed_is_taken_as_the_nearest_that_is() -> None:
+    ages = pl.Series([0.0, 20.0, 30.0, 250.0])
+    linear = BucketsFeature(column="age", num_edges=3, clip=(18, 80)).fit(ages)
+    assert linear.edges == (18, 49, 80)
+    assert linear.encode(pl.Series([0.0, 48.0, 49.0, 250.0]))["age"].tolist() == [1, 1, 2, 3]
+    assert BucketsFeature(column="age", num_edges=3).fit(ages).edges == (0, 125, 250)
+    given = BucketsFeature(column="age", edges=(10, 60, 90), clip=(18, 80), missing="own_row").fit(ages)
+    assert given.encode(pl.Series([0.0, 70.0, 250.0, None]))["age"].tolist() == [1, 2, 2, 4]
+    assert BucketsFeature(column="age", edges=(10, 60, 90)).fit(ages).encode(pl.Series([0.0, 250.0]))["age"].tolist() == [0, 3]

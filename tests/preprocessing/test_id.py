@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError
-from twotower.preprocessing import FittedId, IdFeature
+from twotower.preprocessing import FittedId, IdFeature, Lookup
 from twotower.spec import RowsColumn
 
 
@@ -62,3 +62,38 @@ def test_hashing_checks_the_type_too() -> None:
 def test_a_fitted_id_has_a_vocabulary_or_a_hash() -> None:
     with pytest.raises(ValidationError, match="and not both"):
         FittedId(config=IdFeature(column="x"), lookup=None)
+
+
+def test_rare_ids_share_the_rows_of_the_tail_and_unseen_ones_have_row_zero() -> None:
+    column = pl.Series(["ann", "bob", "eve", "eve", None])
+    fitted = IdFeature(column="user", min_count=2, tail_buckets=1_000).fit(column)
+    assert fitted.columns == (RowsColumn(name="user", vocabulary_size=1_002),)
+    # eve has row 1, the tail begins at row 2; the hashes of ann and bob are those of b2sum, above
+    expected = [2 + 0xA5F323BF6ADF3A8D % 1_000, 2 + 0x92A466B92B2BF374 % 1_000, 1, 0, 0]
+    assert fitted.encode(pl.Series(["ann", "bob", "eve", "zoe", None]))["user"].tolist() == expected
+    without = IdFeature(column="user", min_count=2).fit(column)
+    assert without.encode(pl.Series(["ann", "bob", "eve", "zoe", None]))["user"].tolist() == [0, 0, 1, 0, 0]
+    fewer = IdFeature(column="user", min_count=2, tail_buckets=1).fit(column)
+    assert fewer.encode(pl.Series(["ann", "bob", "eve", "zoe"]))["user"].tolist() == [2, 2, 1, 0]
+
+
+def test_a_tail_that_nobody_is_in() -> None:
+    fitted = IdFeature(column="user", min_count=2, tail_buckets=3).fit(pl.Series([7, 7]))
+    assert fitted.tail is None
+    assert fitted.encode(pl.Series([7, 8]))["user"].tolist() == [1, 0]
+
+
+def test_an_id_of_weight_zero_is_not_in_the_tail() -> None:
+    fitted = IdFeature(column="user", min_count=2, tail_buckets=3).fit(pl.Series(["a", "b", "c"]), np.array([2, 1, 0]))
+    rows = fitted.encode(pl.Series(["a", "b", "c"]))["user"].tolist()
+    assert (rows[0], rows[2]) == (1, 0)
+    assert 2 <= rows[1] < 5
+
+
+def test_a_tail_needs_rare_ids_and_a_vocabulary() -> None:
+    with pytest.raises(ConfigError, match="tail_buckets are for ids of fewer than min_count interactions"):
+        parse_config(IdFeature, {"column": "x", "tail_buckets": 10})
+    with pytest.raises(ConfigError, match="min_count needs a vocabulary"):
+        parse_config(IdFeature, {"column": "x", "tail_buckets": 10, "min_count": 2, "hash_buckets": 10})
+    with pytest.raises(ValidationError, match="only an id feature with tail_buckets has a tail"):
+        FittedId(config=IdFeature(column="x"), lookup=Lookup(ids=pl.Series(["a"])), tail=Lookup(ids=pl.Series(["b"])))

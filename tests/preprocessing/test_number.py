@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from twotower.errors import DataError
+from twotower.config import parse_config
+from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import FillNumber, NumberFeature
 from twotower.spec import FloatsColumn
 
@@ -82,3 +83,29 @@ def test_text_and_infinity_are_refused() -> None:
         fitted.encode(pl.Series(["1"]))
     with pytest.raises(DataError, match="infinite in 1 of 1 rows"):
         fitted.encode(pl.Series([float("inf")]))
+
+
+def test_what_is_not_believed_is_taken_as_the_nearest_that_is() -> None:
+    ages = pl.Series([0.0, 20.0, 30.0, 250.0])
+    fitted = NumberFeature(column="age", clip=(18, 80)).fit(ages)
+    believed = np.array([18.0, 20.0, 30.0, 80.0])
+    assert (fitted.minimum, fitted.maximum) == (18, 80)
+    assert fitted.mean == believed.mean()
+    expected = (believed - believed.mean()) / believed.std()
+    np.testing.assert_allclose(fitted.encode(ages)["age"][:, 0].numpy(), expected, rtol=1e-6)
+    assert NumberFeature(column="age").fit(ages).maximum == 250
+
+
+def test_what_is_filled_is_clipped_too_and_what_is_missing_stays_so() -> None:
+    filled = NumberFeature(column="age", clip=(18, 80), missing=FillNumber(fill=0), standardise=False).fit(
+        pl.Series([30.0, None])
+    )
+    assert filled.encode(pl.Series([None, 20.0]))["age"].tolist() == [[18], [20]]
+    own = NumberFeature(column="age", clip=(18, 80), missing="own", standardise=False).fit(pl.Series([30.0, 7.0]))
+    assert own.encode(pl.Series([None, 1.0]))["age"].tolist() == [[24, 1], [18, 0]]
+
+
+@pytest.mark.parametrize("clip", [[80, 18], [18, 18]])
+def test_a_range_is_lowest_and_highest(clip: list[float]) -> None:
+    with pytest.raises(ConfigError, match="clip: must be the lowest and the highest value, in this order; came"):
+        parse_config(NumberFeature, {"column": "age", "clip": clip})
