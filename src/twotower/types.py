@@ -79,7 +79,7 @@ def gather_slices(values: Tensor, starts: Tensor, lengths: Tensor) -> Ragged:
     offsets = torch.zeros(lengths.shape[0] + 1, dtype=torch.int64, device=lengths.device)
     torch.cumsum(lengths, 0, out=offsets[1:])
     shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
-    return Ragged(values[torch.arange(shift.shape[0], device=shift.device) + shift], offsets)
+    return Ragged(values.index_select(0, torch.arange(shift.shape[0], device=shift.device) + shift), offsets)
 
 
 Column: TypeAlias = Tensor | Ragged

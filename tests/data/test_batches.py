@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from twotower.data import Batch, Batches, Examples, HistoryInput, build_histories
-from twotower.types import Ragged
+from twotower.types import Coded, Ragged
 
 USERS, ITEMS, ROWS = 5, 7, 23
 _DRAWN = np.random.default_rng(0)
@@ -169,3 +170,50 @@ def test_outcomes_stay_with_their_rows(candidates: str) -> None:
     for batch in all_of(batches(outcomes={"rating": ratings}, candidates=candidates), 1):
         torch.testing.assert_close(batch.outcomes["rating"], ratings[batch.rows], equal_nan=True)
     assert batches(candidates=candidates).batch(0, 0).outcomes == {}
+
+
+def test_of_many_examples_no_permutation_is_kept() -> None:
+    small, large = batches(), batches(most_in_memory=ROWS - 1)
+    assert batches(most_in_memory=ROWS).order(1).tolist() == small.order(1).tolist()
+    for epoch in range(3):
+        rows = [batch.rows.tolist() for batch in all_of(large, epoch)]
+        assert [len(found) for found in rows] == [8, 8, 7]
+        walked = [row for found in rows for row in found]
+        assert sorted(walked) == list(range(ROWS))
+        assert walked == large.order(epoch).tolist()
+        assert walked != small.order(epoch).tolist()
+        # any batch is reached directly
+        assert batches(most_in_memory=0).batch(epoch, 2).rows.tolist() == rows[2]
+    assert large._order is None
+    assert small._order is not None
+    assert large.order(0).tolist() != large.order(1).tolist()
+    assert batches(most_in_memory=0, seed=9).order(0).tolist() != large.order(0).tolist()
+
+
+def test_narrow_and_stored_columns_give_the_same_batches(tmp_path: Path) -> None:
+    wide = examples()
+    stored: dict[str, Any] = {}
+    for name in ("user_rows", "item_rows", "before"):
+        getattr(wide, name).numpy().astype(np.int32).tofile(tmp_path / name)
+        stored[name] = torch.from_numpy(np.memmap(tmp_path / name, dtype=np.int32, mode="c"))
+    codes = Coded(torch.from_numpy(np.arange(ROWS) % 3).to(torch.uint8), torch.tensor([[5.0], [6.0], [7.0]]))
+    plain = replace(wide, context={"row": torch.arange(ROWS), "coded": torch.arange(ROWS)[:, None] % 3 + 5.0})
+    narrow = replace(wide, context={"row": torch.arange(ROWS), "coded": codes}, **stored)
+    options: dict[str, Any] = {"batch_size": 8, "catalogue_size": ITEMS, "seed": 1, "candidates": "in_batch"}
+    for index in range(3):
+        one, other = (Batches(e, mask_known_positives=True, **options).batch(0, index) for e in (plain, narrow))
+        assert list(one.queries) == list(other.queries)
+        for name, column in one.queries.items():
+            found = other.queries[name]
+            pairs = zip(column, found, strict=True) if isinstance(column, Ragged) else [(column, found)]
+            assert all(torch.equal(a, b) for a, b in pairs), name  # type: ignore[arg-type]
+        assert one.candidate_rows is not None
+        assert other.candidate_rows is not None
+        assert (other.candidate_rows.dtype, other.positives.dtype) == (torch.int64, torch.int64)
+        assert one.candidate_rows.tolist() == other.candidate_rows.tolist()
+        assert one.positives.tolist() == other.positives.tolist()
+        assert one.masked is not None
+        assert other.masked is not None
+        assert torch.equal(one.masked[1], other.masked[1])
+        rows = torch.arange(ROWS)
+        assert narrow.seen(rows).values.tolist() == plain.seen(rows).values.tolist()

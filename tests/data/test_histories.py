@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data import Histories, build_histories
+from twotower.data import histories as histories_file
 from twotower.types import Ragged
 
 USERS, ITEMS = 4, 5
@@ -113,4 +116,63 @@ def test_without_times_and_types_of_columns() -> None:
     assert (histories.offsets.dtype, histories.item_rows.dtype, histories.first.dtype) == (torch.int64, torch.int32, torch.bool)
     # the order is the one that is given: row 1 is the earlier of the two
     assert before.tolist() == [1, 0, 2]
-    assert (before.dtype, histories.first.tolist()) == (torch.int64, [True, False, True])
+    assert (before.dtype, histories.first.tolist()) == (torch.int32, [True, False, True])
+
+
+def assert_equal(one: tuple[Histories, torch.Tensor], other: tuple[Histories, torch.Tensor]) -> None:
+    for name in ("offsets", "item_rows", "first", "times"):
+        found, expected = getattr(one[0], name), getattr(other[0], name)
+        assert (found is None) == (expected is None), name
+        assert found is None or (found.dtype == expected.dtype and torch.equal(found, expected)), name
+    assert torch.equal(one[1], other[1])
+
+
+@given(rows_of_a_table, st.booleans(), st.integers(1, 4))
+def test_worked_on_in_parts_it_is_the_same(table: list[Row], members_only: bool, part: int) -> None:
+    whole = build(table, members_only=members_only)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histories_file, "_PART", part)
+        assert_equal(build(table, members_only=members_only), whole)
+
+
+@given(rows_of_a_table)
+def test_rows_in_order_need_no_order(table: list[Row]) -> None:
+    users = np.array([row.user for row in table], dtype=np.int64)
+    items = np.array([row.item for row in table], dtype=np.int64)
+    expected = build_histories(users, items, np.arange(len(table)), num_users=USERS)
+    assert_equal(build_histories(users, items, None, num_users=USERS), expected)
+    assert_equal(build_histories(users.astype(np.int32), items.astype(np.int32), None, num_users=USERS), expected)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=9), min_size=1, max_size=6), st.integers(1, 5))
+def test_first_meetings_a_few_users_at_a_time(whole: list[list[int]], most: int) -> None:
+    offsets = np.cumsum([0, *map(len, whole)])
+    items = np.array([item for user in whole for item in user], dtype=np.int32)
+    expected = [item not in user[:place] for user in whole for place, item in enumerate(user)]
+    assert histories_file._first_meetings(offsets, items, most=most).tolist() == expected
+
+
+def test_first_meetings_of_the_largest_item_numbers() -> None:
+    # two users of 40,000 entries and an item of 31 bits: together they would need more than 63 bits
+    items = np.tile(np.array([2**31 - 1, 5], dtype=np.int32), 40_000)
+    first = histories_file._first_meetings(np.array([0, 40_000, 80_000]), items)
+    assert np.flatnonzero(first).tolist() == [0, 1, 40_000, 40_001]
+
+
+def test_users_too_many_for_their_rows_are_refused() -> None:
+    rows = np.zeros(4, dtype=np.int64)
+    with pytest.raises(ValueError, match="numbers of 63 bits together"):
+        build_histories(rows + 2**61, rows, None, num_users=1)
+
+
+def test_columns_may_stay_in_files(tmp_path: Path) -> None:
+    users, items = np.array([1, 0, 1, 1], dtype=np.int32), np.array([3, 2, 3, 0], dtype=np.int32)
+    stored = []
+    for name, values in (("users", users), ("items", items)):
+        values.tofile(tmp_path / name)
+        stored.append(np.memmap(tmp_path / name, dtype=np.int32, mode="r"))
+    found = build_histories(stored[0], stored[1], None, num_users=2)
+    assert_equal(found, build_histories(users, items, None, num_users=2))
+    assert found[0].item_rows.tolist() == [2, 3, 3, 0]
+    assert found[0].first.tolist() == [True, True, False, True]
+    assert found[1].tolist() == [1, 0, 2, 3]

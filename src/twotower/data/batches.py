@@ -1,6 +1,7 @@
 """Batches by index: which rows, which candidates, which column is whose positive.
 
-The order of an epoch is a function of one seed and the epoch's number, so that training resumes at any batch.
+The order of an epoch is a function of one seed and the epoch's number, so that training resumes at any batch. It is a shuffle
+of all rows, however many there are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.examples import Examples
+from twotower.data.shuffle import permuted
 from twotower.types import Features
 
 __all__ = ["Batch", "Batches"]
@@ -55,6 +57,8 @@ class Batches:
         candidates: ``in_batch``: the batch's own items; ``catalogue``: all N.
         extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch (in-batch only).
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
+        most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
+            examples, the rows of a batch are computed from its number (see `permuted`): another permutation, and no memory.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Batches:
         candidates: Literal["in_batch", "catalogue"],
         extra_negatives: int = 0,
         mask_known_positives: bool = False,
+        most_in_memory: int = 2**24,
     ) -> None:
         if len(examples) == 0 or int(examples.item_rows.min()) < 0:
             raise ValueError("batches need at least one example, and every item in the catalogue")
@@ -79,6 +84,7 @@ class Batches:
         self.candidates = candidates
         self.extra_negatives = extra_negatives
         self.mask_known_positives = mask_known_positives
+        self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -87,14 +93,21 @@ class Batches:
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of an epoch, int64 ``[n]``: a function of the seed and the epoch alone."""
+        return self._rows(epoch, 0, len(self.examples))
+
+    def _rows(self, epoch: int, start: int, end: int) -> Tensor:
+        """A part of the permutation of an epoch."""
+        size = len(self.examples)
+        if size > self.most_in_memory:
+            return torch.from_numpy(permuted(np.arange(start, end), size, [self.seed, epoch]))
         if self._order is None or self._order[0] != epoch:
-            permutation = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-            self._order = (epoch, torch.from_numpy(permutation))
-        return self._order[1]
+            self._order = (epoch, torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(size)))
+        return self._order[1][start:end]
 
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch."""
-        rows = self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        start = index * self.batch_size
+        rows = self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
         queries = self.examples.queries(rows, training=True)
         weights = None if self.examples.weights is None else self.examples.weights[rows]
         outcomes = {name: values[rows] for name, values in self.examples.outcomes.items()}
@@ -112,7 +125,7 @@ class Batches:
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples
-        users = examples.user_rows[rows]
+        users = examples.user_rows.index_select(0, rows).to(torch.int64)
         known = examples.histories.seen(users, examples.histories.ends_of(users))
         queries = torch.repeat_interleave(torch.arange(len(rows)), known.lengths)
         items = known.values.long()

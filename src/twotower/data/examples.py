@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.histories import Histories
-from twotower.types import Column, Features, Ragged, take_column
+from twotower.types import Column, Ragged, StoredFeatures, take_column
 
 __all__ = ["Examples", "HistoryInput"]
 
@@ -41,13 +41,15 @@ class HistoryInput:
 class Examples:
     """Encoded interactions, with what their users did around them.
 
+    Whatever has a value per row may be memory-mapped: a batch reads its own rows and no others.
+
     Attributes:
-        user_rows: int64 ``[n]``, rows of ``users``.
-        item_rows: int64 ``[n]``, catalogue rows; -1 for an item that the catalogue lacks (evaluation only).
+        user_rows: int64 or int32 ``[n]``, rows of ``users``.
+        item_rows: int64 or int32 ``[n]``, catalogue rows; -1 for an item that the catalogue lacks (evaluation only).
         users: Features of every user, once.
         context: Features of every interaction, ``[n]`` rows.
         histories: Of all users.
-        before: int64 ``[n]``: positions in the histories; what the row's user did before it lies in front of it.
+        before: int64 or int32 ``[n]``: positions in the histories; what the row's user did before it lies in front of it.
         seen_before: Whether the seen set of a row, and its history when it is judged, is what came before it; otherwise all
             of its user's history.
         history_inputs: Query features sliced from the histories.
@@ -58,8 +60,8 @@ class Examples:
 
     user_rows: Tensor
     item_rows: Tensor
-    users: Features
-    context: Features
+    users: StoredFeatures
+    context: StoredFeatures
     histories: Histories
     before: Tensor
     seen_before: bool
@@ -80,31 +82,36 @@ class Examples:
         Returns:
             By name of the column, ``[B]`` rows each; histories are ragged, the most recent last.
         """
-        users = self.user_rows[rows]
+        users = _taken(self.user_rows, rows)
         columns = {name: take_column(column, users) for name, column in self.users.items()}
         columns |= {name: take_column(column, rows) for name, column in self.context.items()}
         for entry in self.history_inputs:
             items = self._history(entry, rows, users, training=training)
-            columns[entry.name] = Ragged(entry.lookup[items.values], items.offsets)
+            columns[entry.name] = Ragged(entry.lookup.index_select(0, items.values), items.offsets)
         return columns
 
     def _history(self, entry: HistoryInput, rows: Tensor, users: Tensor, *, training: bool) -> Ragged:
         in_front = entry.mode == "before" or (self.seen_before and not training)
-        ends = self.before[rows] if in_front else self.histories.ends_of(users)
+        ends = _taken(self.before, rows) if in_front else self.histories.ends_of(users)
         items = self.histories.slices(users, ends, max_length=entry.max_length)
         if not training:
             return items
         if entry.own_item == "exclude":
-            own = torch.repeat_interleave(self.item_rows[rows], items.lengths)
+            own = torch.repeat_interleave(_taken(self.item_rows, rows), items.lengths)
             return items.keep(items.values != own)
         if entry.mode == "before":
             return items
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
         positions = torch.arange(len(items.values)) + torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
-        return items.keep(positions != torch.repeat_interleave(self.before[rows], items.lengths))
+        return items.keep(positions != torch.repeat_interleave(_taken(self.before, rows), items.lengths))
 
     def seen(self, rows: Tensor) -> Ragged:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""
-        users = self.user_rows[rows]
-        return self.histories.seen(users, self.before[rows] if self.seen_before else self.histories.ends_of(users))
+        users = _taken(self.user_rows, rows)
+        return self.histories.seen(users, _taken(self.before, rows) if self.seen_before else self.histories.ends_of(users))
+
+
+def _taken(values: Tensor, rows: Tensor) -> Tensor:
+    """Integers of some rows, int64: whatever is computed with them has room."""
+    return values.index_select(0, rows).to(torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Histories:
 
         Args:
             user_rows: int64 ``[B]``.
-            ends: int64 ``[B]``, positions into ``item_rows``, exclusive.
+            ends: int64 or int32 ``[B]``, positions into ``item_rows``, exclusive.
             max_length: None for all.
 
         Returns:
@@ -73,9 +74,9 @@ class Histories:
 
 
 def build_histories(
-    user_rows: NDArray[np.int64],
-    item_rows: NDArray[np.int64],
-    order: NDArray[np.int64],
+    user_rows: NDArray[np.int64] | NDArray[np.int32],
+    item_rows: NDArray[np.int64] | NDArray[np.int32],
+    order: NDArray[np.int64] | None,
     *,
     num_users: int,
     member: NDArray[np.bool_] | None = None,
@@ -83,38 +84,117 @@ def build_histories(
 ) -> tuple[Histories, Tensor]:
     """Build the table, and every interaction's position in it.
 
+    Beside what is given and what is returned (9 bytes for each interaction, without times), it needs 8 bytes for each
+    interaction while it works; what is given may be memory-mapped.
+
     Args:
         user_rows: User row of every interaction, ``[n]``.
         item_rows: Catalogue row of every interaction, ``[n]``; -1 (not in the catalogue) enters no history.
-        order: The interactions from the earliest to the latest, a permutation of ``[n]``.
+        order: The interactions from the earliest to the latest, a permutation of ``[n]``; None: as they come.
         num_users: Number of user rows.
         member: Which interactions may be seen by others, ``[n]``; the rest (test rows of a random split, say) have a
             position but enter no history. None: all.
         times: Unix seconds of every interaction, ``[n]``.
 
     Returns:
-        The histories, and int64 ``[n]``: the position before which lies all that the interaction's user did before it.
+        The histories, and ``[n]``: the position before which lies all that the interaction's user did before it. Positions
+        are int32 where fewer than 2**31 interactions came, otherwise int64.
     """
-    entering = item_rows >= 0 if member is None else (item_rows >= 0) & member
-    by_user = order[np.argsort(user_rows[order], kind="stable")]
-    entered = entering[by_user]
-    before = np.zeros(len(by_user) + 1, dtype=np.int64)
-    np.cumsum(entered, out=before[1:])
-    ends = np.empty(len(by_user), dtype=np.int64)
-    ends[by_user] = before[:-1]
+    n = len(user_rows)
+    if order is not None and all(np.array_equal(order[part], np.arange(part.start, part.stop)) for part in _parts(n)):
+        order = None
+    by_user = _by_user(user_rows, order)
+    entering = np.empty(n, dtype=np.bool_)
+    for part in _parts(n):
+        entering[part] = item_rows[part] >= 0 if member is None else (item_rows[part] >= 0) & member[part]
+    total = int(np.count_nonzero(entering))
 
-    rows = by_user[entered]
     offsets = np.zeros(num_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(user_rows[rows], minlength=num_users), out=offsets[1:])
-    pairs = user_rows[rows] * (int(item_rows.max(initial=0)) + 1) + item_rows[rows]
-    first = np.zeros(len(rows), dtype=np.bool_)
-    first[np.unique(pairs, return_index=True)[1]] = True
+    before = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
+    items = np.empty(total, dtype=np.int32)
+    at = None if times is None else np.empty(total, dtype=times.dtype)
+    done = 0
+    for part in _parts(n):
+        rows = by_user[part]
+        enters = entering[rows]
+        reached = done + np.cumsum(enters)
+        before[rows] = reached - enters
+        rows = rows[enters]
+        end = done + len(rows)
+        items[done:end] = item_rows[rows]
+        if at is not None and times is not None:
+            at[done:end] = times[rows]
+        if len(rows):
+            users = user_rows[rows]
+            counts = np.bincount(users - users[0])
+            offsets[int(users[0]) + 1 : int(users[0]) + 1 + len(counts)] += counts
+        done = end
+    np.cumsum(offsets, out=offsets)
+    del by_user, entering
     return (
         Histories(
             offsets=torch.from_numpy(offsets),
-            item_rows=torch.from_numpy(item_rows[rows].astype(np.int32)),
-            first=torch.from_numpy(first),
-            times=None if times is None else torch.from_numpy(np.ascontiguousarray(times[rows])),
+            item_rows=torch.from_numpy(items),
+            first=torch.from_numpy(_first_meetings(offsets, items)),
+            times=None if at is None else torch.from_numpy(at),
         ),
-        torch.from_numpy(ends),
+        torch.from_numpy(before),
     )
+
+
+_PART = 2**20
+
+
+def _parts(size: int) -> Iterator[slice]:
+    """Slices of a million rows: what is computed on the way is held for one of them at a time."""
+    return (slice(start, min(start + _PART, size)) for start in range(0, size, _PART))
+
+
+def _by_user(user_rows: NDArray[np.int64] | NDArray[np.int32], order: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The interactions by user, those of a user in their order: int64 ``[n]``.
+
+    User and place are sorted as one number, in place: quicker than a stable sort of positions, and without its copies.
+    """
+    n = len(user_rows)
+    shift = n.bit_length()
+    if n and int(user_rows.max()).bit_length() + shift > 63:
+        raise ValueError(f"users and interactions must have numbers of 63 bits together; came {n} interactions")
+    keys = np.empty(n, dtype=np.int64)
+    for part in _parts(n):
+        # a shift of int32 would stay int32
+        np.left_shift(user_rows[part] if order is None else user_rows[order[part]], shift, out=keys[part], dtype=np.int64)
+        keys[part] |= np.arange(part.start, part.stop)
+    keys.sort()
+    keys &= (1 << shift) - 1
+    if order is not None:
+        for part in _parts(n):
+            keys[part] = order[keys[part]]
+    return keys
+
+
+def _first_meetings(offsets: NDArray[np.int64], items: NDArray[np.int32], *, most: int = 2**20) -> NDArray[np.bool_]:
+    """Whether each entry of the histories is the first of its user and item, bool ``[total]``.
+
+    A few users at a time, of ``most`` entries together or one user, whose user, item and place are sorted as one number.
+    """
+    first = np.zeros(len(items), dtype=np.bool_)
+    width = int(items.max(initial=0)).bit_length()
+    # user and place have as many bits each, beside those of the item
+    most = min(most, 1 << (62 - width) // 2)
+    user, num_users = 0, len(offsets) - 1
+    while user < num_users:
+        start = int(offsets[user])
+        after = max(user + 1, int(np.searchsorted(offsets, start + most, side="right")) - 1)
+        end, shift = int(offsets[after]), int(offsets[after] - start).bit_length()
+        # where a user begins tells users apart in fewer bits than their rows: it is 0 for a user alone, however long
+        keys = np.repeat(offsets[user:after] - start, np.diff(offsets[user : after + 1]))
+        keys <<= width
+        keys |= items[start:end]
+        keys <<= shift
+        keys |= np.arange(end - start)
+        keys.sort()
+        places = keys & ((1 << shift) - 1)
+        keys >>= shift
+        first[start + places[np.flatnonzero(np.diff(keys, prepend=-1))]] = True
+        user = after
+    return first
