@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from twotower.columnar import Converting
 from twotower.errors import CheckpointError, ConfigError, CorruptBundleError
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, RunFolder, reevaluate, run
@@ -25,10 +26,10 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def stop_at(phase: str, epoch: int) -> Callable[[str, TrainingEvent | str], None]:
+def stop_at(phase: str, epoch: int) -> Callable[[str, TrainingEvent | Converting | str], None]:
     """A listener that ends the run as a person would, in the middle of an epoch."""
 
-    def listen(now: str, event: TrainingEvent | str) -> None:
+    def listen(now: str, event: TrainingEvent | Converting | str) -> None:
         if now == phase and isinstance(event, StepDone) and (event.epoch, event.batch) == (epoch, 2):
             raise KeyboardInterrupt
 
@@ -60,7 +61,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     assert not (tmp_path / "cut" / "result.json").exists()
     heard: list[tuple[str, int]] = []
 
-    def listen(now: str, event: TrainingEvent | str) -> None:
+    def listen(now: str, event: TrainingEvent | Converting | str) -> None:
         if isinstance(event, StepDone):
             heard.append((now, event.step))
 
@@ -133,7 +134,7 @@ def test_starting_over_starts_with_fresh_weights(make_recipe: MakeRecipe, intera
     first = (tmp_path / "run" / "bundle" / "weights.safetensors").read_bytes()
     epochs: list[int] = []
 
-    def listen(_: str, event: TrainingEvent | str) -> None:
+    def listen(_: str, event: TrainingEvent | Converting | str) -> None:
         if isinstance(event, EpochDone):
             epochs.append(event.epoch)
 

@@ -17,8 +17,8 @@ class FitRows:
     """Interactions to fit on.
 
     Attributes:
-        user_rows: int64 ``[n]``, in [0, num_users).
-        item_rows: int64 ``[n]``, catalogue rows, in [0, num_items); from what happened first to what happened last.
+        user_rows: int64 or int32 ``[n]``, in [0, num_users).
+        item_rows: int64 or int32 ``[n]``, catalogue rows, in [0, num_items); from what happened first to what happened last.
         num_users: U.
         num_items: N, the catalogue's size.
 
@@ -51,7 +51,7 @@ class FitRows:
 
     def distinct(self) -> Ragged:
         """The items of each user, ``[U]`` rows, ascending and each once: the binary user-item matrix."""
-        pairs = torch.unique(self.user_rows * self.num_items + self.item_rows)
+        pairs = torch.unique(self.user_rows.long() * self.num_items + self.item_rows)
         offsets = torch.zeros(self.num_users + 1, dtype=torch.int64)
         offsets[1:] = torch.bincount(pairs // self.num_items, minlength=self.num_users).cumsum(0)
         return Ragged(pairs % self.num_items, offsets)

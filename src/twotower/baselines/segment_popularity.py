@@ -34,7 +34,7 @@ def fit_segment_popularity(rows: FitRows, segments: Tensor, *, num_segments: int
 
     Args:
         rows: What to fit on.
-        segments: int64 ``[n]``, the segment of each row, in [0, num_segments); -1 where it has none (a missing value).
+        segments: int64 or int32 ``[n]``, the segment of each row, in [0, num_segments); -1 where it has none (a missing value).
         num_segments: S; a segment need not have a row.
 
     Raises:
@@ -46,7 +46,7 @@ def fit_segment_popularity(rows: FitRows, segments: Tensor, *, num_segments: int
         came = f"{int(segments.min())} to {int(segments.max())}"
         raise ValueError(f"segments must be in [0, {num_segments}), or -1 for none; came {came}")
     known = segments >= 0
-    pairs, counts = torch.unique(segments[known] * rows.num_items + rows.item_rows[known], return_counts=True)
+    pairs, counts = torch.unique(segments[known].long() * rows.num_items + rows.item_rows[known], return_counts=True)
     offsets = torch.zeros(num_segments + 1, dtype=torch.int64)
     offsets[1:] = torch.bincount(pairs // rows.num_items, minlength=num_segments).cumsum(0)
     return SegmentCounts(Ragged(pairs % rows.num_items, offsets), counts.double(), rows.counts().double())

@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from twotower.columnar import Converting
 from twotower.training import EpochDone, StepDone, TrainingEvent, TrainingStarted
 
 __all__ = ["RunProgress"]
@@ -52,7 +53,7 @@ class RunProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
 
-    def __call__(self, phase: str, event: TrainingEvent | str) -> None:
+    def __call__(self, phase: str, event: TrainingEvent | Converting | str) -> None:
         if isinstance(event, str):
             self._clear()
             self._say(f"{_TITLES[phase]}: {event}" if phase in _TITLES else event)
@@ -72,7 +73,7 @@ class RunProgress:
             )
         elif isinstance(event, StepDone):
             self._step(event)
-        else:
+        elif isinstance(event, EpochDone):
             self._epoch(event)
 
     def _say(self, sentence: str) -> None:

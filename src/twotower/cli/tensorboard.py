@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twotower.columnar import Converting
 from twotower.errors import MissingExtraError
 from twotower.training import EpochDone, StepDone, TrainingEvent
 
@@ -30,7 +31,7 @@ class TensorBoardLog:
         self.open = SummaryWriter
         self.writers: dict[str, Any] = {}
 
-    def __call__(self, phase: str, event: TrainingEvent | str) -> None:
+    def __call__(self, phase: str, event: TrainingEvent | Converting | str) -> None:
         if not isinstance(event, StepDone | EpochDone):
             return
         if phase not in self.writers:

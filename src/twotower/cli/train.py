@@ -9,6 +9,7 @@ from shlex import quote
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
 from twotower.cli.verdict import print_verdict
+from twotower.columnar import Converting
 from twotower.runs import RunListener, read_recipe, run
 from twotower.training import TrainingEvent
 
@@ -37,7 +38,7 @@ def train_command(
     with RunProgress(stopping.metric if stopping else f"recall@{recipe.evaluation.ks[-1]}") as progress:
         listeners.append(progress)
 
-        def tell(phase: str, event: TrainingEvent | str) -> None:
+        def tell(phase: str, event: TrainingEvent | Converting | str) -> None:
             for listener in listeners:
                 listener(phase, event)
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.consecutive import taken_frame
+from twotower.data.consecutive import as_slice, taken_frame
 from twotower.data.id_columns import as_coded_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
 from twotower.data.id_table import IdTable
 from twotower.data.positives import parse_positives, positive_rows
@@ -149,6 +149,14 @@ class Interactions:
     @cached_property
     def _sorted(self) -> NDArray[np.int64]:
         return _order(self.frame, self.schema)
+
+    def in_order(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Some rows, distinct, from what happened first to what happened last."""
+        if self.is_ordered:
+            return rows if as_slice(rows) is not None else np.sort(rows)
+        member = np.zeros(len(self), dtype=np.bool_)
+        member[rows] = True
+        return self._sorted[member[self._sorted]]
 
     def take(self, rows: NDArray[np.int64]) -> Interactions:
         """The given rows, in that order, under the same schema and report.

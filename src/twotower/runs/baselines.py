@@ -30,7 +30,8 @@ from twotower.baselines import (
     recent_counts,
 )
 from twotower.config import Config
-from twotower.data import Examples, IdTable
+from twotower.data import Examples
+from twotower.data.consecutive import taken
 from twotower.errors import ConfigError, MissingExtraError, nearest
 from twotower.evaluation import JudgedRows, Scorer, evaluate, list_figures, top_items
 from twotower.runs.baselines_config import BASELINE_NAMES
@@ -235,26 +236,25 @@ class _Part:
     """Some rows to fit on, as baselines take them.
 
     Attributes:
-        item_rows: int64 ``[n]``, the catalogue row of every interaction.
+        item_rows: int32 ``[n]``, the catalogue row of every interaction.
         rows: Row numbers of the interactions, in the order in which they happened; those whose item is in the catalogue.
         fit: The same, as users and items.
     """
 
-    item_rows: NDArray[np.int64]
+    item_rows: NDArray[np.int32]
     rows: NDArray[np.int64]
     fit: FitRows
 
     @classmethod
     def of(cls, tables: Tables, rows: NDArray[np.int64]) -> _Part:
         interactions = tables.interactions
-        catalogue = tables.items or IdTable.from_ids(interactions.item_ids[rows], interactions.schema.item, noun="item")
-        item_rows = catalogue.rows(interactions.item_ids)
-        member = np.zeros(len(item_rows), dtype=np.bool_)
-        member[rows] = True
-        ordered = interactions.order[(member & (item_rows >= 0))[interactions.order]]
+        catalogue = tables.catalogue(rows)
+        item_rows = catalogue.rows32(interactions.item_ids)
+        ordered = interactions.in_order(rows)
+        ordered = ordered if (taken(item_rows, ordered) >= 0).all() else ordered[item_rows[ordered] >= 0]
         fit = FitRows(
-            torch.from_numpy(tables.user_rows[ordered]),
-            torch.from_numpy(item_rows[ordered]),
+            torch.from_numpy(taken(tables.user_rows, ordered)),
+            torch.from_numpy(taken(item_rows, ordered)),
             num_users=len(tables.user_ids),
             num_items=len(catalogue),
         )
@@ -372,7 +372,7 @@ class _Fitting:
         return lambda examples: FoldInScorer(lambda seen: ials_scores(factors_ND, seen, **weighing), counts_N, examples)
 
     def _segmented(self, part: _Part, segments: Segments, strength: float) -> MakeScorer:
-        codes = torch.from_numpy(segments.codes[part.rows])
+        codes = torch.from_numpy(taken(segments.codes, part.rows))
         state = fit_segment_popularity(part.fit, codes, num_segments=segments.count)
         split = self.tables.split
         parts = (split.test, self.validation_rows, split.validation, split.train)

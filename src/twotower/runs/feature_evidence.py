@@ -150,9 +150,10 @@ def training_data(recipe: Recipe, model: TwoTower, phase: Phase) -> TrainingData
     """Tables of ids with the train rows that read them, and the part of the catalogue that none reads."""
     spec = phase.preprocessor.spec
     users, items = phase.train.user_rows, phase.train.item_rows
+    everything = torch.arange(len(phase.train))
     sources: dict[str, Callable[[str], Column]] = {
         **{f.config.output_name: lambda name: take_column(phase.users[name], users) for f in spec.user},
-        **{f.config.output_name: lambda name: phase.train.context[name] for f in spec.context},
+        **{f.config.output_name: lambda name: take_column(phase.train.context[name], everything) for f in spec.context},
     }
     widths = {
         (tower, entry.column): entry.width

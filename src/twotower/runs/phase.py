@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
+from twotower.data.consecutive import as_slice, taken, taken_frame
 from twotower.errors import DataError
 from twotower.preprocessing import Preprocessor
 from twotower.runs.recipe import Recipe
@@ -32,7 +34,7 @@ class Phase:
         preprocessor: Fitted on them.
         catalogue: What can be recommended.
         items: Features of the catalogue.
-        item_rows: int64 ``[n]``, catalogue row of every interaction, -1 where the catalogue lacks it.
+        item_rows: int32 ``[n]``, catalogue row of every interaction, -1 where the catalogue lacks it.
         item_counts: int64 ``[N]``, interactions of every item in ``fit_rows``.
         users: Features of every user.
         train: Those of ``fit_rows`` that weigh more than 0.
@@ -45,7 +47,7 @@ class Phase:
     preprocessor: Preprocessor
     catalogue: IdTable
     items: Features
-    item_rows: NDArray[np.int64]
+    item_rows: NDArray[np.int32]
     item_counts: NDArray[np.int64]
     users: Features
     train: Examples
@@ -59,10 +61,19 @@ class Phase:
             rows: Row numbers of the interactions.
             grow: Whether all rows that came before one count as its history; otherwise only those of ``fit_rows`` do.
         """
-        member = None if grow else _mask(self.fit_rows, len(self.item_rows))
-        histories, before = _histories(self.tables, self.item_rows, member)
+        histories, before = self._grown if grow else self._frozen
         encoded = _Encoded(self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users, self.outcomes)
-        return encoded.examples(rows, histories, before, seen_before=self.grows)
+        found = encoded.examples(rows, histories, before, seen_before=self.grows)
+        # few rows beside those of train: 8 bytes for each are little, and metrics count in them
+        return replace(found, user_rows=found.user_rows.long(), item_rows=found.item_rows.long())
+
+    @cached_property
+    def _grown(self) -> tuple[Histories, Tensor]:
+        return _histories(self.tables, self.item_rows, None)
+
+    @property
+    def _frozen(self) -> tuple[Histories, Tensor]:
+        return _histories(self.tables, self.item_rows, _mask(self.fit_rows, len(self.item_rows)))
 
     def histories(self) -> Histories:
         """What every user did in ``fit_rows``: the state that a bundle carries."""
@@ -79,11 +90,11 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
     interactions = tables.interactions
     schema = interactions.schema
     learn_rows = np.arange(len(interactions)) if recipe.data.fit_on == "all" else fit_rows
-    catalogue = tables.items or IdTable.from_ids(interactions.item_ids[fit_rows], schema.item, noun="item")
-    item_rows = catalogue.rows(interactions.item_ids)
-    item_counts = _counts(item_rows[learn_rows], len(catalogue))
+    catalogue = tables.catalogue(fit_rows)
+    item_rows = catalogue.rows32(interactions.item_ids)
+    item_counts = _counts(taken(item_rows, learn_rows), len(catalogue))
     people = user_frame(tables)
-    user_counts = np.bincount(tables.user_rows[learn_rows], minlength=people.height)
+    user_counts = np.bincount(taken(tables.user_rows, learn_rows), minlength=people.height)
 
     def fit(context: pl.DataFrame, user_mask: NDArray[np.bool_], item_mask: NDArray[np.bool_]) -> Preprocessor:
         return Preprocessor.fit(
@@ -99,7 +110,7 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
         )
 
     try:
-        preprocessor = fit(interactions.frame[learn_rows], user_counts > 0, item_counts > 0)
+        preprocessor = fit(taken_frame(interactions.frame, learn_rows), user_counts > 0, item_counts > 0)
     except DataError as fault:
         # the same fault again, for its row numbers: those of the tables, not of what was taken from them
         fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
@@ -116,7 +127,7 @@ def encode_phase(
         ConfigError: If a task names a column that is not there.
         DataError: If a column can't be encoded, or every row weighs 0.
     """
-    item_rows = catalogue.rows(tables.interactions.item_ids)
+    item_rows = catalogue.rows32(tables.interactions.item_ids)
     grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
     histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
     targets = outcomes(recipe, tables)
@@ -128,7 +139,7 @@ def encode_phase(
         catalogue=catalogue,
         items=preprocessor.encode_items(catalogue.frame),
         item_rows=item_rows,
-        item_counts=_counts(item_rows[fit_rows], len(catalogue)),
+        item_counts=_counts(taken(item_rows, fit_rows), len(catalogue)),
         users=encoded.users,
         train=encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows),
         grows=grows,
@@ -138,10 +149,10 @@ def encode_phase(
 
 def _weighing(tables: Tables, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows that teach something: one of weight 0 is history and is counted, but a batch of such rows has no mean."""
-    weights = tables.interactions.weights
-    if weights is None:
+    weights = tables.interactions.take(rows).weights
+    if weights is None or (weights > 0).all():
         return rows
-    kept = rows[weights[rows] > 0]
+    kept = rows[weights > 0]
     if not len(kept):
         raise DataError(
             f"weight column {tables.interactions.schema.weight!r} must be above 0 in some train rows; "
@@ -157,21 +168,21 @@ class _Encoded:
     tables: Tables
     preprocessor: Preprocessor
     catalogue: IdTable
-    item_rows: NDArray[np.int64]
+    item_rows: NDArray[np.int32]
     users: Features
     outcomes: Mapping[str, Tensor]
 
     def examples(self, rows: NDArray[np.int64], histories: Histories, before: Tensor, *, seen_before: bool) -> Examples:
         interactions = self.tables.interactions
-        weights = interactions.weights
+        weights = interactions.take(rows).weights
         lookups = self.preprocessor.history_lookup(self.catalogue.ids)
         return Examples(
-            user_rows=torch.from_numpy(self.tables.user_rows[rows]),
-            item_rows=torch.from_numpy(self.item_rows[rows]),
+            user_rows=torch.from_numpy(taken(self.tables.user_rows, rows)),
+            item_rows=torch.from_numpy(taken(self.item_rows, rows)),
             users=self.users,
-            context=self.preprocessor.encode_context(interactions.frame[rows]),
+            context=self.preprocessor.encode_rows(interactions.frame, rows),
             histories=histories,
-            before=before[torch.from_numpy(rows)],
+            before=_of_rows(before, rows),
             seen_before=seen_before,
             history_inputs=tuple(
                 HistoryInput(
@@ -183,17 +194,22 @@ class _Encoded:
                 )
                 for fitted in self.preprocessor.spec.history
             ),
-            weights=None if weights is None else torch.from_numpy(weights[rows]),
-            outcomes={column: values[torch.from_numpy(rows)] for column, values in self.outcomes.items()},
+            weights=None if weights is None else torch.from_numpy(weights),
+            outcomes={column: _of_rows(values, rows) for column, values in self.outcomes.items()},
         )
 
 
-def _histories(tables: Tables, item_rows: NDArray[np.int64], member: NDArray[np.bool_] | None) -> tuple[Histories, Tensor]:
+def _of_rows(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    found = as_slice(rows)
+    return values[torch.from_numpy(rows)] if found is None else values[found]
+
+
+def _histories(tables: Tables, item_rows: NDArray[np.int32], member: NDArray[np.bool_] | None) -> tuple[Histories, Tensor]:
     interactions = tables.interactions
     return build_histories(
         tables.user_rows,
         item_rows,
-        interactions.order,
+        None if interactions.is_ordered else interactions.order,
         num_users=len(tables.user_ids),
         member=member,
         times=interactions.times,
@@ -210,7 +226,7 @@ def user_frame(tables: Tables) -> pl.DataFrame:
     )
 
 
-def _counts(item_rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _counts(item_rows: NDArray[np.int32], size: int) -> NDArray[np.int64]:
     return np.bincount(item_rows[item_rows >= 0], minlength=size).astype(np.int64)
 
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from twotower.config import Config
-from twotower.data import Schema, SplitConfig, TableConfig, TimeSplit
+from twotower.data import GivenSplit, SplitConfig, TimeSplit
 from twotower.data.positives import parse_positives
 from twotower.preprocessing import FeatureConfig
 from twotower.runs.baselines_config import BaselinesConfig
+from twotower.runs.data_config import DataConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.training import DeviceName, TrainingConfig
 
@@ -32,44 +33,11 @@ __all__ = [
 LayerSize: TypeAlias = Annotated[int, Field(ge=1)]
 
 
-WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history"})
+WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history", "geo"})
 """Kinds of features whose row 0 stands for values that train does not know."""
 
 WITH_MANY_VALUES = frozenset({"text", "multi_category", "history"})
 """Kinds of features that have any number of values a row, pooled to one vector."""
-
-
-class DataConfig(Config):
-    """Where the rows come from, and what the columns mean.
-
-    Attributes:
-        dataset: A public data set that twotower fetches itself; instead of ``interactions``.
-        interactions: The table of interactions; with neither, a data frame is passed in Python.
-        items: The table of items, one row per item; without it, the catalogue is the items of the train rows.
-        users: The table of users, one row per user.
-        columns: Which columns are user, item and time, what is a positive, and the rules for repeats and nulls.
-        duplicate_items: What to do when the items table has an id twice with different columns.
-        duplicate_users: The same for the users table.
-        fit_on: ``train``: vocabulary, buckets and moments come from train rows only. ``all``: from all rows, test rows
-            included, which leaks; for reproducing figures of those who do so.
-    """
-
-    dataset: Literal["movielens-100k", "movielens-1m"] | None = None
-    interactions: TableConfig | None = None
-    items: TableConfig | None = None
-    users: TableConfig | None = None
-    columns: Schema
-    duplicate_items: Literal["error", "first", "last"] = "error"
-    duplicate_users: Literal["error", "first", "last"] = "error"
-    fit_on: Literal["train", "all"] = "train"
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        if self.dataset is not None and self.interactions is not None:
-            raise ValueError("give either dataset or interactions, not both")
-        if self.dataset is not None and (self.items is not None or self.users is not None):
-            raise ValueError(f"dataset {self.dataset!r} brings its own items and users")
-        return self
 
 
 class EmbeddingConfig(Config):
@@ -119,6 +87,10 @@ class FeatureEntry(Config):
 
     @model_validator(mode="after")
     def _embedding_that_does_something(self) -> FeatureEntry:
+        if self.embedding.table is not None and self.feature.kind == "geo":
+            raise ValueError(
+                "embedding.table: a geo feature has two tables, one for each grid, and shares neither: leave it out"
+            )
         if self.embedding.id_dropout and self.feature.kind not in WITH_UNKNOWN_ROW:
             raise ValueError(
                 f"embedding.id_dropout: a feature of kind {self.feature.kind!r} has no row of unknown values to train; "
@@ -313,7 +285,7 @@ class Recipe(Config):
         if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
             faults.append("split.kind = 'time' needs data.columns.time")
         faults += self._task_faults()
-        faults += self._outcome_faults()
+        faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -344,10 +316,31 @@ class Recipe(Config):
             outcomes |= {condition.column: "data.columns.positives" for condition in parse_positives(columns.positives)}
         return outcomes | {task.column: f"tasks.{i}.column" for i, task in enumerate(self.tasks)}
 
+    def columns_read(self) -> tuple[str, ...]:
+        """Every column of the interactions that this recipe reads, and those that it would read in a table of users."""
+        columns = self.data.columns
+        read = [columns.user, columns.item, columns.time, *self.outcome_columns()]
+        read += [name for entry in self.query.features for name in entry.feature.source_columns]
+        read += self.data.catalogue.columns if self.data.catalogue is not None else ()
+        read += [name for names in self.baselines.segments or () for name in names]
+        read += [self.split.column] if isinstance(self.split, GivenSplit) else []
+        return tuple(dict.fromkeys(name for name in read if name is not None))
+
+    def _catalogue_faults(self) -> list[str]:
+        """The item's own columns stand in every row, and would tell the query which item it is to find."""
+        owned = () if self.data.catalogue is None else self.data.catalogue.columns
+        return [
+            f"query.features.{i}: column {column!r} belongs to the item (data.catalogue.columns), which is not known when "
+            "items are to be recommended: as an input of the query it would give the answer away; leave it out"
+            for i, entry in enumerate(self.query.features)
+            for column in entry.feature.source_columns
+            if column in owned
+        ]
+
     def _outcome_faults(self) -> list[str]:
         """What a row came to is not known when it is to be predicted: it may weigh the row or be a target, but is no input."""
         outcomes = self.outcome_columns()
-        read = [(i, getattr(entry.feature, "column", None)) for i, entry in enumerate(self.query.features)]
+        read = [(i, column) for i, entry in enumerate(self.query.features) for column in entry.feature.source_columns]
         return [
             f"query.features.{i}: column {column!r} is an outcome of its own row ({outcomes[column]}), which is "
             "not known when items are to be recommended: as an input it would give the answer away; leave it out"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import twotower
 from twotower.bundle import JSON, parse_json, write_json
+from twotower.columnar import Converting
 from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
@@ -37,7 +38,7 @@ from twotower.training import Checkpoints, TrainingEvent, TrainingResult, resolv
 
 __all__ = ["RunListener", "RunResult", "run"]
 
-RunListener: TypeAlias = Callable[[str, TrainingEvent | str], None]
+RunListener: TypeAlias = Callable[[str, TrainingEvent | Converting | str], None]
 """Is told the phase (``data``, ``select``, ``refit``, ``production``, ``evaluate``, ``bundle``) and an event or a sentence."""
 
 
@@ -97,7 +98,14 @@ def run(
             found = parse_json(place.result.read_bytes(), source=str(place.result))
             return RunResult(place.path, cast(dict[str, Any], found))
         device = resolve_device(recipe.device)
-        tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
+        tables = load_tables(
+            recipe,
+            interactions=interactions,
+            items=items,
+            users=users,
+            cache_dir=cache_dir,
+            listener=lambda progress: tell("data", progress),
+        )
         for line in tables.report_lines():
             tell("data", line)
         if len(tables.split.test) == 0:
@@ -114,7 +122,7 @@ def run(
         return _Run(recipe, place, tables, device, own, beside, tell, resume).execute(untrained)
 
 
-def _ignore(phase: str, event: TrainingEvent | str) -> None:
+def _ignore(phase: str, event: TrainingEvent | Converting | str) -> None:
     del phase, event
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -19,6 +21,9 @@ from twotower.runs.tables import Tables
 
 __all__ = ["Segments", "default_segments", "read_segments", "require_segments"]
 
+_MOST_MARKED = 2**24
+"""Combinations up to which marking is quicker than sorting, and takes little memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segments:
@@ -26,19 +31,19 @@ class Segments:
 
     Attributes:
         columns: Whose values, together, make a segment.
-        codes: int64 ``[n]``, in [0, count); -1 where one of the columns has no value.
+        codes: int32 ``[n]``, in [0, count); -1 where one of the columns has no value.
         count: Distinct segments.
-        user_rows: int64 ``[n]``, the user of every interaction.
-        of_users: int64 ``[U]``, the segment of each user, where all of the columns are the users'; else None.
+        user_rows: int32 ``[n]``, the user of every interaction.
+        of_users: int32 ``[U]``, the segment of each user, where all of the columns are the users'; else None.
     """
 
     columns: tuple[str, ...]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int32]
     count: int
-    user_rows: NDArray[np.int64]
-    of_users: NDArray[np.int64] | None
+    user_rows: NDArray[np.int32]
+    of_users: NDArray[np.int32] | None
 
-    def of(self, examples: Examples, parts: Sequence[NDArray[np.int64]], item_rows: NDArray[np.int64]) -> Tensor:
+    def of(self, examples: Examples, parts: Sequence[NDArray[np.int64]], item_rows: NDArray[np.int32]) -> Tensor:
         """The segments of examples, int64 ``[len(examples)]``.
 
         Examples tell users and items, not the rows of the table that they come from. Columns of the interactions are therefore
@@ -47,17 +52,17 @@ class Segments:
         Args:
             examples: Of any rows where the columns are the users', else of one of ``parts``, in its order.
             parts: Row numbers of the interactions.
-            item_rows: int64 ``[n]``, the catalogue row of every interaction.
+            item_rows: int32 ``[n]``, the catalogue row of every interaction.
 
         Raises:
             ValueError: If the examples are of none of the parts.
         """
         if self.of_users is not None:
-            return torch.from_numpy(self.of_users)[examples.user_rows]
+            return torch.from_numpy(self.of_users)[examples.user_rows].long()
         users, items = examples.user_rows.numpy(), examples.item_rows.numpy()
         for rows in parts:
             if np.array_equal(item_rows[rows], items) and np.array_equal(self.user_rows[rows], users):
-                return torch.from_numpy(self.codes[rows])
+                return torch.from_numpy(self.codes[rows].astype(np.int64))
         raise ValueError(
             f"segments of {', '.join(self.columns)} are known for the rows of a whole part; came {len(users)} others"
         )
@@ -66,7 +71,7 @@ class Segments:
 def default_segments(recipe: Recipe, tables: Tables) -> tuple[tuple[str, ...], ...]:
     """Each category feature of the query tower; where there is none, each text column of the users table, if any."""
     features = [entry.feature for entry in recipe.query.features]
-    categories = dict.fromkeys(feature.column for feature in features if feature.kind == "category")
+    categories = dict.fromkeys(feature.column for feature in features if feature.kind == "category" and feature.part is None)
     if categories:
         return tuple((column,) for column in categories)
     if tables.users is None:
@@ -118,25 +123,42 @@ def read_segments(tables: Tables, columns: tuple[str, ...]) -> Segments:
     if all(name in people.columns for name in columns):
         of_users, count = _combined([_codes(people[name]) for name in columns])
         return Segments(columns, of_users[tables.user_rows], count, tables.user_rows, of_users)
-    parts = [_codes(people[name])[tables.user_rows] if name in people.columns else _codes(context[name]) for name in columns]
+    parts = []
+    for name in columns:
+        codes, below = _codes(people[name] if name in people.columns else context[name])
+        parts.append((codes[tables.user_rows] if name in people.columns else codes, below))
     codes, count = _combined(parts)
     return Segments(columns, codes, count, tables.user_rows, None)
 
 
-def _combined(codes: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], int]:
+def _combined(codes: Sequence[tuple[NDArray[np.int32], int]]) -> tuple[NDArray[np.int32], int]:
     """One number for each combination that occurs, -1 where a part of it is missing; and how many there are."""
-    table = np.stack(codes, axis=1)
-    present = (table >= 0).all(axis=1)
-    combined = np.full(len(table), -1, dtype=np.int64)
-    distinct, combined[present] = np.unique(table[present], axis=0, return_inverse=True)
-    return combined, len(distinct)
+    combined = np.full(len(codes[0][0]), -1, dtype=np.int32)
+    present = np.ones(len(combined), dtype=np.bool_)
+    for part, _ in codes:
+        present &= part >= 0
+    numbers = np.zeros(int(present.sum()), dtype=np.int64)
+    for part, count in codes:
+        numbers = numbers * count + part[present]
+    size = math.prod(count for _, count in codes)
+    if size > _MOST_MARKED:
+        distinct, inverse = np.unique(numbers, return_inverse=True)
+        combined[present] = inverse
+        return combined, len(distinct)
+    occurs = np.zeros(size, dtype=np.bool_)  # of few combinations those that occur are marked, and nothing is sorted
+    occurs[numbers] = True
+    combined[present] = (np.cumsum(occurs, dtype=np.int32) - 1)[numbers]
+    return combined, int(occurs.sum())
 
 
-def _codes(column: pl.Series) -> NDArray[np.int64]:
-    """A number for each distinct value; -1 for a missing one."""
+def _codes(column: pl.Series) -> tuple[NDArray[np.int32], int]:
+    """A number for each distinct value, -1 for a missing one; and a bound that all numbers lie below."""
+    if column.dtype == pl.Enum:
+        codes = column.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+        return codes, len(cast("pl.Enum", column.dtype).categories)
     if column.dtype.is_float():
         column = column.fill_nan(None)
     values = column.unique().drop_nulls()
-    known = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int64)})
+    known = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int32)})
     found = column.to_frame("value").join(known, on="value", how="left", maintain_order="left")
-    return found["code"].fill_null(-1).to_numpy().copy()
+    return found["code"].fill_null(-1).to_numpy(), len(values)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.columnar import Converting
 from twotower.data import IdTable, Interactions, Split, read_table, split
-from twotower.datasets import movielens
-from twotower.errors import ConfigError
-from twotower.runs.recipe import DataConfig, Recipe
+from twotower.data.consecutive import taken_frame
+from twotower.errors import ConfigError, DataError
+from twotower.runs.catalogue import catalogue_from_rows, count_conflicts
+from twotower.runs.data_config import CatalogueConfig, SampleConfig
+from twotower.runs.fingerprint import fingerprint
+from twotower.runs.recipe import Recipe
+from twotower.runs.sources import read_sources
 
 __all__ = ["Tables", "load_tables"]
 
@@ -24,12 +29,13 @@ class Tables:
 
     Attributes:
         interactions: Positives, in the order of the file.
-        items: The catalogue; None when it is the items of the train rows.
+        items: The catalogue; None when it is made from the interactions, see `catalogue`.
         users: The users table; None when there is none.
         split: Row numbers of ``interactions``.
         user_ids: Every user of the interactions, once.
-        user_rows: int64 ``[n]``, row in ``user_ids`` of every interaction.
+        user_rows: int32 ``[n]``, row in ``user_ids`` of every interaction.
         fingerprint: Hash of all that was read.
+        catalogue_config: How the catalogue is made from the interactions, where it is.
     """
 
     interactions: Interactions
@@ -37,8 +43,15 @@ class Tables:
     users: IdTable | None
     split: Split
     user_ids: IdTable
-    user_rows: NDArray[np.int64]
+    user_rows: NDArray[np.int32]
     fingerprint: str
+    catalogue_config: CatalogueConfig = field(default_factory=CatalogueConfig)
+
+    def catalogue(self, fit_rows: NDArray[np.int64]) -> IdTable:
+        """What can be recommended by a ranker that is fitted on some rows."""
+        if self.items is not None:
+            return self.items
+        return catalogue_from_rows(self.interactions, self.catalogue_config, fit_rows)
 
     def report_lines(self) -> list[str]:
         """What was read, dropped and why, and how it was split, in sentences."""
@@ -51,6 +64,9 @@ class Tables:
                 )
         counts = (len(self.split.train), len(self.split.validation), len(self.split.test))
         lines.append("{:,} rows train, {:,} validate, {:,} test".format(*counts))
+        unused = len(self.interactions) - sum(counts)
+        if unused:
+            lines[-1] += f"; {unused:,} rows are used for nothing"
         return lines
 
 
@@ -61,6 +77,7 @@ def load_tables(
     items: pl.DataFrame | None = None,
     users: pl.DataFrame | None = None,
     cache_dir: Path | None = None,
+    listener: Callable[[Converting], None] | None = None,
 ) -> Tables:
     """Read, check and split the tables of a recipe.
 
@@ -69,34 +86,42 @@ def load_tables(
         interactions: Used in place of the recipe's table.
         items: Used in place of the recipe's table.
         users: Used in place of the recipe's table.
-        cache_dir: Where public data sets are kept; None for the default.
+        cache_dir: Where public data sets and converted tables are kept; None for the default.
+        listener: Is told how far the conversion of a table is.
 
     Raises:
         ConfigError: If neither the recipe nor the call says where the interactions are.
         DataError: If a table does not hold what the recipe says.
     """
     data = recipe.data
-    found = _sources(data, cache_dir)
-    frames = {
-        "interactions": found["interactions"] if interactions is None else read_table(interactions, noun="interactions"),
-        "items": found["items"] if items is None else read_table(items, noun="items"),
-        "users": found["users"] if users is None else read_table(users, noun="users"),
-    }
-    table = frames["interactions"]
-    if table is None:
+    given = {"interactions": interactions, "items": items, "users": users}
+    wanted = [name for name, frame in given.items() if frame is None]
+    found = read_sources(recipe, wanted, cache_dir=cache_dir, listener=listener)
+    frame = found.interactions if interactions is None else read_table(interactions, noun="interactions")
+    catalogue = found.items if items is None else read_table(items, noun="items")
+    people = found.users if users is None else read_table(users, noun="users")
+    if frame is None:
         raise ConfigError(
             "data: where are the interactions? Name a file ([data.interactions] with path) or a dataset in the recipe, "
             "or pass a data frame in Python"
         )
+    if catalogue is not None and data.catalogue is not None:
+        raise ConfigError("data.catalogue makes the items from the interactions, but a table of items came too; leave one out")
     columns = data.columns
-    catalogue, people = frames["items"], frames["users"]
     item_table = (
         None if catalogue is None else IdTable.from_table(catalogue, columns.item, noun="item", duplicates=data.duplicate_items)
     )
     user_table = (
         None if people is None else IdTable.from_table(people, columns.user, noun="user", duplicates=data.duplicate_users)
     )
-    checked = Interactions.from_table(table, columns, catalogue=item_table, users=user_table)
+    account = dict(found.account) if interactions is None else {}
+    if data.sample is not None:
+        account["sampled_from"] = frame.height
+        frame = taken_frame(frame, _sampled(frame.height, data.sample))
+    checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table)
+    if data.catalogue is not None:
+        account["conflicts"] = count_conflicts(checked, data.catalogue)
+    checked = replace(checked, report=checked.report.model_copy(update=account))
     if item_table is not None and columns.min_item_count > 1:
         remaining = item_table.rows(checked.item_ids.unique())
         item_table = item_table.keep(np.sort(remaining))
@@ -108,27 +133,14 @@ def load_tables(
         users=user_table,
         split=parts,
         user_ids=user_ids,
-        user_rows=user_ids.rows(checked.user_ids),
-        fingerprint=_fingerprint(checked.frame, item_table, user_table, parts),
+        user_rows=user_ids.rows32(checked.user_ids),
+        fingerprint=fingerprint(checked.frame, item_table, user_table, parts),
+        catalogue_config=data.catalogue or CatalogueConfig(),
     )
 
 
-def _sources(data: DataConfig, cache_dir: Path | None) -> dict[str, pl.DataFrame | None]:
-    if data.dataset is not None:
-        frames = movielens("100k" if data.dataset == "movielens-100k" else "1m", cache_dir=cache_dir)
-        return {"interactions": frames.interactions, "items": frames.items, "users": frames.users}
-    return {
-        name: None if table is None else table.read(noun=name)
-        for name, table in (("interactions", data.interactions), ("items", data.items), ("users", data.users))
-    }
-
-
-def _fingerprint(frame: pl.DataFrame, items: IdTable | None, users: IdTable | None, parts: Split) -> str:
-    digest = hashlib.sha256()
-    for table in (frame, None if items is None else items.frame, None if users is None else users.frame):
-        if table is not None:
-            digest.update(str(table.schema).encode())
-            digest.update(table.hash_rows(seed=0).to_numpy().tobytes())
-    for rows in (parts.train, parts.validation, parts.test):
-        digest.update(rows.tobytes())
-    return digest.hexdigest()
+def _sampled(rows: int, config: SampleConfig) -> NDArray[np.int64]:
+    size = round(config.fraction * rows)
+    if size < 1:
+        raise DataError(f"data.sample: {config.fraction:g} of {rows:,} rows is none; give it a greater fraction")
+    return np.sort(np.random.default_rng(config.seed).choice(rows, size, replace=False))

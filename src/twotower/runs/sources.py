@@ -1,0 +1,111 @@
+"""Where a recipe's tables come from: a public data set, files that are read, or files that are converted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twotower.columnar import Converting, open_table
+from twotower.data import DroppedRows, TableConfig
+from twotower.data.source_files import find_files
+from twotower.data.table_report import TableReport
+from twotower.datasets import movielens
+from twotower.datasets.cache import cache_root
+from twotower.runs.recipe import Recipe
+
+__all__ = ["Sources", "read_sources"]
+
+_CONVERTED_FROM = 32 * 2**20
+"""Bytes from which ``cache = "auto"`` converts: a smaller table is read in less time than its conversion takes."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Tables as they were read; None where there is none.
+
+    Attributes:
+        interactions: Where a file is named, the columns that the recipe reads.
+        items: All columns.
+        users: All columns.
+        account: What became of rows and columns of the interactions before anything else, by field of
+            `twotower.data.DataReport`.
+    """
+
+    interactions: pl.DataFrame | None = None
+    items: pl.DataFrame | None = None
+    users: pl.DataFrame | None = None
+    account: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_sources(
+    recipe: Recipe,
+    wanted: Collection[str],
+    *,
+    cache_dir: Path | None,
+    listener: Callable[[Converting], None] | None,
+) -> Sources:
+    """Read the tables that a recipe names.
+
+    Args:
+        recipe: Its section ``data``, and which columns are read.
+        wanted: Those of ``interactions``, ``items`` and ``users`` that are needed; others are not read.
+        cache_dir: Where public data sets and converted tables are kept; None for the default.
+        listener: Is told how far a conversion is.
+
+    Raises:
+        DataError: If a table can't be read.
+    """
+    data = recipe.data
+    if data.dataset is not None:
+        frames = movielens("100k" if data.dataset == "movielens-100k" else "1m", cache_dir=cache_dir)
+        return Sources(frames.interactions, frames.items, frames.users)
+    items, users = (
+        table.read(noun=name) if table is not None and name in wanted else None
+        for name, table in (("items", data.items), ("users", data.users))
+    )
+    if data.interactions is None or "interactions" not in wanted:
+        return Sources(None, items, users)
+    # a feature of the query is read from the users where they have its column
+    wanted = [name for name in recipe.columns_read() if users is None or name not in users.columns or name == data.columns.user]
+    if _converts(recipe):
+        table = open_table(
+            data.interactions,
+            noun="interactions",
+            base_dir=None,
+            cache_dir=cache_root(cache_dir),
+            columns=wanted,
+            listener=listener,
+        )
+        return Sources(table.frame, items, users, _account(table.report, table.report.ignored))
+    frame, account = _read(data.interactions, recipe.columns_read(), users=users)
+    return Sources(frame, items, users, account)
+
+
+def _converts(recipe: Recipe) -> bool:
+    table = recipe.data.interactions
+    if table is None or recipe.data.cache != "auto":
+        return recipe.data.cache == "always"
+    return sum(file.size for file in find_files(table.source(), noun="interactions")) >= _CONVERTED_FROM
+
+
+def _read(table: TableConfig, wanted: tuple[str, ...], *, users: pl.DataFrame | None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    found = table.read_with_report(noun="interactions")
+    frame = found.frame
+    absent = set(wanted) - set(frame.columns) - set([] if users is None else users.columns)
+    # a column that is nowhere is told later, with the nearest of all the names that there are
+    ignored = () if absent else tuple(name for name in frame.columns if name not in wanted)
+    return frame.drop(ignored), _account(found.report, ignored)
+
+
+def _account(report: TableReport, ignored: tuple[str, ...]) -> dict[str, Any]:
+    skipped = []
+    for reason, rows in report.skipped.counts.items():
+        sample = [bad for bad in report.skipped.sample if bad.reason == reason]
+        examples = tuple(f"row {bad.row} of {bad.file}: {bad.text}" for bad in sample)
+        skipped.append(DroppedRows(reason=reason, rows=rows, examples=examples))
+    filled = {name: count for name, count in report.filled.items() if count and name not in ignored}
+    return {"skipped": tuple(skipped), "filled": filled, "ignored_columns": ignored}
