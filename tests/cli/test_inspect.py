@@ -1,15 +1,18 @@
-"""``twotower inspect``: tables of every kind, bundles and runs."""
+"""``twotower inspect``: tables of every kind, bundles and runs; and the recipes that it writes, trained as they stand."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from twotower.runs import load_tables, read_recipe
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -37,8 +40,10 @@ def test_tables(name: str, table: pl.DataFrame, call: Call, tmp_path: Path) -> N
     assert (status, err, out.count("\n")) == (0, "", 1)
     found = json.loads(out)
     assert (found["path"], found["rows"]) == (str(path), 4)
-    shown = [tuple(column.values()) for column in found["columns"]]
-    assert list(found["columns"][0]) == ["name", "type", "missing_fraction", "distinct", "least", "greatest", "example"]
+    shown = [tuple(column.values())[:7] for column in found["columns"]]
+    assert list(found["columns"][0]) == [
+        *["name", "type", "missing_fraction", "distinct", "least", "greatest", "example", "suggested", "why"]
+    ]
     assert shown == [
         ("name", "String", 0.25, 2, None, None, "ann"),
         ("age", "Int64", 0.0, 3, 8, 41, 30),
@@ -46,9 +51,9 @@ def test_tables(name: str, table: pl.DataFrame, call: Call, tmp_path: Path) -> N
     ]
     lines = call("inspect", path)[1].splitlines()
     assert lines[0] == f"{path}: 4 rows"
-    assert lines[1].split() == ["column", "type", "missing", "distinct", "range", "example"]
-    assert lines[2].split() == ["name", "String", "25.0%", "2", "ann"]
-    assert lines[3].split() == ["age", "Int64", "0.0%", "3", "8", "to", "41", "30"]
+    assert lines[1].split() == ["column", "type", "missing", "distinct", "range", "example", "suggested", "why"]
+    assert lines[2].split() == ["name", "String", "25.0%", "2", "ann", "user", "id", "a", "guess"]
+    assert lines[3].split() == ["age", "Int64", "0.0%", "3", "8", "to", "41", "30", "item", "id", "a", "guess"]
 
 
 def test_nested_dates_and_columns_of_nothing(call: Call, tmp_path: Path) -> None:
@@ -74,6 +79,159 @@ def test_another_separator(table: pl.DataFrame, call: Call, tmp_path: Path) -> N
     table.write_csv(tmp_path / "t.csv", separator=";")
     assert len(json.loads(call("inspect", tmp_path / "t.csv", "--json")[1])["columns"]) == 1
     assert len(json.loads(call("inspect", tmp_path / "t.csv", "--separator", ";", "--json")[1])["columns"]) == 3
+
+
+HEADER = "user_id,movie_id,rating,timestamp,user_age\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """300 ratings by 12 users of 20 films."""
+    rows = [
+        f"{u},m{(3 * u + 7 * s) % 20},{1 + (u + s) % 5},{1_600_000_000 + 90 * (12 * s + u)},{20 + 3 * u}"
+        for s in range(25)
+        for u in range(12)
+    ]
+    path = tmp_path / "log.csv"
+    path.write_text(HEADER + "\n".join(rows) + "\n")
+    return path
+
+
+def suggestions(answer: str) -> dict[str, str]:
+    return {column["name"]: column["suggested"] for column in json.loads(answer)["columns"]}
+
+
+def test_suggestions(log: Path, call: Call) -> None:
+    assert suggestions(call("inspect", log, "--json")[1]) == {
+        "user_id": "user id",
+        "movie_id": "item id",
+        "rating": "weight, positives or task",
+        "timestamp": "time",
+        "user_age": "query: buckets",
+    }
+    other = suggestions(call("inspect", log, "--user", "user_age", "--item", "user_id", "--time", "timestamp", "--json")[1])
+    assert (other["user_age"], other["user_id"]) == ("user id", "item id")
+    lines = call("inspect", log)[1].splitlines()
+    assert lines[-2:] == ["", f"a first recipe: twotower inspect {log} --write-recipe recipe.toml"]
+    assert lines[4].endswith("by its name: an outcome is never an input")
+
+
+def test_a_table_that_is_no_log_is_shown_all_the_same(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name,price\na,1.5\nb,2.5\n")
+    status, out, _ = call("inspect", tmp_path / "t.csv")
+    assert status == 0
+    assert "not suggested: no column can be taken for the user" in out.splitlines()[-1]
+    assert "say --user COLUMN and --item COLUMN" in out
+    assert suggestions(call("inspect", tmp_path / "t.csv", "--json")[1]) == {"name": "category", "price": "number"}
+    status, _, err = call("inspect", tmp_path / "t.csv", "--write-recipe", tmp_path / "r.toml")
+    assert (status, (tmp_path / "r.toml").exists()) == (2, False)
+    assert "no column can be taken for the user" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--user", "user"], "--user user: there is no such column; did you mean 'user_id'?"),
+        (["--item", "films"], "--item films: there is no such column; valid: movie_id, rating"),
+        (["--time", "rating"], "--time rating: times must be Unix seconds; it holds 1 to 5"),
+        (["--user", "movie_id", "--item", "movie_id"], "--user and --item must be two columns; both are 'movie_id'"),
+    ],
+)
+def test_options_that_do_not_fit(log: Path, option: list[str], says: str, call: Call) -> None:
+    status, out, err = call("inspect", log, *option)
+    assert (status, out) == (2, "")
+    assert says in err
+
+
+def test_two_commands_from_a_file_to_a_model(log: Path, call: Call, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipes" / "first.toml"
+    recipe.parent.mkdir()
+    status, out, err = call("inspect", log, "--write-recipe", recipe)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == f"written: {recipe}; train it with: twotower train {recipe}"
+    status, out, _ = call("train", recipe, "--run-dir", tmp_path / "run", "--set", "training.epochs=1", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["metrics"]
+    status, out, _ = call("recommend", tmp_path / "run", "--query", "user_age=31", "-k", "3")
+    assert status == 0
+    assert out.startswith("for somebody never seen: user_age = 31\n")
+
+
+def test_a_recipe_is_not_written_over(log: Path, call: Call, tmp_path: Path) -> None:
+    recipe = tmp_path / "first.toml"
+    recipe.write_text("mine")
+    status, out, err = call("inspect", log, "--write-recipe", recipe)
+    assert (status, out) == (2, "")
+    assert err == f"twotower: {recipe} exists already; write over it with --force, or name another file\n"
+    assert recipe.read_text() == "mine"
+    assert call("inspect", log, "--write-recipe", recipe, "--force")[0] == 0
+    assert tomllib.loads(recipe.read_text())["name"] == "log"
+    assert json.loads(call("inspect", log, "--write-recipe", recipe, "--force", "--json")[1])["recipe"] == str(recipe)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.toml", "log.csv"]  # and no temporary one
+
+
+def test_the_path_is_as_seen_from_the_recipe(log: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    assert call("inspect", "log.csv", "--write-recipe", "deep/r.toml")[0] == 0
+    assert tomllib.loads((tmp_path / "deep" / "r.toml").read_text())["data"]["interactions"]["path"] == "../log.csv"
+    assert Path(read_recipe("deep/r.toml").data.interactions.path).resolve() == log  # type: ignore[union-attr]
+    assert call("inspect", "log.csv", "--write-recipe", "r.toml")[0] == 0
+    assert tomllib.loads((tmp_path / "r.toml").read_text())["data"]["interactions"]["path"] == "log.csv"
+    assert call("inspect", log, "--write-recipe", "deep/r.toml", "--force")[0] == 0
+    assert tomllib.loads((tmp_path / "deep" / "r.toml").read_text())["data"]["interactions"]["path"] == str(log)
+
+
+@pytest.mark.parametrize("kind", ["none", "named", "skipped", "index", "separator", "gzip", "parquet", "folder"])
+def test_files_of_every_form_are_trained_as_they_are(kind: str, log: Path, call: Call, tmp_path: Path) -> None:
+    text = log.read_text()
+    names, path, options = "user_id,movie_id,rating,timestamp,user_age", tmp_path / "form.csv", []
+    if kind in ("none", "named"):
+        path.write_text(text.removeprefix(HEADER))
+        options = ["--no-header", *(["--columns", names] if kind == "named" else [])]
+    elif kind == "skipped":
+        path.write_text(text.replace(HEADER, "a,b,c,d,e\n"))
+        options = ["--columns", names]
+    elif kind == "index":
+        path.write_text("".join(f"{row - 1 if row else ''},{line}\n" for row, line in enumerate(text.splitlines())))
+    elif kind == "separator":
+        path.write_text(text.replace(",", ";"))
+        options = ["--separator", ";"]
+    elif kind == "gzip":
+        path = tmp_path / "form.csv.gz"
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path = tmp_path / "form" if kind == "folder" else tmp_path
+        path.mkdir(exist_ok=True)
+        frame = pl.read_csv(log)
+        for start in (0, 150) if kind == "folder" else (0,):
+            frame[start : start + (150 if kind == "folder" else 300)].write_parquet(path / f"part-{start}.parquet")
+        path = path if kind == "folder" else path / "part-0.parquet"
+    given = ["--user", "column_1", "--item", "column_2", "--time", "column_4"] if kind == "none" else []
+    recipe = tmp_path / "form.toml"
+    answer = call("inspect", path, *options, *given, "--write-recipe", recipe, "--json")
+    assert answer[0] == 0, answer[2]
+    wanted = [f"column_{place}" for place in range(1, 6)] if kind == "none" else names.split(",")
+    assert list(suggestions(answer[1])) == wanted
+    tables = load_tables(read_recipe(recipe))
+    assert len(tables.interactions) == 300
+    assert tables.interactions.user_ids.to_list()[:3] == [0, 1, 2]
+    assert tables.interactions.item_ids.to_list()[:3] == ["m0", "m3", "m6"]
+    assert tables.interactions.schema.time == ("column_4" if kind == "none" else "timestamp")
+
+
+def test_bad_rows(log: Path, call: Call, tmp_path: Path) -> None:
+    log.write_text(log.read_text() + "1,2\n")
+    status, _, err = call("inspect", log)
+    assert status == 1
+    assert "field" in err
+    recipe = tmp_path / "r.toml"
+    status, out, _ = call("inspect", log, "--on-bad-rows", "skip", "--write-recipe", recipe)
+    assert status == 0
+    assert "1 bad rows of the table skipped" in out
+    assert tomllib.loads(recipe.read_text())["data"]["interactions"]["on_bad_rows"] == "skip"
+    assert call("inspect", log, "--on-bad-rows", "forget")[0] == 2
 
 
 def test_runs(call: Call, finished: Path, tmp_path: Path) -> None:

@@ -222,14 +222,40 @@ def similar(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A table, a bundle or a run folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A table (file, folder, glob or URL), a bundle or a run folder.")],
     separator: Annotated[str | None, typer.Option(help="Of a text table; a comma or, for .tsv, a tab by default.")] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The first row of a text table does not name its columns.")
+    ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...", help="Names of a text table's columns, in place of its header or where it has none."
+        ),
+    ] = None,
+    on_bad_rows: Annotated[str, typer.Option(metavar="error|skip", help="What to do with rows that can't be read.")] = "error",
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of user ids; guessed by default.")] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of item ids; guessed by default.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of times; guessed by default.")] = None,
+    write_recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a first recipe for the table.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What is in a table, a bundle or a run."""
-    from twotower.cli.inspect import inspect_command
+    """What is in a table, a bundle or a run; of a table, what each column could be in a recipe."""
+    from twotower.cli.inspect import TableOptions, inspect_command
 
-    inspect_command(path, separator=separator, as_json=as_json)
+    options = TableOptions(
+        separator=separator,
+        header=not no_header,
+        columns=columns,
+        on_bad_rows=on_bad_rows,
+        user=user,
+        item=item,
+        time=time,
+        recipe=write_recipe,
+        force=force,
+    )
+    inspect_command(path, options, as_json=as_json)
 
 
 @app.command()

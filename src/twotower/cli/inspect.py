@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -10,58 +14,178 @@ from typing import Any
 import polars as pl
 
 from twotower.bundle import open_bundle
+from twotower.bundle.atomic import write_text
+from twotower.cli.first_fields import first_fields
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.verdict import print_verdict
-from twotower.data import read_table
+from twotower.config import parse_config
+from twotower.data import TableConfig
+from twotower.data.source_files import is_url
+from twotower.errors import ConfigError
+from twotower.runs.column_roles import Roles, roles_of
+from twotower.runs.column_suggestions import column_suggestions
+from twotower.runs.read_recipe import parse_recipe
+from twotower.runs.suggest import suggest_recipe
+from twotower.runs.table_facts import ColumnFacts, TableFacts, table_facts
 
-__all__ = ["inspect_command"]
+__all__ = ["TableOptions", "inspect_command"]
 
 
-def inspect_command(path: Path, *, separator: str | None, as_json: bool) -> None:
-    """Print what is in a table, a bundle or a run."""
-    if (path / "manifest.json").exists():
-        _bundle(path, as_json)
-    elif (path / "recipe.json").exists():
-        _run(path, as_json)
+@dataclass(frozen=True)
+class TableOptions:
+    """How a table is to be read, what is known of its columns, and where a recipe goes.
+
+    Attributes:
+        separator: Of text files; None: by the name.
+        header: Whether the first row of a text file names the columns.
+        columns: Names of the columns in place of the header's, or where there is none.
+        on_bad_rows: What to do with rows that can't be read.
+        user: Column of user ids; None: guess.
+        item: Column of item ids; None: guess.
+        time: Column of times; None: guess.
+        recipe: File to write a first recipe to; None: write none.
+        force: Write over a file that is there.
+    """
+
+    separator: str | None = None
+    header: bool = True
+    columns: str | None = None
+    on_bad_rows: str = "error"
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    recipe: Path | None = None
+    force: bool = False
+
+
+def inspect_command(path: str, options: TableOptions, *, as_json: bool) -> None:
+    """Print what is in a table, a bundle or a run; of a table also write a first recipe."""
+    folder = Path(path)
+    if (folder / "manifest.json").exists():
+        _bundle(folder, as_json)
+    elif (folder / "recipe.json").exists():
+        _run(folder, as_json)
     else:
-        _table(path, separator, as_json)
+        _table(path, options, as_json)
 
 
-def _table(path: Path, separator: str | None, as_json: bool) -> None:
-    frame = read_table(path, separator=separator)
-    columns = [_column(frame[name]) for name in frame.columns]
+def _table(path: str, options: TableOptions, as_json: bool) -> None:
+    if options.recipe is not None and options.recipe.exists() and not options.force:
+        raise ConfigError(f"{options.recipe} exists already; write over it with --force, or name another file")
+    table = _table_config(path, options)
+    frame, account = _read(table)
+    facts = table_facts(frame)
+    wanted = options.recipe or options.user or options.item or options.time
+    roles, fault = None, ""
+    try:
+        roles = roles_of(facts, user=options.user, item=options.item, time=options.time)
+    except ConfigError as error:
+        if wanted:
+            raise
+        fault = str(error)
+    suggestions = column_suggestions(facts, roles)
+    if options.recipe is not None and roles is not None:
+        _write(options.recipe, suggest_recipe(facts, roles, _as_seen_from(table, options.recipe)))
     if as_json:
-        print_json({"path": str(path), "rows": frame.height, "columns": columns})
+        print_json(_as_json(path, facts, suggestions, roles, fault, account, options.recipe))
         return
-    header = ["column", "type", "missing", "distinct", "range", "example"]
+    header = ["column", "type", "missing", "distinct", "range", "example", "suggested", "why"]
     rows = [
-        [c["name"], c["type"], f"{c['missing_fraction']:.1%}", f"{c['distinct']:,}", _range(c), _short(c["example"])]
-        for c in columns
+        [
+            column.name,
+            column.dtype,
+            f"{column.missing / max(1, facts.rows):.1%}",
+            f"{column.distinct:,}",
+            _range(column),
+            _short(column.example),
+            *suggestions[column.name],
+        ]
+        for column in facts.columns
     ]
-    print_table(f"{path}: {frame.height:,} rows", header, rows, left=["column", "type", "range", "example"])
+    left = [name for name in header if name not in ("missing", "distinct")]
+    print_table(f"{path}: {facts.rows:,} rows", header, rows, left=left)
+    unsure = [f"not sure: {sentence}" for sentence in roles.unsure] if roles is not None else [f"not suggested: {fault}"]
+    written = (
+        ""
+        if options.recipe is None
+        else f"written: {options.recipe}; train it with: twotower train {quote(str(options.recipe))}"
+    )
+    more = f"a first recipe: twotower inspect {quote(path)} --write-recipe recipe.toml" if roles is not None else ""
+    print_lines("", *account, *unsure, *filter(None, [written or more]))
 
 
-def _column(column: pl.Series) -> dict[str, Any]:
-    present = column.drop_nulls()
-    plain = pl.Series([str(value) for value in present.to_list()]) if present.dtype.is_nested() else present
-    ordered = len(present) > 0 and (present.dtype.is_numeric() or present.dtype.is_temporal())
+def _read(table: TableConfig) -> tuple[pl.DataFrame, list[str]]:
+    """The table, and what is to be said of reading it."""
+    found = table.read_with_report()
+    return found.frame, found.report.lines()
+
+
+def _as_json(
+    path: str,
+    facts: TableFacts,
+    suggestions: Mapping[str, tuple[str, str]],
+    roles: Roles | None,
+    fault: str,
+    account: Sequence[str],
+    recipe: Path | None,
+) -> dict[str, Any]:
+    columns = [
+        {
+            "name": column.name,
+            "type": column.dtype,
+            "missing_fraction": column.missing / max(1, facts.rows),
+            "distinct": column.distinct,
+            "least": column.least,
+            "greatest": column.greatest,
+            "example": column.example,
+            "suggested": suggestions[column.name][0],
+            "why": suggestions[column.name][1],
+        }
+        for column in facts.columns
+    ]
     return {
-        "name": column.name,
-        "type": str(column.dtype),
-        "missing_fraction": column.null_count() / max(1, len(column)),
-        "distinct": plain.n_unique(),
-        "least": present.min() if ordered else None,
-        "greatest": present.max() if ordered else None,
-        "example": _plain(present[0]) if len(present) else None,
+        "path": path,
+        "rows": facts.rows,
+        "columns": columns,
+        "account": list(account),
+        "unsure": [fault] if roles is None else list(roles.unsure),
+        "recipe": None if recipe is None else str(recipe),
     }
 
 
-def _plain(value: Any) -> Any:
-    return value.to_list() if isinstance(value, pl.Series) else value
+def _table_config(path: str, options: TableOptions) -> TableConfig:
+    """How the table is read; where no header names the columns, they are ``column_1`` and so on."""
+    names = None if options.columns is None else [name.strip() for name in options.columns.split(",")]
+    values: dict[str, Any] = {"path": path}
+    first = None if names is not None and not options.header else first_fields(path, options.separator)
+    if options.separator is not None:
+        values["separator"] = options.separator
+    if options.on_bad_rows != "error":
+        values["on_bad_rows"] = options.on_bad_rows
+    if first is not None and options.header and first[0] == "" and len(first) > 1:
+        values["index_column"] = True  # as pandas writes it: a row number without a name
+    if names is not None:
+        values |= {"header": "skip" if options.header else False, "columns": names}
+    elif not options.header and first is not None:
+        values |= {"header": False, "columns": [f"column_{place}" for place in range(1, len(first) + 1)]}
+    return parse_config(TableConfig, values)
 
 
-def _range(column: dict[str, Any]) -> str:
-    return "" if column["least"] is None else f"{column['least']} to {column['greatest']}"
+def _as_seen_from(table: TableConfig, recipe: Path) -> TableConfig:
+    """The table with its path as the recipe must have it."""
+    if is_url(table.path) or Path(table.path).is_absolute():
+        return table
+    relative = os.path.relpath(Path(table.path).absolute(), recipe.absolute().parent)
+    return table.model_copy(update={"path": Path(relative).as_posix()})
+
+
+def _write(recipe: Path, text: str) -> None:
+    parse_recipe(tomllib.loads(text), source=str(recipe))
+    write_text(recipe, text)
+
+
+def _range(column: ColumnFacts) -> str:
+    return "" if column.least is None else f"{column.least} to {column.greatest}"
 
 
 def _short(value: Any, longest: int = 40) -> str:
