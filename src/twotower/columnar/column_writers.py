@@ -14,7 +14,7 @@ from twotower.columnar.text_writer import TextWriter
 from twotower.data.column_types import infer_numbers
 from twotower.data.fill import FillValue, fill_value, missing_dtype
 
-__all__ = ["ColumnWriter", "InferredWriter", "column_writer"]
+__all__ = ["ColumnWriter", "InferredWriter", "column_writer", "dictionary_of"]
 
 
 _PLAIN = (
@@ -39,6 +39,9 @@ class ColumnWriter(Protocol):
     def append(self, column: pl.Series) -> None:
         """Write a batch."""
 
+    def close(self) -> None:
+        """Close the files, as where the conversion fails."""
+
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Close the files, and say what they hold."""
 
@@ -59,27 +62,27 @@ class InferredWriter:
         self.name, self.folder, self.stem = name, folder, stem
         self.turned = False
         self._missing = 0
-        self._writer: TextWriter | NumberWriter | None = None
+        self.writer: TextWriter | NumberWriter | None = None
 
     def append(self, column: pl.Series) -> None:
         """Write a batch of text."""
         if self.turned:
             return
-        if self._writer is None:
+        if self.writer is None:
             if column.null_count() == len(column):
                 self._missing += len(column)
                 return
             numbers = infer_numbers(column)
-            self._writer = (
+            self.writer = (
                 TextWriter(self.name, self.folder, self.stem)
                 if numbers is None
                 else NumberWriter(self.name, numbers.dtype, self.folder, self.stem)
             )
-            self._writer.append_missing(self._missing)
-        if isinstance(self._writer, TextWriter):
-            self._writer.append(column)
+            self.writer.append_missing(self._missing)
+        if isinstance(self.writer, TextWriter):
+            self.writer.append(column)
         else:
-            self._append_numbers(self._writer, column)
+            self._append_numbers(self.writer, column)
 
     def _append_numbers(self, writer: NumberWriter, column: pl.Series) -> None:
         numbers = infer_numbers(column)
@@ -91,14 +94,19 @@ class InferredWriter:
             writer.widen()
         writer.append(numbers.cast(writer.dtype))
 
+    def close(self) -> None:
+        """Close the files, if there are any yet."""
+        if self.writer is not None:
+            self.writer.close()
+
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Close the files; a column without a single value takes the type of its fill, and else is text."""
-        if self._writer is None:
+        if self.writer is None:
             dtype = pl.String() if fill is None else missing_dtype(fill)
             writer = column_writer(self.name, dtype, self.folder, self.stem)
             writer.append(pl.Series(self.name, [None], dtype=dtype).new_from_index(0, self._missing))
             return writer.finish(fill, noun=noun)
-        return self._writer.finish(fill, noun=noun)
+        return self.writer.finish(fill, noun=noun)
 
 
 class NullWriter:
@@ -117,6 +125,9 @@ class NullWriter:
     def append(self, column: pl.Series) -> None:
         """Count a batch."""
         self.rows += len(column)
+
+    def close(self) -> None:
+        """Nothing to close."""
 
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Say how many rows there are, or fill them."""
@@ -149,17 +160,27 @@ class ArrowWriter:
         self.nulls += column.null_count()
         self._writer.write_table(column.to_frame().to_arrow())
 
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Close the file.
 
         Raises:
             TableReadError: If a fill is declared: there is none for such a type.
         """
-        self._writer.close()
+        self.close()
         if fill is not None:
             fill_value(fill, self.dtype, self.name, noun=noun)
         files = {self.path.name: self.path.stat().st_size}
         return ColumnEntry(name=self.name, kind="arrow", stem=self.stem, nulls=self.nulls, files=files)
+
+
+def dictionary_of(writer: ColumnWriter) -> pl.Categorical | None:
+    """The categorical type of a writer of text, in which it takes its batches as well; None: it writes no text, or not yet."""
+    inner = writer.writer if isinstance(writer, InferredWriter) else writer
+    return inner.dtype if isinstance(inner, TextWriter) else None
 
 
 def column_writer(name: str, dtype: pl.DataType, folder: Path, stem: str) -> ColumnWriter:

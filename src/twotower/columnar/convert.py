@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from twotower.columnar.column_writers import ColumnWriter, InferredWriter, column_writer
+from twotower.columnar.column_writers import ColumnWriter, InferredWriter, column_writer, dictionary_of
 from twotower.columnar.manifest import FORMAT_VERSION, MANIFEST, Manifest
 from twotower.columnar.progress import ConversionClock
-from twotower.columnar.text_writer import TextWriter
 from twotower.data.bad_rows import BadRows, SkippedRows
 from twotower.data.fill import require_filled_columns
 from twotower.data.source_files import SourceFile
 from twotower.data.table import TableConfig, no_rows
-from twotower.data.table_batches import read_batches
+from twotower.data.table_batches import TableBatch, read_batches
 from twotower.data.text_file import BLOCK_BYTES
 from twotower.errors import TableReadError, nearest
 
@@ -66,28 +66,26 @@ def convert(
     start = time.monotonic()
     name = f"{noun} {config.path}"
     source_bytes = sum(file.size for file in files)
-    first = _read(files, config, folder, wanted=wanted, text=(), done=0, noun=noun, clock=clock, block_bytes=block_bytes)
-    if not first.rows:
-        raise TableReadError(no_rows(name, first.all_columns, first.skipped))
-    turned = [column for column, writer in first.writers.items() if isinstance(writer, InferredWriter) and writer.turned]
-    writers = dict(first.writers)
-    if turned:
-        clock.bytes_total += source_bytes
-        again = _read(
-            files,
-            config,
-            folder,
-            wanted=turned,
-            text=turned,
-            done=source_bytes,
-            noun=noun,
-            clock=clock,
-            block_bytes=block_bytes,
-        )
-        writers |= again.writers
-    first.writers.clear()
-    # one after the other, and each is let go: only one dictionary is in memory twice
-    entries = [writers.pop(column).finish(config.fill.get(column), noun=name) for column in list(writers)]
+    with ExitStack() as opened:
+
+        def read(wanted: Collection[str] | None, text: Collection[str], done: int) -> _Pass:
+            bad_rows = BadRows(config.on_bad_rows)
+            batches = read_batches(
+                files, config.text_format, config.types, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes
+            )
+            make = _Writers(files, config, folder, wanted, text, f"{noun} {files[0].name}", opened)
+            with closing(batches):
+                return _write(batches, make, bad_rows, clock, done)
+
+        first = read(wanted, (), 0)
+        if not first.rows:
+            raise TableReadError(no_rows(name, first.all_columns, first.skipped))
+        turned = [column for column, writer in first.writers.items() if isinstance(writer, InferredWriter) and writer.turned]
+        writers = dict(first.writers)
+        if turned:
+            clock.bytes_total += source_bytes
+            writers |= read(turned, turned, source_bytes).writers
+        entries = [writer.finish(config.fill.get(column), noun=name) for column, writer in writers.items()]
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         key=key,
@@ -127,46 +125,55 @@ def require_wanted(wanted: Collection[str], columns: Sequence[str], separator: s
         raise TableReadError(f"{noun}: {' | '.join(missing)}")
 
 
-def _read(
-    files: list[SourceFile],
-    config: TableConfig,
-    folder: Path,
-    *,
-    wanted: Collection[str] | None,
-    text: Collection[str],
-    done: int,
-    noun: str,
-    clock: ConversionClock,
-    block_bytes: int,
+@dataclass(frozen=True)
+class _Writers:
+    """Makes the writers of a pass, once the columns are known."""
+
+    files: list[SourceFile]
+    config: TableConfig
+    folder: Path
+    wanted: Collection[str] | None
+    text: Collection[str]
+    where: str
+    opened: ExitStack
+
+    def __call__(self, schema: pl.Schema) -> dict[str, ColumnWriter]:
+        require_wanted(self.wanted or (), schema.names(), self.config.separator, noun=self.where)
+        require_filled_columns(self.config.fill, schema.names(), noun=self.where)
+        infer = any(file.kind == "text" for file in self.files)
+        writers: dict[str, ColumnWriter] = {}
+        for place, (column, dtype) in enumerate(schema.items()):
+            if self.wanted is not None and column not in self.wanted:
+                continue
+            stem = f"{place:04d}"
+            guess = infer and dtype == pl.String and column not in self.config.types and column not in self.text
+            make = InferredWriter(column, self.folder, stem) if guess else column_writer(column, dtype, self.folder, stem)
+            writers[column] = make
+            self.opened.callback(make.close)
+        return writers
+
+
+def _write(
+    batches: Generator[TableBatch, None, None], make_writers: _Writers, bad_rows: BadRows, clock: ConversionClock, done: int
 ) -> _Pass:
-    """One pass. Columns in `text` are written as text, whatever they look like; `done` are the bytes of earlier passes."""
-    bad_rows = BadRows(config.on_bad_rows)
-    infer = any(file.kind == "text" for file in files)
-    writers: dict[str, ColumnWriter] = {}
-    all_columns: tuple[str, ...] = ()
+    """One pass; `done` are the bytes of earlier ones."""
+    writers: dict[str, ColumnWriter] | None = None
+    columns: tuple[str, ...] = ()
     rows = 0
-    for batch in read_batches(files, config.text_format, config.types, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes):
-        frame = batch.frame
-        if not all_columns:
-            all_columns = tuple(frame.columns)
-            require_wanted(wanted or (), all_columns, config.separator, noun=f"{noun} {files[0].name}")
-            require_filled_columns(config.fill, frame.columns, noun=f"{noun} {files[0].name}")
-            for place, (column, dtype) in enumerate(frame.schema.items()):
-                if wanted is not None and column not in wanted:
-                    continue
-                stem = f"{place:04d}"
-                guess = infer and dtype == pl.String and column not in config.types and column not in text
-                writers[column] = InferredWriter(column, folder, stem) if guess else column_writer(column, dtype, folder, stem)
-        if not frame.height:
+    for batch in batches:
+        if writers is None:
+            columns = tuple(batch.frame.columns)
+            writers = make_writers(batch.frame.schema)
+        if not batch.frame.height:
             continue
-        rows += frame.height
-        _append(writers, frame)
+        rows += batch.frame.height
+        _append(writers, batch.frame)
         clock.tell(rows, done + batch.bytes_read)
-    return _Pass(rows, all_columns, writers, bad_rows.skipped())
+    return _Pass(rows, columns, writers or {}, bad_rows.skipped())
 
 
 def _append(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
-    dictionaries = {name: writer.dtype for name, writer in writers.items() if isinstance(writer, TextWriter)}
+    dictionaries = {name: dtype for name, writer in writers.items() if (dtype := dictionary_of(writer)) is not None}
     # together, so that the columns are coded at the same time
     coded = frame.select(pl.col(name).cast(dtype) for name, dtype in dictionaries.items())
     for name, writer in writers.items():

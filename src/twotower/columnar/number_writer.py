@@ -87,10 +87,14 @@ class NumberWriter:
             whole.flush()
         self.dtype = self.physical = pl.Float64()
 
-    def discard(self) -> None:
-        """Remove what was written."""
+    def close(self) -> None:
+        """Close the files."""
         self._values.close()
         self._validity.close()
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self.close()
         self.path.unlink()
         self._validity.drop()
 
@@ -100,8 +104,7 @@ class NumberWriter:
         Raises:
             TableReadError: If the fill is not of the column's type.
         """
-        self._values.close()
-        self._validity.close()
+        self.close()
         value = None if fill is None else fill_value(fill, self.dtype, self.name, noun=noun)
         filled = None if value is None else self._fill(value)
         logical = self.dtype if self.dtype != self.physical else None
@@ -159,14 +162,18 @@ class BooleanWriter:
         self._bits.append(column.fill_null(False).to_numpy())
         self._validity.append(column)
 
+    def close(self) -> None:
+        """Close the files."""
+        self._bits.close()
+        self._validity.close()
+
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Close the files, with missing values filled where that is declared.
 
         Raises:
             TableReadError: If the fill is not a boolean.
         """
-        self._bits.close()
-        self._validity.close()
+        self.close()
         value = None if fill is None else fill_value(fill, pl.Boolean(), self.name, noun=noun)
         filled = None if value is None else self._validity.nulls
         if filled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,23 @@ class TextWriter:
             np.full(part, _NULL).tofile(self._codes)
             count -= part
 
+    def close(self) -> None:
+        """Close the file of codes."""
+        self._codes.close()
+
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Write the dictionary, sorted, and the codes; missing values are filled where that is declared.
 
         Raises:
             TableReadError: If the fill is not text.
         """
-        self._codes.close()
+        self.close()
         value = None if fill is None else str(fill_value(fill, pl.String(), self.name, noun=noun))
         values = self._categories.to_series().cast(pl.String).alias(self.name)
         if value is not None and self.nulls and value not in values:
             values = pl.concat([values, pl.Series(self.name, [value])])
+        # the dictionary of this column goes before that of the next one is sorted
+        self._anchor = pl.Series([], dtype=pl.Null)
         order = values.arg_sort()
         values = values.gather(order)
         code_of = np.empty(len(values) + 1, dtype=np.uint32)
@@ -89,16 +96,16 @@ class TextWriter:
     def _write_codes(self, code_of: NDArray[np.uint32], dtype: pl.DataType, *, keep_nulls: bool) -> tuple[Path, Path]:
         codes, valid = self.folder / f"{self.stem}.values", self.folder / f"{self.stem}.valid"
         narrow = pl.Series([], dtype=dtype).to_numpy().dtype
-        bits = BitFile(valid) if keep_nulls and self.nulls else None
-        with self._spool.open("rb") as spool, codes.open("xb") as target:
+        with ExitStack() as opened:
+            spool = opened.enter_context(self._spool.open("rb"))
+            target = opened.enter_context(codes.open("xb"))
+            bits = opened.enter_context(closing(BitFile(valid))) if keep_nulls and self.nulls else None
             while len(part := np.fromfile(spool, np.uint32, _CHUNK)):
                 missing = part == _NULL
                 part[missing] = len(code_of) - 1
                 code_of[part].astype(narrow).tofile(target)
                 if bits is not None:
                     bits.append(~missing)
-        if bits is not None:
-            bits.close()
         return codes, valid
 
 

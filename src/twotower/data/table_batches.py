@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ def read_batches(
     noun: str,
     bad_rows: BadRows,
     block_bytes: int = BLOCK_BYTES,
-) -> Iterator[TableBatch]:
+) -> Generator[TableBatch, None, None]:
     """Read a source in the order of its files.
 
     Args:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from polars.exceptions import PolarsError
 
 from twotower.data.bad_rows import BadRows
 from twotower.data.first_record import FirstRecord, TextFormat, read_first_record
@@ -182,18 +183,18 @@ class _Parser:
         columns = batch.columns[self.width - len(self.names) :]
         raw = pl.DataFrame({name: pl.from_arrow(column) for name, column in zip(self.names, columns, strict=True)})
         raw = raw.slice(first)
-        frame = raw.select(pl.all().cast(pl.String, strict=False))
-        broken = [name for name in self.names if frame[name].null_count() > raw[name].null_count()]
-        if broken:
-            frame, rows = self._without_broken(raw, frame, rows, broken)
+        try:
+            frame = raw.select(pl.all().cast(pl.String))
+        except PolarsError:  # what it refuses are bytes that are not UTF-8
+            raw, rows = self._without_broken(raw, rows)
+            frame = raw.select(pl.all().cast(pl.String))
         return TextBatch(frame, rows, bytes_read)
 
-    def _without_broken(
-        self, raw: pl.DataFrame, frame: pl.DataFrame, rows: NDArray[np.int64], broken: list[str]
-    ) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    def _without_broken(self, raw: pl.DataFrame, rows: NDArray[np.int64]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
         fault_of: dict[int, str] = {}
-        for name in broken:
-            for row in (frame[name].is_null() & raw[name].is_not_null()).arg_true().to_list():
+        for name in self.names:
+            broken = [value for value in raw[name].unique().drop_nulls() if not _is_utf8(value)]
+            for row in raw[name].is_in(broken).arg_true().to_list() if broken else ():
                 fault_of.setdefault(row, name)
         for at in sorted(fault_of):
             name, row = fault_of[at], int(rows[at])
@@ -203,9 +204,9 @@ class _Parser:
             )
             text = self.separator.join((value or b"").decode("utf-8", errors="replace") for value in raw.row(at))
             self.bad_rows.add(file=self.place, name=self.name, row=row, reason="not UTF-8", column=name, text=text)
-        keep = np.ones(frame.height, dtype=bool)
+        keep = np.ones(raw.height, dtype=bool)
         keep[list(fault_of)] = False
-        return frame.filter(pl.Series(keep)), rows[keep]
+        return raw.filter(pl.Series(keep)), rows[keep]
 
     def _take_rows(self, count: int) -> NDArray[np.int64]:
         """Numbers of the next rows that have as many fields as they should."""
@@ -225,6 +226,14 @@ def _read_head(stream: Any) -> bytes:
     while len(head) < _HEAD_BYTES and (data := stream.read(_HEAD_BYTES - len(head))):
         head += data
     return head
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _shortened(text: str) -> str:
