@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -127,15 +128,10 @@ def test_the_same_table_and_the_same_account(table: tuple[bytes, dict[str, Any]]
         config = TableConfig(path=str(path), **spec)
         try:
             direct = config.read_with_report()
-        except TableReadError as refused:
-            expected = str(refused)
-            try:
+        except TableReadError:
+            # which of several faults is met first may depend on the block
+            with pytest.raises(TableReadError):
                 converted(config, Path(name) / "columns", block_bytes)
-            except TableReadError as error:
-                # which of several faults is met first may depend on the block
-                assert str(error).split(":")[0] == expected.split(":")[0]
-            else:
-                raise AssertionError(f"read_table refused: {expected}") from None
             return
         frame, (skipped, filled, rows) = converted(config, Path(name) / "columns", block_bytes)
     assert frame.schema == direct.frame.schema
