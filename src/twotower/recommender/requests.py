@@ -62,7 +62,7 @@ class RequestDefaults:
             elif column.dtype == pl.Boolean:
                 values[name] = column.mode().sort()[0]
             elif column.dtype in _TEXT:
-                values[name] = column.cast(pl.String).mode().sort()[0]
+                values[name] = column.mode().cast(pl.String).sort()[0]
         return cls(time_column if time_column in values else None, values)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from twotower.bundle import JSON
 from twotower.data import Histories, IdTable
+from twotower.data.consecutive import taken_frame
 from twotower.evaluation import encode_catalogue
 from twotower.recommender import Recommender, RequestDefaults, StoredUsers
 from twotower.runs.fit_model import FittedModel
@@ -17,6 +19,8 @@ from twotower.runs.phase import Phase, user_frame
 from twotower.types import Ragged
 
 __all__ = ["recommender_of"]
+
+_AT_ONCE = 2**20
 
 
 def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender:
@@ -28,20 +32,21 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     """
     phase = fitted.phase
     model = fitted.model.cpu()
-    interactions = phase.tables.interactions.take(np.sort(phase.fit_rows))
+    interactions = phase.tables.interactions
     schema, spec = interactions.schema, phase.preprocessor.spec
     context_columns = sorted({column for f in spec.context for column in f.config.source_columns})
     user_columns = sorted({column for f in spec.user for column in f.config.source_columns} - {schema.user})
-    users, histories = _known_users(phase, user_columns)
-    latest = interactions.frame[interactions.order].group_by(schema.user, maintain_order=True).last()
-    kept = [name for name in context_columns if name != schema.time]
-    users = users.join(latest.select(schema.user, *kept), on=schema.user, how="left", maintain_order="left")
+    users, histories, latest = _known_users(phase, user_columns)
+    trained = users.filter(pl.Series(latest >= 0))
+    places = pl.Series(latest).set(pl.Series(latest < 0), None)
+    kept = [_as_text(interactions.frame[name].gather(places)) for name in context_columns if name != schema.time]
+    users = users.with_columns(kept)
     if schema.time in context_columns:  # the time of a request is not that of the user's last visit
         users = users.with_columns(pl.lit(None, dtype=interactions.frame[schema.time].dtype).alias(schema.time))
-    people = IdTable.from_table(users, schema.user, noun="user")
-    trained = users.join(latest, on=schema.user, how="semi")
+    people = IdTable(users, schema.user, "user")
+    context = taken_frame(interactions.frame, interactions.in_order(phase.fit_rows))
     of_users = RequestDefaults.from_train(trained, user_columns, time_column=None)
-    of_context = RequestDefaults.from_train(interactions.frame, context_columns, time_column=schema.time)
+    of_context = RequestDefaults.from_train(context, context_columns, time_column=schema.time)
     return Recommender(
         model=model,
         preprocessor=phase.preprocessor,
@@ -53,23 +58,38 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     )
 
 
-def _known_users(phase: Phase, columns: list[str]) -> tuple[pl.DataFrame, Histories]:
-    """Users of the train rows and of the users table, with their histories (empty for those without train rows)."""
+def _known_users(phase: Phase, columns: list[str]) -> tuple[pl.DataFrame, Histories, NDArray[np.int64]]:
+    """Users of the train rows and of the users table, with their histories (empty for those without train rows), and the latest
+    train row of each, int64, -1 for none.
+    """
     tables = phase.tables
     user = tables.user_ids.id_column
     everyone = user_frame(tables).select(user, *columns)
-    trained = np.zeros(everyone.height, dtype=np.bool_)
-    trained[tables.user_rows[phase.fit_rows]] = True
+    latest = np.full(everyone.height, -1, dtype=np.int64)
+    in_order = tables.interactions.in_order(phase.fit_rows)
+    for start in range(0, len(in_order), _AT_ONCE):
+        rows = in_order[start : start + _AT_ONCE]
+        latest[tables.user_rows[rows]] = rows  # of a user's rows, the last one stays
+    trained = latest >= 0
     known = trained if tables.users is None else trained | (tables.users.rows(tables.user_ids.ids) >= 0)
     rows = np.flatnonzero(known)
     frame, histories = everyone[rows], phase.train.histories.take(torch.from_numpy(rows))
     if tables.users is None:
-        return frame, histories
+        return frame, histories, latest[rows]
     idle = tables.users.frame.filter(pl.Series(tables.user_ids.rows(tables.users.ids) < 0)).select(
         pl.col(tables.users.id_column).alias(user), *columns
     )
     offsets = torch.cat([histories.offsets, histories.offsets[-1:].expand(idle.height)])
-    return pl.concat([frame, idle]), Histories(offsets, histories.item_rows, histories.first, histories.times)
+    return (
+        pl.concat([frame, idle]),
+        Histories(offsets, histories.item_rows, histories.first, histories.times),
+        np.append(latest[rows], np.full(idle.height, -1, dtype=np.int64)),
+    )
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Text where it is coded: what is stored must not depend on how the table was read."""
+    return column.cast(pl.String) if column.dtype == pl.Enum else column
 
 
 def _disliked(phase: Phase, people: IdTable) -> Ragged | None:
