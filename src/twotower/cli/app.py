@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,15 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a bundle.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON, and print nothing else there.")]
+
+
+class CacheAction(StrEnum):
+    """What ``twotower cache`` does."""
+
+    LS = "ls"
+    RM = "rm"
+
+
 Count = Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")]
 
 
@@ -53,6 +63,9 @@ def train(
         str | None, typer.Option(help="none, train or all: what the final model is trained on, once the epochs are chosen.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    on_bad_rows: Annotated[
+        str | None, typer.Option(metavar="error|skip", help="What to do with rows of the interactions that can't be read.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +73,11 @@ def train(
     from twotower.cli.train import train_command
 
     overrides = list(settings or [])
-    overrides += [f"{key}={value}" for key, value in (("refit", refit), ("device", device)) if value is not None]
+    overrides += [
+        f"{key}={value}"
+        for key, value in (("refit", refit), ("device", device), ("data.interactions.on_bad_rows", on_bad_rows))
+        if value is not None
+    ]
     train_command(recipe, run_dir, overrides, resume=resume, overwrite=overwrite, tensorboard=tensorboard, as_json=as_json)
 
 
@@ -276,6 +293,24 @@ def synth(
     from twotower.cli.synth import synth_command
 
     synth_command(world, out, rows=rows, seed=seed, format=format_, as_json=as_json)
+
+
+@app.command()
+def cache(
+    action: Annotated[CacheAction, typer.Argument(metavar="ls|rm", help="List the tables, or delete some.")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY", help="Tables to delete, by the first characters of their keys.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete every table.")] = False,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Delete tables that nobody opened for so many days.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Large tables that were converted to be read faster: which there are, and which may go."""
+    from twotower.cli.cache import cache_command
+
+    cache_command(action.value, keys or [], everything=everything, older_than=older_than, as_json=as_json)
 
 
 @app.command()

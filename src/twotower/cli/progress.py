@@ -45,6 +45,7 @@ class RunProgress:
         )
         self.task: TaskID | None = None
         self.rows = 0
+        self.why = ""
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -57,6 +58,8 @@ class RunProgress:
         if isinstance(event, str):
             self._clear()
             self._say(f"{_TITLES[phase]}: {event}" if phase in _TITLES else event)
+        elif isinstance(event, Converting):
+            self._converting(phase, event)
         elif isinstance(event, TrainingStarted):
             self._clear()
             self._say(
@@ -75,6 +78,27 @@ class RunProgress:
             self._step(event)
         elif isinstance(event, EpochDone):
             self._epoch(event)
+
+    def _converting(self, phase: str, event: Converting) -> None:
+        """A bar over the bytes of a table that is converted; why it is, said once, and where that is a fault to anybody."""
+        if event.why != self.why:
+            self.why = event.why
+            self._clear()
+            sentence = f"reading: the table is {event.why}" if event.bytes_total else event.why
+            if event.again:
+                self.console.print(sentence, soft_wrap=True)
+            else:
+                self._say(sentence)
+        if not event.bytes_total:
+            return
+        if self.task is None:
+            self.task = self.progress.add_task(phase, total=event.bytes_total, rate="", loss="", figure="")
+        rate = f"{event.rows / event.seconds:,.0f} rows/s" if event.seconds > 0 else ""
+        self.progress.update(
+            self.task, total=event.bytes_total, completed=event.bytes_read, rate=rate, loss=f"{event.rows:,} rows"
+        )
+        if event.bytes_read >= event.bytes_total:
+            self.progress.update(self.task, figure="writing")
 
     def _say(self, sentence: str) -> None:
         if self.console.is_terminal:

@@ -145,7 +145,7 @@ def _convert(
     listener: Callable[[Converting], None] | None,
 ) -> tuple[Manifest, list[pl.Series]]:
     remove_leftovers(folder.parent)
-    clock = ConversionClock(listener, sum(file.size for file in files), why)
+    clock = ConversionClock(listener, sum(file.size for file in files), why, again=why != _FIRST_TIME)
     clock.tell(0, 0)
     before = read_manifest(folder)
     stored = [entry.name for entry in before.columns] if isinstance(before, Manifest) else []

@@ -22,6 +22,7 @@ class Converting:
             is read again.
         seconds: Time since the conversion began.
         why: Why it is converted, or what is waited for, in words.
+        again: Whether it had been converted before, and what was there can't be used: somebody should know why.
     """
 
     rows: int
@@ -29,6 +30,7 @@ class Converting:
     bytes_total: int
     seconds: float
     why: str
+    again: bool = False
 
 
 class ConversionClock:
@@ -38,12 +40,16 @@ class ConversionClock:
         listener: Who is told; None: nobody.
         bytes_total: Bytes of the source.
         why: Why it is converted.
+        again: Whether it had been converted before.
     """
 
-    def __init__(self, listener: Callable[[Converting], None] | None, bytes_total: int, why: str) -> None:
+    def __init__(
+        self, listener: Callable[[Converting], None] | None, bytes_total: int, why: str, *, again: bool = False
+    ) -> None:
         self.listener = listener
         self.bytes_total = bytes_total
         self.why = why
+        self.again = again
         self._start = time.monotonic()
         self._told = float("-inf")
 
@@ -58,4 +64,4 @@ class ConversionClock:
         now = time.monotonic()
         if self.listener is not None and (last or now - self._told >= _EVERY_S):
             self._told = now
-            self.listener(Converting(rows, bytes_read, self.bytes_total, now - self._start, self.why))
+            self.listener(Converting(rows, bytes_read, self.bytes_total, now - self._start, self.why, self.again))
