@@ -61,7 +61,8 @@ class Broadcasters:
     def holding(self, communities: Integers, places: Integers, times: Floats) -> Integers:
         """The broadcaster who holds each place at a time in [0, 1) of the log."""
         slots = communities * self.shape.places + places
-        return self.turn(slots, times) * len(self.stay) + slots
+        held: Integers = self.turn(slots, times) * len(self.stay) + slots
+        return held
 
     def turn(self, slots: Integers, times: Floats | float) -> Integers:
         """Whose turn it is in each slot (a community's place) at a time."""
@@ -80,7 +81,8 @@ class Broadcasters:
             values = ends_KV.shape[1]
             steps = (ends_KV + np.arange(len(ends_KV))[:, None]).ravel()
             found = np.searchsorted(steps, communities + uniform(stream, broadcasters), side="right").astype(np.int64)
-            return np.minimum(found - communities * values, values - 1)
+            drawn: Integers = np.minimum(found - communities * values, values - 1)
+            return drawn
 
         return Attributes(
             pair=draw(self._pair_ends, "broadcaster: country and language"),

@@ -50,12 +50,13 @@ class Hashes:
 
     def uniform(self, stream: str, numbers: Integers) -> Floats:
         """A float64 in [0, 1) for each number, with 53 random bits."""
-        return (self.bits(stream, numbers) >> np.uint64(11)) * 2.0**-53
+        return (self.bits(stream, numbers) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def normal(self, stream: str, numbers: Integers) -> Floats:
         """A standard normal float64 for each number (Box and Muller, 1958)."""
-        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(stream, numbers)))
-        return radius * np.cos(2.0 * np.pi * self.uniform(f"{stream}, angle", numbers))
+        radius: Floats = np.sqrt(-2.0 * np.log1p(-self.uniform(stream, numbers)))
+        drawn: Floats = radius * np.cos(2.0 * np.pi * self.uniform(f"{stream}, angle", numbers))
+        return drawn
 
     def _key(self, stream: str) -> np.uint64:
         if stream not in self._keys:
@@ -80,4 +81,4 @@ def inverse_modulo(odd: int, bits: int) -> int:
         >>> 5 * inverse_modulo(5, 31) % 2**31
         1
     """
-    return pow(odd, -1, 2**bits)
+    return int(pow(odd, -1, 2**bits))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-import numpy as np
 
 __all__ = ["ViewerClass", "WorldShape", "shape_for"]
 
@@ -28,13 +27,16 @@ class ViewerClass(NamedTuple):
     returning: float
 
 
+_CALIBRATED_ROWS = 5_300_000
+"""The size at which the figures of the world were set."""
+
 _CLASSES = (
-    ViewerClass(0.14, 1.0, 0.05, 0.15, 0.15),
-    ViewerClass(0.17, 3.0, 0.06, 0.20, 0.25),
+    ViewerClass(0.15, 1.0, 0.05, 0.15, 0.15),
+    ViewerClass(0.18, 3.0, 0.06, 0.20, 0.25),
     ViewerClass(0.22, 8.0, 0.08, 0.35, 0.35),
     ViewerClass(0.22, 20.0, 0.12, 0.45, 0.40),
     ViewerClass(0.16, 60.0, 0.25, 0.50, 0.45),
-    ViewerClass(0.09, 250.0, 0.50, 0.55, 0.50),
+    ViewerClass(0.07, 250.0, 0.50, 0.55, 0.50),
 )
 
 
@@ -50,6 +52,7 @@ class WorldShape:
         stays: Shortest and longest stay of a broadcaster in its place, as fractions of the log.
         favourite_shares: How a viewer's returning watches are spread over its favourites.
         personal_communities: How many communities a viewer has of its own.
+        mass_spread: Standard deviation of the logarithm of how many watches a community has.
         strengths: Standard deviation of the leaning of communities to values of each attribute.
         classes: Of viewers.
     """
@@ -57,26 +60,31 @@ class WorldShape:
     rows: int
     communities: int
     places: int
-    zipf: float = 1.06
+    zipf: float = 1.12
     stays: tuple[float, float] = (1.5, 6.0)
     favourite_shares: tuple[float, ...] = (0.5, 0.25, 0.15, 0.1)
     personal_communities: int = 2
+    mass_spread: float = 0.95
     strengths: dict[str, float] = field(
         default_factory=lambda: {
-            "mass": 0.7,
-            "country": 0.6,
-            "language": 0.6,
+            "country": 0.7,
+            "language": 0.7,
             "network": 0.5,
-            "band": 1.3,
-            "gender": 1.0,
+            "band": 1.4,
+            "gender": 1.1,
         }
     )
     classes: tuple[ViewerClass, ...] = _CLASSES
 
 
 def shape_for(rows: int) -> WorldShape:
-    """The world of a log of so many rows: viewers grow with the rows, broadcasters a little more slowly."""
-    scale = rows / 5_300_000
-    communities = max(4, round(200 * scale**0.25))
+    """The world of a log of so many rows.
+
+    Viewers grow with the rows, broadcasters a little more slowly, communities much more slowly; the more places a community
+    has, the steeper its weights, so that the share of its first place stays about the same.
+    """
+    scale = rows / _CALIBRATED_ROWS
+    communities = max(4, round(200 * scale**0.12))
     broadcasters = 355_000 * scale**0.9
-    return WorldShape(rows, communities, max(8, int(np.ceil(broadcasters / communities))))
+    places = max(8, math.ceil(broadcasters / communities))
+    return WorldShape(rows, communities, places, zipf=max(0.8, 1.12 + 0.08 * math.log10(scale)))

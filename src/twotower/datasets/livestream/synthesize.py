@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from twotower.bundle import atomic_file, atomic_folder
 from twotower.datasets.livestream.columns import livestream_frame

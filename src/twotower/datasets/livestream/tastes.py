@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,13 @@ from twotower.datasets.livestream.values import (
     PAIR_COUNTRY,
     PAIR_LANGUAGE,
 )
-from twotower.datasets.livestream.viewers import Viewers
+from twotower.datasets.livestream.viewers import Viewers, combination_shares
 
 __all__ = ["Tastes"]
 
 _AT_ONCE = 4096
+_ROUNDS = 8
+_NORMAL = NormalDist()
 
 
 class Tastes:
@@ -40,21 +44,19 @@ class Tastes:
         self.shape = shape
         self.hashes = hashes
         self.viewers = viewers
-        mass_1K = self._leaning("mass", 1)
         self.country_VK = self._leaning("country", len(COUNTRIES))
         self.language_VK = self._leaning("language", len(LANGUAGES))
         self.network_VK = self._leaning("network", len(NETWORKS))
         self.band_VK = self._leaning("band", NUM_BANDS)
         self.gender_VK = self._leaning("gender", len(GENDERS))
-        pair_VK = mass_1K + self.country_VK[PAIR_COUNTRY] + self.language_VK[PAIR_LANGUAGE]
+        pair_VK = self.country_VK[PAIR_COUNTRY] + self.language_VK[PAIR_LANGUAGE]
         logits_AK = (
             pair_VK[:, None, None, None]
             + self.network_VK[None, :, None, None]
             + self.band_VK[None, None, :, None]
             + self.gender_VK[None, None, None, :]
         ).reshape(-1, shape.communities)
-        shares_AK = np.exp(logits_AK)
-        shares_AK /= shares_AK.sum(axis=1, keepdims=True)
+        shares_AK = self._with_masses(logits_AK)
         self.shares_AK = shares_AK.astype(np.float32)
         """float32 ``[A, K]``: the distribution over communities of each combination of attributes."""
         ends_AK = np.cumsum(shares_AK, axis=1)
@@ -64,9 +66,10 @@ class Tastes:
 
     def draw(self, combinations: Integers, uniform: Floats) -> Integers:
         """The community at which numbers in [0, 1) fall in the attributes' distribution."""
-        found = np.searchsorted(self._ends, combinations + uniform, side="right").astype(np.int64)
+        found: Integers = np.searchsorted(self._ends, combinations + uniform, side="right").astype(np.int64)
         # the sum may round up to the next combination: then it is the last community of its own
-        return np.minimum(found - combinations * self.shape.communities, self.shape.communities - 1)
+        drawn: Integers = np.minimum(found - combinations * self.shape.communities, self.shape.communities - 1)
+        return drawn
 
     def own(self, viewers: Integers, combinations: Integers) -> Integers:
         """The communities of each viewer's own, int64 ``[n, P]``; the same may come twice."""
@@ -106,6 +109,26 @@ class Tastes:
             mean_K += known_BK.sum(axis=0)
         explained -= float((mean_K**2).sum()) / len(viewers)
         return own / (own + explained)
+
+    def _with_masses(self, logits_AK: Floats) -> Floats:
+        """The softmax of the logits, with a constant for each community such that all viewers together are spread as planned.
+
+        The planned masses are lognormal, at evenly spaced quantiles: how popular the most popular are does not depend on the
+        seed.
+        """
+        communities = self.shape.communities
+        order = np.argsort(self.hashes.uniform("community: mass", np.arange(communities, dtype=np.int64)))
+        quantiles_K = np.array([_NORMAL.inv_cdf((place + 0.5) / communities) for place in range(communities)])
+        planned_K = np.empty(communities)
+        planned_K[order] = np.exp(self.shape.mass_spread * quantiles_K)
+        planned_K /= planned_K.sum()
+        viewers_A = combination_shares()
+        constants_K = np.log(planned_K)
+        for _ in range(_ROUNDS):
+            shares_AK = np.exp(logits_AK + constants_K)
+            shares_AK /= shares_AK.sum(axis=1, keepdims=True)
+            constants_K += np.log(planned_K / (viewers_A @ shares_AK))
+        return shares_AK
 
     def _leaning(self, name: str, values: int) -> Floats:
         """How much each community is liked by each value of an attribute, float64 ``[values, K]``, in logits."""

@@ -73,8 +73,9 @@ GENDERS = ("female", "male", "other")
 
 
 def _shares(numbers: list[float]) -> Floats:
-    array = np.array(numbers, dtype=np.float64)
-    return array / array.sum()
+    array: Floats = np.array(numbers, dtype=np.float64)
+    array /= array.sum()
+    return array
 
 
 NETWORK_SHARES = _shares([30, 22, 16, 10, 8, 6, 5, 3])

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.datasets.livestream.hashes import Hashes, Integers, inverse_modulo
+from twotower.datasets.livestream.hashes import Floats, Hashes, Integers, inverse_modulo
 from twotower.datasets.livestream.shape import WorldShape
 from twotower.datasets.livestream.values import AGE_SHARES, BAND_OF_AGE, GENDER_SHARES, NETWORK_SHARES, NUM_BANDS, PAIR_SHARES
 
-__all__ = ["ID_BITS", "Attributes", "Viewers", "scrambled", "unscrambled"]
+__all__ = ["ID_BITS", "Attributes", "Viewers", "combination_shares", "scrambled", "unscrambled"]
 
 ID_BITS = 31
 _ODD = 0x2C9277B5
@@ -29,6 +29,18 @@ class Attributes(NamedTuple):
         """One number for all that tastes follow: country with language, network, band of ages, gender."""
         networks, genders = len(NETWORK_SHARES), len(GENDER_SHARES)
         return ((self.pair * networks + self.network) * NUM_BANDS + BAND_OF_AGE[self.age]) * genders + self.gender
+
+
+def combination_shares() -> Floats:
+    """How many viewers have each combination of attributes, float64 ``[A]``, in the order of `Attributes.combination`."""
+    bands = np.bincount(BAND_OF_AGE, weights=AGE_SHARES, minlength=NUM_BANDS)
+    shares = (
+        PAIR_SHARES[:, None, None, None]
+        * NETWORK_SHARES[None, :, None, None]
+        * bands[None, None, :, None]
+        * GENDER_SHARES[None, None, None, :]
+    )
+    return shares.ravel()
 
 
 class Viewers:
@@ -66,7 +78,9 @@ class Viewers:
         group = _place(self.class_ends, self.hashes.uniform("row: class", rows))
         here = self.here[group]
         first = np.floor(times * here / self.windows[group]).astype(np.int64)
-        return self.starts[group] + first + (self.hashes.uniform("row: viewer", rows) * here).astype(np.int64)
+        among: Integers = (self.hashes.uniform("row: viewer", rows) * here).astype(np.int64)
+        viewers: Integers = self.starts[group] + first + among
+        return viewers
 
     def group(self, viewers: Integers) -> Integers:
         """The class of each viewer."""
