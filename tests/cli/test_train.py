@@ -54,10 +54,11 @@ def test_json_is_the_only_line_and_agrees_with_the_folder(call: Call, world: Pat
 
 
 def test_options_that_are_keys_of_the_recipe(call: Call, world: Path, tmp_path: Path) -> None:
-    options = ["--refit", "train", "--device", "cpu", "--set", "seed=7"]
+    options = ["--refit", "train", "--device", "cpu", "--set", "seed=7", "--on-bad-rows", "skip"]
     assert call("train", world / "recipe.toml", "--run-dir", tmp_path / "run", *options)[0] == 0
     stored = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (stored["refit"], stored["device"], stored["seed"]) == ("train", "cpu", 7)
+    assert stored["data"]["interactions"]["on_bad_rows"] == "skip"
 
 
 def test_the_run_folder_is_named_after_the_recipe(
