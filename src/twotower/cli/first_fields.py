@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from typing import BinaryIO, cast
 
 from twotower.data.source_files import find_files
@@ -37,7 +38,10 @@ def first_fields(path: str, separator: str | None) -> list[str] | None:
         try:
             opened = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if magic == _GZIP_MAGIC else stream
             head = opened.read(_LOOKED_AT)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise TableReadError(f"table {file.name}: the gzip file is damaged ({error}); fetch it again") from None
     lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
-    return next(csv.reader(lines, delimiter=separator), [])
+    try:
+        return next(csv.reader(lines, delimiter=separator), [])
+    except csv.Error:
+        return []  # whoever reads the whole of it says what is wrong

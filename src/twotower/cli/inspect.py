@@ -17,10 +17,13 @@ from twotower.bundle import open_bundle
 from twotower.bundle.atomic import write_text
 from twotower.cli.first_fields import first_fields
 from twotower.cli.output import print_json, print_lines, print_table
+from twotower.cli.progress import RunProgress
 from twotower.cli.verdict import print_verdict
+from twotower.columnar import open_table
 from twotower.config import parse_config
 from twotower.data import TableConfig
-from twotower.data.source_files import is_url
+from twotower.data.source_files import find_files, is_url
+from twotower.datasets.cache import cache_root
 from twotower.errors import ConfigError
 from twotower.runs.column_roles import Roles, roles_of
 from twotower.runs.column_suggestions import column_suggestions
@@ -29,6 +32,9 @@ from twotower.runs.suggest import suggest_recipe
 from twotower.runs.table_facts import ColumnFacts, TableFacts, table_facts
 
 __all__ = ["TableOptions", "inspect_command"]
+
+_CONVERTED_FROM = 32 * 2**20
+"""Bytes from which a table is converted to columns, as training does from the same size, which then finds them in the cache."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def _table(path: str, options: TableOptions, as_json: bool) -> None:
     if options.recipe is not None and options.recipe.exists() and not options.force:
         raise ConfigError(f"{options.recipe} exists already; write over it with --force, or name another file")
     table = _table_config(path, options)
-    frame, account = _read(table)
+    frame, account, is_converted = _read(table)
     facts = table_facts(frame)
     wanted = options.recipe or options.user or options.item or options.time
     roles, fault = None, ""
@@ -85,7 +91,9 @@ def _table(path: str, options: TableOptions, as_json: bool) -> None:
         fault = str(error)
     suggestions = column_suggestions(facts, roles)
     if options.recipe is not None and roles is not None:
-        _write(options.recipe, suggest_recipe(facts, roles, _as_seen_from(table, options.recipe)))
+        _write(
+            options.recipe, suggest_recipe(facts, roles, _as_seen_from(table, options.recipe), declare_types=not is_converted)
+        )
     if as_json:
         print_json(_as_json(path, facts, suggestions, roles, fault, account, options.recipe))
         return
@@ -114,10 +122,20 @@ def _table(path: str, options: TableOptions, as_json: bool) -> None:
     print_lines("", *account, *unsure, *filter(None, [written or more]))
 
 
-def _read(table: TableConfig) -> tuple[pl.DataFrame, list[str]]:
-    """The table, and what is to be said of reading it."""
-    found = table.read_with_report()
-    return found.frame, found.report.lines()
+def _read(table: TableConfig) -> tuple[pl.DataFrame, list[str], bool]:
+    """The table, what is to be said of reading it, and whether it was so large that it was converted."""
+    if sum(file.size for file in find_files(table.source(), noun="table")) < _CONVERTED_FROM:
+        found = table.read_with_report()
+        return found.frame, found.report.lines(), False
+    with RunProgress("") as progress:
+        opened = open_table(
+            table,
+            noun="table",
+            base_dir=None,
+            cache_dir=cache_root(None),
+            listener=lambda event: progress("reading", event),
+        )
+    return opened.frame, opened.report.lines(), True
 
 
 def _as_json(

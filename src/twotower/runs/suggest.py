@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -37,13 +37,16 @@ class _Size:
     learning_rate: float
 
 
-def suggest_recipe(facts: TableFacts, roles: Roles, table: TableConfig) -> str:
+def suggest_recipe(facts: TableFacts, roles: Roles, table: TableConfig, *, declare_types: bool) -> str:
     """Write a recipe that trains, for a person to look over: every guess says why.
 
     Args:
         facts: Of the table.
         roles: What its columns are taken for.
-        table: Where it lies and how it is read; of its ``types`` those of columns that the recipe reads are kept.
+        table: Where it lies and how it is read, without ``types``.
+        declare_types: Whether every column's type is declared. Otherwise only those that reading the table would not find out
+            by itself, and the others are comments: the table is then read as it was for ``facts``, and what was converted once
+            is not converted again.
 
     Returns:
         TOML with comments.
@@ -56,7 +59,7 @@ def suggest_recipe(facts: TableFacts, roles: Roles, table: TableConfig) -> str:
     attributes = [name for entry in candidates for name in entry.columns if name != roles.item]
     blocks = [
         _head(facts, roles, table),
-        _table(facts, roles, table, [name for entry in queries for name in entry.columns] + attributes),
+        _table(facts, roles, table, {name for entry in queries for name in entry.columns} | set(attributes), declare_types),
         _columns(facts, roles),
         _catalogue(attributes),
         _split(facts, roles),
@@ -87,7 +90,7 @@ def _head(facts: TableFacts, roles: Roles, table: TableConfig) -> str:
     return "\n".join([*lines, f"name = {toml_value(name)}", "seed = 1"])
 
 
-def _table(facts: TableFacts, roles: Roles, table: TableConfig, read: Sequence[str]) -> str:
+def _table(facts: TableFacts, roles: Roles, table: TableConfig, read: Collection[str], declare_types: bool) -> str:
     lines = ["[data.interactions]", f"path = {toml_value(table.path)}"]
     given = table.model_dump(mode="json", exclude_defaults=True, exclude={"path", "types", "fill"})
     lines += [f"{toml_key(name)} = {toml_value(value)}" for name, value in given.items()]
@@ -96,28 +99,34 @@ def _table(facts: TableFacts, roles: Roles, table: TableConfig, read: Sequence[s
     if gaps:
         lines += _comment("a missing value of an outcome can be given a meaning:")
         lines += [f"# fill = {toml_value(gaps)}"]
-    types = _types(facts, roles, read)
-    if types:
-        lines += ["", "[data.interactions.types]"]
-        lines += [f"{toml_key(name)} = {toml_value(kind)}" for name, kind in types.items()]
+    types, needed = _types(facts, roles, {roles.user, roles.item, roles.time, *read})
+    if declare_types:
+        needed = tuple(types)
+    told = [f"# {toml_key(name)} = {toml_value(kind)}" for name, kind in types.items() if name not in needed]
+    if told:
+        lines += [
+            "",
+            *_comment("Types as the rows tell them; one that is declared is an error in every row that does not fit:"),
+        ]
+    lines += ["", "[data.interactions.types]"] if needed or told else []
+    lines += [f"{toml_key(name)} = {toml_value(types[name])}" for name in needed] + told
     return "\n".join(lines)
 
 
-def _types(facts: TableFacts, roles: Roles, read: Sequence[str]) -> Mapping[str, str]:
-    """Of every column that the recipe reads, in the order of the table; lists have none to declare."""
-    wanted = {roles.user, roles.item, roles.time, *read}
-    types = {}
+def _types(facts: TableFacts, roles: Roles, read: Collection[str | None]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Of every column that the recipe reads, in the order of the table, and which of them reading would not find out."""
+    types, needed = {}, []
     for column in facts.columns:
-        if column.name not in wanted or column.kind not in _TYPES:
-            continue
+        if column.name not in read or column.kind not in _TYPES:
+            continue  # lists have none to declare
         types[column.name] = _TYPES[column.kind]
         if column.name in (roles.user, roles.item) and column.kind == "float":
             types[column.name] = "integer"  # integers with gaps, as pandas writes them
+            needed.append(column.name)
         elif column.name == roles.time and column.iso_times:
             types[column.name] = "datetime"
-        elif column.kind == "float" and facts.rows >= _LARGE:
-            types[column.name] = "float32"
-    return types
+            needed.append(column.name)
+    return types, tuple(needed)
 
 
 def _columns(facts: TableFacts, roles: Roles) -> str:
@@ -156,14 +165,16 @@ def _outcome(column: ColumnFacts) -> list[str]:
     key = toml_value(column.name)
     lines = _comment(f"{toml_key(column.name)} is an outcome of the row: never an input, but it may say how much a row counts,")
     lines += _comment("or what is a positive:")
+    name = column.name if re.fullmatch(r"[A-Za-z_]\w*", column.name) else f"`{column.name}`"
+    few = column.distinct <= 12 and column.greatest is not None and column.greatest <= 10
     if column.kind not in ("integer", "float"):
-        value = column.example if column.kind == "text" else str(column.example).lower()
-        shown = f"'{value}'" if column.kind == "text" else value
-        return [*lines, f"# positives = {toml_value(f'{column.name} == {shown}')}"]
-    if column.least is not None and column.least < 0:
-        return [*lines, f"# positives = {toml_value(f'{column.name} > 0')}"]
-    if column.distinct <= 12 and column.greatest is not None and column.greatest <= 10:
-        return [*lines, f"# positives = {toml_value(f'{column.name} >= {_most_of(column)}')}"]
+        value = str(column.example).replace("'", "''")
+        shown = "1" if column.kind == "boolean" else f"'{value}'"
+        return [*lines, f"# positives = {toml_value(f'{name} == {shown}')}"]
+    if (column.least is not None and column.least < 0) or few:
+        least = 1 if few and column.least == 0 and column.greatest == 1 else _most_of(column) if column.least >= 0 else 0
+        sign = ">" if column.least < 0 else ">="
+        return [*lines, f"# positives = {toml_value(f'{name} {sign} {least}')}"]
     lines.append(f"# weight = {key}")
     if column.long_tail or (column.greatest is not None and column.greatest > 20):
         lines.append('# weight_transform = "log1p"')
