@@ -11,7 +11,7 @@ import pytest
 
 from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError
-from twotower.preprocessing import FittedGeo, GeoFeature
+from twotower.preprocessing import FittedGeo, GeoFeature, geo
 from twotower.spec import FloatsColumn, RowsColumn
 
 ROME, OSTIA, OSLO, SUVA = (12.5, 41.9), (12.3, 41.7), (10.7, 59.9), (178.4, -18.1)
@@ -115,6 +115,16 @@ def test_a_place_without_its_partner_is_missing_and_never_out_of_range_twice() -
 def test_faults_of_the_config(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(GeoFeature, {"longitude": "lon", "latitude": "lat", "name": "place", **keys})
+
+
+def test_places_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, counts = [ROME, OSLO, (None, 3.0), OSTIA, OSLO, SUVA, ROME], [1, 2, 1, 1, 0, 5, 3]
+    feature = GEO.model_copy(update={"min_count": 2})
+    whole, weighted = fit(feature, rows), fit(feature, rows, counts)
+    monkeypatch.setattr(geo, "_CHUNK_ROWS", 2)
+    assert fit(feature, rows) == whole != weighted == fit(feature, rows, counts)
+    with pytest.raises(DataError, match="row 7 holds 95"):
+        fit(feature, [*rows, (1.0, 95.0)])
 
 
 def test_text_is_no_degree() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.errors import DataError
-from twotower.preprocessing.lookup import Lookup, distinct, id_values
+from twotower.preprocessing.lookup import Lookup, distinct, id_values, value_totals
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(alphabet=string.ascii_letters + "éßπ日😀 0", max_size=2)), max_size=30)
 INTEGERS = st.lists(st.one_of(st.none(), st.integers(min_value=-(2**63), max_value=2**63 - 1)), max_size=30)
@@ -105,6 +105,19 @@ def test_distinct_points_back() -> None:
     assert positions.tolist() == [1, 2, 0, 1]
     values, positions = distinct(pl.Series([None, None], dtype=pl.String))
     assert (values.to_list(), positions.tolist()) == ([], [0, 0])
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], ["a", "a", "b"], ["b", "a", "b"], ["a", None, "b"], [None], []])
+def test_totals_are_sorted_and_distinct_however_the_values_come(values: list[str | None]) -> None:
+    counts = np.arange(1, len(values) + 1)
+    expected: Counter[str] = Counter()
+    for value, count in zip(values, counts.tolist(), strict=True):
+        if value is not None:
+            expected[value] += count
+    assert value_totals(pl.Series(values, dtype=pl.String), counts, "c").rows() == sorted(expected.items())
+    found, positions = distinct(pl.Series(values, dtype=pl.String))
+    assert [[None, *found.to_list()][position] for position in positions] == values
+    assert len(found) == len(expected)
 
 
 def test_equality_is_of_the_values_whatever_was_looked_up() -> None:

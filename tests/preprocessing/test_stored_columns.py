@@ -18,6 +18,7 @@ from twotower.preprocessing import (
     CategoryFeature,
     ColumnFeatureConfig,
     FittedFeature,
+    FittedNumber,
     GeoFeature,
     IdFeature,
     MultiCategoryFeature,
@@ -27,7 +28,7 @@ from twotower.preprocessing import (
     VectorFeature,
 )
 from twotower.preprocessing import stored_columns as room
-from twotower.preprocessing.stored_columns import chosen_rows, encode_stored
+from twotower.preprocessing.stored_columns import chosen_rows, encode_stored, fit_stored
 from twotower.types import Coded, Column, Ragged, StoredColumn, column_length, take_column
 
 ROWS = 9_000
@@ -178,6 +179,30 @@ def test_a_missing_value_is_named_by_its_row(monkeypatch: pytest.MonkeyPatch) ->
                 encode_stored([feature], bad.with_columns(pl.col("city").cast(dtype)), None)
             with pytest.raises(DataError, match=r"missing in 10 of 5,000 rows, first: 4990, 4991"):
                 encode_stored([feature], bad.with_columns(pl.col("city").cast(dtype)), np.arange(1_000, 6_000))
+
+
+def test_few_distinct_numbers_are_fitted_by_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_FEWEST_TO_COUNT", 4_096)
+    column = table()["age"]
+    read: list[int] = []
+    fit = NumberFeature.fit
+
+    def counted(self: NumberFeature, column: pl.Series, counts: NDArray[np.int64] | None = None) -> object:
+        read.append(len(column))
+        return fit(self, column, counts)
+
+    monkeypatch.setattr(NumberFeature, "fit", counted)
+    number = NumberFeature(column="age", missing="own")
+    ours, theirs = fit_stored(number, column), fit(number, column)
+    assert isinstance(ours, FittedNumber)
+    assert (ours.minimum, ours.maximum) == (theirs.minimum, theirs.maximum)
+    assert (ours.mean, ours.std) == pytest.approx((theirs.mean, theirs.std), rel=1e-12)
+    assert read[0] < 100  # not the 9,000 rows
+    for config in (FEATURES["age_bucket"], BucketsFeature(column="age", num_edges=7, spacing="quantile", missing="own_row")):
+        assert fit_stored(config, column) == config.fit(column)
+    assert fit_stored(FEATURES["score"], table()["score"]) == FEATURES["score"].fit(table()["score"])
+    with pytest.raises(DataError, match=r"missing in \d,?\d+ of 9,000 rows"):
+        fit_stored(NumberFeature(column="age"), column)
 
 
 def test_a_category_that_no_row_has_is_no_fault() -> None:

@@ -15,7 +15,7 @@ from twotower.errors import DataError
 from twotower.preprocessing.counts import row_counts
 from twotower.types import Coded, Column, Ragged
 
-__all__ = ["category_codes", "code_dtype", "code_tensor", "encode_by_category", "fit_by_category"]
+__all__ = ["category_codes", "code_dtype", "code_tensor", "encode_by_category", "fit_by_category", "fit_by_code"]
 
 Fitted = TypeVar("Fitted")
 Encoded = TypeVar("Encoded", bound=Tensor | Ragged)
@@ -83,7 +83,28 @@ def fit_by_category(
     """
     if counts is not None:
         row_counts(counts, len(column))
-    codes, values = category_codes(column)
+    return fit_by_code(fit, *category_codes(column), counts, column)
+
+
+def fit_by_code(
+    fit: Callable[[pl.Series, NDArray[np.int64] | None], Fitted],
+    codes: NDArray[np.generic],
+    values: pl.Series,
+    counts: NDArray[np.int64] | None,
+    column: pl.Series,
+) -> Fitted:
+    """What ``fit`` finds on a column, found on its distinct values with their counts.
+
+    Args:
+        fit: Treats a row with count ``c`` as ``c`` equal rows, whatever their order.
+        codes: For each row its place among the values, ``[n]``.
+        values: The distinct values; some may be in no row.
+        counts: How many interactions each row stands for, ``[n]``; None: one each.
+        column: The rows themselves, ``[n]``; they are read if the fit fails, for the message.
+
+    Raises:
+        DataError: As ``fit`` does for the rows, row numbers included.
+    """
     rows, totals = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
     for start in range(0, len(codes), _CHUNK_ROWS):  # bincount widens what it reads to 64 bits
         part = codes[start : start + _CHUNK_ROWS].astype(np.int64)
@@ -96,7 +117,7 @@ def fit_by_category(
     try:
         return fit(values.filter(pl.Series(occurring)), totals[occurring])
     except DataError:
-        return fit(column.cast(pl.String), counts)  # the same fault again, for its row numbers
+        return fit(column.cast(values.dtype), counts)  # the same fault again, for its row numbers
 
 
 def encode_by_category(encode: Callable[[pl.Series], Mapping[str, Encoded]], column: pl.Series) -> dict[str, Encoded]:

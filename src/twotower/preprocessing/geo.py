@@ -14,12 +14,15 @@ from torch import Tensor
 from twotower.config import Config
 from twotower.errors import DataError
 from twotower.preprocessing.cells import cell_numbers
+from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.floats import to_floats
-from twotower.preprocessing.lookup import Lookup
+from twotower.preprocessing.lookup import Lookup, value_totals
 from twotower.preprocessing.missing import first_rows
 from twotower.spec import FloatsColumn, RowsColumn
 
 __all__ = ["FittedGeo", "GeoFeature"]
+
+_CHUNK_ROWS = 1 << 20
 
 
 class GeoFeature(Config):
@@ -82,10 +85,20 @@ class GeoFeature(Config):
         Raises:
             DataError: If a column holds no numbers, if a place is out of range and that is an error, or if no cell is left.
         """
-        longitude, latitude = _degrees(self, column)
+        weights = None if counts is None else row_counts(counts, len(column))
+        found: tuple[list[pl.DataFrame], ...] = ([], [])
+        for start in range(0, max(len(column), 1), _CHUNK_ROWS):
+            try:
+                longitude, latitude = _degrees(self, column.slice(start, _CHUNK_ROWS))
+            except DataError:
+                _degrees(self, column)  # the same fault again, for its row numbers
+                raise
+            part = None if weights is None else weights[start : start + _CHUNK_ROWS]
+            for totals, height in zip(found, self.cells, strict=True):
+                totals.append(value_totals(_cells(longitude, latitude, height), part, self.name))
         coarse, fine = (
-            Lookup.fit(_cells(longitude, latitude, height), counts, min_count=self.min_count, column=self.name)
-            for height in self.cells
+            Lookup.fit(totals["value"], totals["count"].to_numpy(), min_count=self.min_count, column=self.name)
+            for totals in map(pl.concat, found)
         )
         return FittedGeo(config=self, coarse=coarse, fine=fine)
 

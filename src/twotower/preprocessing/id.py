@@ -16,7 +16,7 @@ from twotower.config import Config
 from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
-from twotower.preprocessing.lookup import Lookup, distinct, id_values
+from twotower.preprocessing.lookup import Lookup, distinct, id_values, value_totals
 from twotower.spec import RowsColumn
 from twotower.vocabulary import OUT_OF_VOCABULARY
 
@@ -67,12 +67,10 @@ class IdFeature(ColumnFeature):
         if self.hash_buckets is not None:
             row_counts(counts, len(id_values(column, self.column)))
             return FittedId(config=self, lookup=None)
-        frequent = Lookup.fit(column, counts, min_count=self.min_count, column=self.column)
-        tail = None
-        if self.tail_buckets is not None:
-            every = Lookup.fit(column, counts, min_count=1, column=self.column)
-            rare = every.ids.filter(pl.Series(frequent.rows(every.ids, column=self.column) == OUT_OF_VOCABULARY))
-            tail = Lookup(ids=rare) if len(rare) else None
+        totals = value_totals(column, counts, self.column)
+        frequent = Lookup.of_totals(totals, min_count=self.min_count, column=self.column)
+        rare = totals.filter((pl.col("count") < self.min_count) & (pl.col("count") > 0))["value"]
+        tail = Lookup(ids=rare) if self.tail_buckets is not None and len(rare) else None
         return FittedId(config=self, lookup=frequent, tail=tail)
 
 

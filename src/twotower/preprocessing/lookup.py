@@ -14,7 +14,7 @@ from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.vocabulary_field import VocabularyIds
 from twotower.vocabulary import OUT_OF_VOCABULARY
 
-__all__ = ["Lookup", "distinct", "id_values"]
+__all__ = ["Lookup", "distinct", "id_values", "value_totals"]
 
 
 class Lookup(Config):
@@ -46,9 +46,12 @@ class Lookup(Config):
         Raises:
             DataError: If the dtype is neither text nor integers, or no value is left.
         """
-        table = pl.DataFrame({"value": id_values(values, column), "count": row_counts(counts, len(values))})
-        totals = table.drop_nulls("value").group_by("value").agg(pl.col("count").sum())
-        kept = totals.filter(pl.col("count") >= max(min_count, 1)).sort("value")
+        return cls.of_totals(value_totals(values, counts, column), min_count=min_count, column=column)
+
+    @classmethod
+    def of_totals(cls, totals: pl.DataFrame, *, min_count: int, column: str) -> Lookup:
+        """As `fit`, from what `value_totals` found."""
+        kept = totals.filter(pl.col("count") >= max(min_count, 1))
         if kept.is_empty():
             most = totals["count"].max() if totals.height else None
             found = f"the most frequent of {totals.height:,} values occurs {most!r} times" if most else "no row has a value"
@@ -86,16 +89,38 @@ class Lookup(Config):
                 f"column {column!r} must hold what it was fitted on, {kind} such as {self.ids[0]!r}; "
                 f"it holds {values.dtype} such as {came.drop_nulls()[0]!r}; cast the column"
             )
-        if len(came) <= _FEW and self._sorted:  # a request: the map of a join over all known values would be built for it
+        # a hash table of all known values would be built for a request; and walking beside them is quicker than one
+        if self._sorted and (len(came) <= _FEW or came.is_sorted(nulls_last=True)):
             places = self.ids.search_sorted(came).clip(upper_bound=len(self.ids) - 1)
             known = (self.ids.gather(places) == came).fill_null(False)
             return np.where(known.to_numpy(), places.to_numpy() + 1, OUT_OF_VOCABULARY).astype(np.int32)
-        rows = np.arange(1, self.size, dtype=np.int32)
-        found = came.replace_strict(self.ids, pl.Series(rows), default=OUT_OF_VOCABULARY, return_dtype=pl.Int32)
+        table = pl.DataFrame({"value": self.ids, "row": np.arange(1, self.size, dtype=np.int32)})
+        found = came.to_frame("value").join(table, on="value", how="left", maintain_order="left")["row"]
         return found.fill_null(OUT_OF_VOCABULARY).to_numpy(writable=True)
 
 
 _FEW = 1_000
+
+
+def value_totals(values: pl.Series, counts: NDArray[np.int64] | None, column: str) -> pl.DataFrame:
+    """How many interactions each value of a column has: ``value`` (sorted; null left out) and ``count``.
+
+    Raises:
+        DataError: If the dtype is neither text nor integers.
+
+    Example:
+        >>> value_totals(pl.Series(["b", "a", None, "b"]), None, "user").rows()
+        [('a', 1), ('b', 2)]
+    """
+    table = pl.DataFrame({"value": id_values(values, column), "count": row_counts(counts, len(values))}).drop_nulls("value")
+    if rising(table["value"]):
+        return table  # the categories of a column, or the ids of a catalogue: millions need not be sorted again
+    return table.group_by("value").agg(pl.col("count").sum()).sort("value")
+
+
+def rising(values: pl.Series) -> bool:
+    """Whether values without nulls are sorted and distinct, which neighbours tell without a hash table of millions."""
+    return values.is_sorted() and not (values.slice(1) == values.head(max(len(values) - 1, 0))).any()
 
 
 def id_values(values: pl.Series, column: str) -> pl.Series:
@@ -130,6 +155,8 @@ def distinct(values: pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:
         >>> values.to_list(), positions.tolist()
         (['b', 'a'], [1, 0, 2, 1])
     """
+    if not values.null_count() and rising(values):
+        return values, np.arange(1, len(values) + 1, dtype=np.int64)
     different = values.drop_nulls().unique(maintain_order=True)
     positions = pl.Series(np.arange(1, len(different) + 1, dtype=np.int64))
     found = values.replace_strict(different, positions, default=0, return_dtype=pl.Int64)

@@ -16,7 +16,7 @@ from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
 from twotower.preprocessing.history import FittedHistory, HistoryFeature
 from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
-from twotower.preprocessing.stored_columns import chosen_rows, encode_stored
+from twotower.preprocessing.stored_columns import chosen_rows, encode_stored, fit_stored
 from twotower.preprocessing.vocabulary_field import LargeVocabularies, with_vocabularies
 from twotower.spec import FloatsColumn, RowsColumn
 from twotower.types import Column, StoredColumn
@@ -106,7 +106,7 @@ class Preprocessor:
                     elif set(feature.source_columns) <= set(users.columns):
                         fitted["user"].append(feature.fit(feature.source(users), user_counts))
                     else:
-                        fitted["context"].append(feature.fit(chosen_rows(feature.source(context), context_rows)))
+                        fitted["context"].append(fit_stored(feature, chosen_rows(feature.source(context), context_rows)))
                 except DataError as error:
                     failed.append(f"{tower} feature {feature.output_name!r}: {error}")
         if failed:

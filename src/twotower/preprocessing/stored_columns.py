@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from polars.datatypes import DataTypeClass
 from torch import Tensor
 
 from twotower.errors import DataError
-from twotower.preprocessing.categories import category_codes, code_dtype, code_tensor
-from twotower.preprocessing.features import FittedFeature
+from twotower.preprocessing.categories import category_codes, code_dtype, code_tensor, fit_by_code
+from twotower.preprocessing.features import ColumnFeatureConfig, FittedFeature
 from twotower.preprocessing.lists import to_ragged
 from twotower.spec import ColumnSpec, FloatsColumn
 from twotower.types import Coded, Column, Ragged, StoredColumn
 
-__all__ = ["chosen_rows", "encode_stored"]
+__all__ = ["chosen_rows", "encode_stored", "fit_stored"]
 
 _CHUNK_ROWS = 1 << 18
 _MOST_DISTINCT = (1 << 8) - 1
 _FEWEST_ROWS = 1 << 12
+_FEWEST_TO_COUNT = 1 << 20
 
 
 def encode_stored(
@@ -67,6 +69,21 @@ def chosen_rows(column: pl.Series, rows: NDArray[np.int64] | None) -> pl.Series:
     return column.gather(rows)
 
 
+def fit_stored(feature: ColumnFeatureConfig, column: pl.Series) -> FittedFeature:
+    """What the feature finds on a column of any length; where millions of rows have few distinct numbers, on these.
+
+    Args:
+        feature: As chosen.
+        column: What its ``source`` gives, ``[n]``.
+
+    Raises:
+        DataError: As the feature does.
+    """
+    found = _number_codes(column) if len(column) >= _FEWEST_TO_COUNT else None
+    fit: Callable[..., FittedFeature] = feature.fit
+    return fit(column) if found is None else fit_by_code(fit, *found, None, column)
+
+
 def _by_code(
     feature: FittedFeature, source: pl.Series, codes: NDArray[np.generic], values: pl.Series
 ) -> dict[str, StoredColumn]:
@@ -97,11 +114,13 @@ def _number_codes(source: pl.Series) -> tuple[NDArray[np.generic], pl.Series] | 
 
 
 def _in_parts(feature: FittedFeature, source: pl.Series) -> dict[str, StoredColumn]:
+    # text and lists are made of as many objects as rows before they come here; and each part would look for all known ids
+    chunk = _CHUNK_ROWS if _is_plain(source.dtype) else max(len(source), 1)
     whole: dict[str, Tensor] = {}
     lists: dict[str, list[Ragged]] = {}
-    for start in range(0, max(len(source), 1), _CHUNK_ROWS):
+    for start in range(0, max(len(source), 1), chunk):
         try:
-            part = feature.encode(source.slice(start, _CHUNK_ROWS))
+            part = feature.encode(source.slice(start, chunk))
         except DataError:
             feature.encode(source)  # the same fault again, for its row numbers
             raise
@@ -117,6 +136,13 @@ def _in_parts(feature: FittedFeature, source: pl.Series) -> dict[str, StoredColu
         spec.name: _joined(lists[spec.name]) if spec.name in lists else _widened(whole[spec.name], spec)
         for spec in feature.columns
     }
+
+
+def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Numbers and times, and places of them."""
+    if isinstance(dtype, pl.Struct):
+        return all(_is_plain(kind) for kind in dtype.to_schema().values())
+    return dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, pl.Boolean)
 
 
 def _narrow(spec: ColumnSpec, dtype: torch.dtype) -> torch.dtype:
