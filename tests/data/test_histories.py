@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.data import Histories, build_histories
@@ -127,6 +127,7 @@ def assert_equal(one: tuple[Histories, torch.Tensor], other: tuple[Histories, to
     assert torch.equal(one[1], other[1])
 
 
+@settings(deadline=None)
 @given(rows_of_a_table, st.booleans(), st.integers(1, 4))
 def test_worked_on_in_parts_it_is_the_same(table: list[Row], members_only: bool, part: int) -> None:
     whole = build(table, members_only=members_only)
@@ -135,6 +136,7 @@ def test_worked_on_in_parts_it_is_the_same(table: list[Row], members_only: bool,
         assert_equal(build(table, members_only=members_only), whole)
 
 
+@settings(deadline=None)
 @given(rows_of_a_table)
 def test_rows_in_order_need_no_order(table: list[Row]) -> None:
     users = np.array([row.user for row in table], dtype=np.int64)
@@ -144,6 +146,7 @@ def test_rows_in_order_need_no_order(table: list[Row]) -> None:
     assert_equal(build_histories(users.astype(np.int32), items.astype(np.int32), None, num_users=USERS), expected)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), max_size=9), min_size=1, max_size=6), st.integers(1, 5))
 def test_first_meetings_a_few_users_at_a_time(whole: list[list[int]], most: int) -> None:
     offsets = np.cumsum([0, *map(len, whole)])

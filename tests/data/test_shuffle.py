@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.data.shuffle import permuted
@@ -30,6 +30,7 @@ def test_a_key_gives_a_permutation_of_its_own() -> None:
             assert sum(a == b for a, b in zip(orders[one], orders[other], strict=True)) < 10
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.data())
 def test_any_part_is_computed_by_itself(size: int, data: st.DataObject) -> None:
     places = data.draw(st.lists(st.integers(0, size - 1), max_size=20))

@@ -52,3 +52,32 @@ def test_sparse_gradients_are_the_dense_ones(pooling: Pooling) -> None:
 def test_rows_that_are_all_empty_give_zeros(pooling: Pooling) -> None:
     assert pool_rows(table(), ragged([[], []]), pooling).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert pool_rows(table(), ragged([]), pooling).shape == (0, 3)
+
+
+def test_a_sparse_gradient_has_each_row_once_and_no_other() -> None:
+    for rows, touched, weights in ((ROWS, [0, 1, 2, 3, 4], None), ([[4, 1], [4]], [1, 4], [1.0, 2.0])):
+        weight = table().requires_grad_()
+        pool_rows(weight, ragged(rows), "sum", sparse=True).sum().backward()  # type: ignore[no-untyped-call]
+        gradient = weight.grad
+        assert gradient is not None
+        assert gradient._indices().tolist() == [touched]
+        assert weights is None or gradient._values()[:, 0].tolist() == weights
+
+
+def test_a_table_that_two_inputs_share_gets_the_gradient_of_both() -> None:
+    gradients = []
+    for sparse in (False, True):
+        weight = table().requires_grad_()
+        pooled_BD = pool_rows(weight, ragged(ROWS), "mean", sparse=sparse)
+        own_BD = torch.nn.functional.embedding(torch.tensor([4, 0, 4, 1, 2]), weight, sparse=sparse)
+        (pooled_BD * own_BD).sum().backward()  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        gradients.append(weight.grad.to_dense())
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_no_values_at_all_have_a_gradient_of_no_rows() -> None:
+    weight = table().requires_grad_()
+    pool_rows(weight, ragged([[], []]), "mean", sparse=True).sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert weight.grad.to_dense().abs().sum() == 0

@@ -43,7 +43,7 @@ def permuted(places: NDArray[np.int64], size: int, key: Sequence[int]) -> NDArra
     if places.size and not (int(places.min()) >= 0 and int(places.max()) < size):
         raise ValueError(f"places must be in [0, {size}); came {int(places.min())} to {int(places.max())}")
     bits = max(2, (size - 1).bit_length())
-    keys = np.random.SeedSequence(list(key)).generate_state(_ROUNDS, np.uint64)
+    keys = np.random.SeedSequence(list(key)).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
     found = _encipher(places.astype(np.uint64).reshape(-1), bits, keys)
     outside = np.flatnonzero(found >= size)
     while len(outside):

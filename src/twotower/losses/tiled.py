@@ -17,6 +17,8 @@ from twotower.losses.masks import Mask, mask_pairs_
 __all__ = ["fits_tiles", "tiled_cross_entropy"]
 
 _TILE_BYTES = 2**20
+# of fewer queries at a time the products are slow: every one of them passes over all candidates
+_LEAST_ROWS = 64
 
 
 def fits_tiles(queries_BD: Tensor) -> bool:
@@ -33,7 +35,7 @@ def tiled_cross_entropy(
     bias_C: Tensor | None = None,
     own_shift_B: Tensor | None = None,
     masked: Mask | None = None,
-    tile_bytes: int = _TILE_BYTES,
+    tile_bytes: int | None = None,
 ) -> Tensor:
     """``sum_i coefficient_i (logsumexp_c(logit_ic) - logit_i,positive)`` with ``logit = Q C^T + bias``.
 
@@ -48,7 +50,8 @@ def tiled_cross_entropy(
         bias_C: Added to the logits of each candidate, shape ``[C]``; constant.
         own_shift_B: Added to the logit of each query's positive besides, shape ``[B]``; constant.
         masked: Pairs that must not compete: their probability and gradient are exactly 0. See ``Mask``.
-        tile_bytes: Memory for the logits at a time; at least one query's are made.
+        tile_bytes: Memory for the logits at a time; at least one query's are made. None: a megabyte, or what 64 queries
+            need where that is more.
 
     Returns:
         A scalar.
@@ -77,10 +80,12 @@ class _TiledCrossEntropy(torch.autograd.Function):
         bias_C: Tensor | None,
         own_shift_B: Tensor | None,
         masked: Mask | None,
-        tile_bytes: int,
+        tile_bytes: int | None,
     ) -> Tensor:
         num_queries, num_candidates = len(queries_BD), len(candidates_CD)
-        rows = max(1, min(num_queries, tile_bytes // max(1, queries_BD.element_size() * num_candidates)))
+        row_bytes = max(1, queries_BD.element_size() * num_candidates)
+        rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else max(tile_bytes // row_bytes, 1)
+        rows = max(1, min(num_queries, rows))
         buffer_RC = queries_BD.new_empty(rows, num_candidates)
         transposed_DC = candidates_CD.T.contiguous()
         losses_B = torch.empty_like(coefficients_B)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from twotower.types import Ragged
@@ -20,21 +21,57 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
         table_VD: The embedding table.
         rows: Ragged integer rows in ``[0, V)``.
         pooling: ``sum``; ``mean`` = sum / length; ``sqrt_n`` = sum / sqrt(length).
-        sparse: Whether the table's gradient holds only the rows that were looked up.
+        sparse: Whether the table's gradient holds only the rows that were looked up, each once (there is no second derivative).
 
     Returns:
         ``[n, D]``; an empty row is pooled to zeros.
     """
     # for int32 torch has no fast path on the CPU: ten times slower than the copy
     values = rows.values if rows.values.dtype == torch.int64 else rows.values.to(torch.int64)
-    pooled_BD = F.embedding_bag(
-        values,
-        table_VD,
-        rows.offsets,
-        mode="mean" if pooling == "mean" else "sum",
-        include_last_offset=True,
-        sparse=sparse,
-    )
+    mean = pooling == "mean"
+    if sparse:
+        pooled_BD: Tensor = _PooledRows.apply(table_VD, values, rows.offsets, mean)  # type: ignore[no-untyped-call]
+    else:
+        pooled_BD = _pooled(table_VD, values, rows.offsets, mean=mean)
     if pooling == "sqrt_n":
         pooled_BD = pooled_BD / rows.lengths.clamp(min=1).to(pooled_BD.dtype).sqrt().unsqueeze(1)
     return pooled_BD
+
+
+def _pooled(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool) -> Tensor:
+    return F.embedding_bag(values, table_VD, offsets, mode="mean" if mean else "sum", include_last_offset=True)
+
+
+class _PooledRows(torch.autograd.Function):
+    """Pooling whose gradient has each row once.
+
+    Torch's own writes a row of gradient for every value, for the optimiser to sort and add up. The gradient of a row is itself
+    a pooling, of the gradients of the bags that it is in; nothing longer than the distinct rows is written.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table_VD: Tensor, values: Tensor, offsets: Tensor, mean: bool) -> Tensor:
+        ctx.save_for_backward(values, offsets)
+        ctx.shape, ctx.mean = table_VD.shape, mean
+        return _pooled(table_VD, values, offsets, mean=mean)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BD: Tensor) -> tuple[Tensor | None, ...]:
+        values, offsets = ctx.saved_tensors
+        lengths = offsets[1:] - offsets[:-1]
+        if ctx.mean:
+            grad_BD = grad_BD / lengths.clamp(min=1).to(grad_BD.dtype).unsqueeze(1)
+        ordered, places = values.sort(stable=True)
+        rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+        bags = torch.repeat_interleave(torch.arange(len(lengths), device=values.device), lengths)[places]
+        starts = torch.zeros(len(rows) + 1, dtype=torch.int64, device=values.device)
+        torch.cumsum(counts, 0, out=starts[1:])
+        gradient = torch.sparse_coo_tensor(
+            rows[None],
+            _pooled(grad_BD.contiguous(), bags, starts, mean=False),
+            ctx.shape,
+            is_coalesced=True,
+            check_invariants=False,
+        )
+        return gradient, None, None, None

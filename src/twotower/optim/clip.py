@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from twotower.optim.coalesced import coalesced
+
 __all__ = ["clip_gradients"]
 
 
@@ -43,7 +45,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
         if gradient is None:
             continue
         if gradient.is_sparse:
-            gradient = gradient.coalesce()
+            gradient = coalesced(gradient)
             parameter.grad = gradient
             values.append(gradient.values())
         else:
