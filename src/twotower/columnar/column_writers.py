@@ -153,7 +153,8 @@ class ArrowWriter:
         self.path = folder / f"{stem}.arrow"
         self.nulls = 0
         schema = pl.Series(name, [], dtype=dtype).to_frame().to_arrow().schema
-        self._writer = pa.ipc.new_file(str(self.path), schema)
+        self._file = self.path.open("xb")
+        self._writer = pa.ipc.new_file(self._file, schema)
 
     def append(self, column: pl.Series) -> None:
         """Write a batch."""
@@ -162,7 +163,9 @@ class ArrowWriter:
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        if not self._file.closed:
+            self._writer.close()
+            self._file.close()
 
     def finish(self, fill: FillValue | None, *, noun: str) -> ColumnEntry:
         """Close the file.
