@@ -221,6 +221,32 @@ def test_files_of_every_form_are_trained_as_they_are(kind: str, log: Path, call:
     assert tables.interactions.schema.time == ("column_4" if kind == "none" else "timestamp")
 
 
+def test_large_tables_are_converted_once_for_both_commands(
+    log: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = suggestions(call("inspect", log, "--json")[1])
+    monkeypatch.setenv("TWOTOWER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("twotower.cli.inspect._CONVERTED_FROM", log.stat().st_size)
+    status, out, err = call("inspect", log, "--write-recipe", tmp_path / "r.toml", "--json")
+    assert (status, err) == (0, "")
+    assert suggestions(out) == small
+    assert [(c["missing_fraction"], c["distinct"], c["type"]) for c in json.loads(out)["columns"]] == [
+        (0.0, 12, "Int64"),
+        (0.0, 20, "String"),
+        (0.0, 5, "Int64"),
+        (0.0, 300, "Int64"),
+        (0.0, 12, "Int64"),
+    ]
+    kept = sorted(entry.name for entry in (tmp_path / "cache" / "columnar").iterdir() if entry.is_dir())
+    assert len(kept) == 1
+    tables = load_tables(read_recipe(tmp_path / "r.toml", overrides=["data.cache=always"]), cache_dir=tmp_path / "cache")
+    assert isinstance(tables.interactions.item_ids.dtype, pl.Enum)
+    assert sorted(entry.name for entry in (tmp_path / "cache" / "columnar").iterdir() if entry.is_dir()) == kept
+    monkeypatch.setattr("twotower.cli.inspect._CONVERTED_FROM", log.stat().st_size + 1)
+    assert call("inspect", log, "--write-recipe", tmp_path / "r.toml", "--force")[0] == 0
+    assert tomllib.loads((tmp_path / "r.toml").read_text())["data"]["interactions"]["types"]["movie_id"] == "string"
+
+
 def test_bad_rows(log: Path, call: Call, tmp_path: Path) -> None:
     log.write_text(log.read_text() + "1,2\n")
     status, _, err = call("inspect", log)

@@ -109,6 +109,16 @@ def test_conflicts_are_counted_by_column() -> None:
     assert count_conflicts(interactions(coded), config) == counted
 
 
+def test_lists_are_values_like_others() -> None:
+    tags = [["a", "b"], ["a", "b"], ["a"], None, None, ["c"], ["c"], ["d"]]
+    frame = pl.DataFrame({"user": list("stuvwxyz"), "item": list("aabbccdd"), "time": range(8), "tags": tags})
+    for take in ("latest", "most_frequent"):
+        config = CatalogueConfig(columns=("tags",), take=take)
+        assert count_conflicts(interactions(frame), config) == {"tags": 1}
+        found = catalogue_from_rows(interactions(frame), config, np.arange(8)).frame
+        assert found["tags"].to_list() == [["a", "b"], ["a"], ["c"], ["d"]]
+
+
 def test_a_column_that_is_not_there() -> None:
     with pytest.raises(DataError, match=r"no column 'contry' \(declared as catalogue column contry\); did you mean 'country'"):
         count_conflicts(interactions(log()), CatalogueConfig(columns=("contry",)))

@@ -163,6 +163,12 @@ def test_columns_without_use() -> None:
     assert role(pl.Series([None, "a"] * (ROWS // 2))) == "useless"
 
 
+@pytest.mark.parametrize("odd", [float("inf"), float("-inf")])
+def test_an_infinity_is_no_input(odd: float) -> None:
+    found = roles({**PLAIN, "x": np.where(ITEMS == 3, odd, ITEMS / 2)}).by_column["x"]
+    assert (found.name, found.why) == ("unclear", "holds an infinity, which no feature reads: correct it")
+
+
 def test_too_few_repeats_to_tell() -> None:
     found = roles({"user": np.arange(30), "item": np.arange(30)[::-1].copy(), "x": np.arange(30) % 4})
     assert found.by_column["x"].why == "too few repeats to tell whose it is"

@@ -60,6 +60,8 @@ def count_conflicts(interactions: Interactions, config: CatalogueConfig) -> dict
         values = interactions.frame[name]
         values = values.to_physical() if values.dtype == pl.Enum else values
         values = values.fill_nan(None) if values.dtype.is_float() else values
+        if values.dtype.is_nested():  # lists have no least and no greatest, but their hashes do
+            values = values.hash().zip_with(values.is_not_null(), pl.Series([None], dtype=pl.UInt64))
         ends = pl.select(interactions.item_ids.alias(item), values.alias("value")).lazy().group_by(item)
         differing = ends.agg(pl.col("value").min().alias("least"), pl.col("value").max().alias("most"))
         counts[name] = int(differing.select((pl.col("least") != pl.col("most")).sum()).collect().item())

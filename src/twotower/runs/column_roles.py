@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -221,6 +222,8 @@ def _role(facts: TableFacts, column: ColumnFacts, user: str, item: str, stems: t
         return Role("useless", "one value only" if column.distinct else "empty")
     if column.kind == "other":
         return Role("useless", f"no feature reads {column.dtype}")
+    if column.kind == "float" and not (math.isfinite(column.least) and math.isfinite(column.greatest)):
+        return Role("unclear", "holds an infinity, which no feature reads: correct it")
     within_user, within_item = (_differing(facts.sample, column.name, key) for key in (user, item))
     of_item, of_user = (bool(words) and words[0] in stem for stem in reversed(stems))
     if OUTCOME_WORDS & set(words) and not (of_item and within_item is not None and within_item <= _NEARLY_CONSTANT):
