@@ -52,6 +52,22 @@ class CategoryFeature(ColumnFeature):
             raise ValueError("separator and part go together: the part that is the category, and what stands between the parts")
         return self
 
+    def values(self, column: pl.Series) -> pl.Series:
+        """What is looked up of each row: text or integers, of composite text the part; null where it is missing.
+
+        Raises:
+            DataError: If the dtype is another.
+        """
+        values = id_values(column, self.column)
+        if self.separator is None or self.part is None:
+            return values
+        if values.dtype != pl.String:
+            raise DataError(
+                f"column {self.column!r} must hold text with the separator {self.separator!r}; it holds {values.dtype}"
+            )
+        parts = values.str.split(self.separator).list.get(self.part, null_on_oob=True)
+        return parts.set(parts == "", None)
+
     def fit(self, column: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedCategory:
         """Collect the values of the train rows.
 
@@ -105,9 +121,7 @@ class FittedCategory(Config):
 
 def _prepare(config: CategoryFeature, column: pl.Series) -> tuple[pl.Series, NDArray[np.bool_]]:
     """The values, filled if so declared, and which were missing."""
-    values = id_values(column, config.column)
-    if config.separator is not None and config.part is not None:
-        values = _part(values, config.separator, config.part, config.column)
+    values = config.values(column)
     missing = values.is_null().to_numpy()
     if config.missing == "error":
         require_present(missing, config.column, "declare missing = 'own_row' or {'fill': value}")
@@ -122,11 +136,3 @@ def _prepare(config: CategoryFeature, column: pl.Series) -> tuple[pl.Series, NDA
         else:
             values = values.fill_null(fill)
     return values, missing
-
-
-def _part(values: pl.Series, separator: str, part: int, column: str) -> pl.Series:
-    """One part of each composite text; null where it is not there or empty."""
-    if values.dtype != pl.String:
-        raise DataError(f"column {column!r} must hold text with the separator {separator!r}; it holds {values.dtype}")
-    parts = values.str.split(separator).list.get(part, null_on_oob=True)
-    return parts.set(parts == "", None)

@@ -90,6 +90,8 @@ class Recommender:
             for column in f.config.source_columns
         }
         self._strict_columns = sorted(strict | {defaults.time_column} if defaults.time_column else strict)
+        read = {f.config.source_columns for f in (*spec.user, *spec.context)}
+        self._together = sorted(columns for columns in read if len(columns) > 1)
 
     @classmethod
     def load(cls, path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
@@ -249,6 +251,7 @@ class Recommender:
             self.defaults,
             id_column=self.users.table.id_column,
             strict_columns=self._strict_columns,
+            together=self._together,
         )
         columns = query_columns(self.preprocessor, frame, self._history_inputs, history)
         with torch.inference_mode():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import polars as pl
 import torch
@@ -73,6 +75,7 @@ def request_frame(
     *,
     id_column: str,
     strict_columns: Sequence[str],
+    together: Collection[tuple[str, ...]] = (),
 ) -> tuple[pl.DataFrame, dict[str, object]]:
     """Put together what is stored, what the request gives and what must be assumed.
 
@@ -83,6 +86,8 @@ def request_frame(
         id_column: The user's id, which is not a feature that a request can give.
         strict_columns: Columns that are filled with their default; the others' features say themselves what a missing value
             means.
+        together: Columns that mean something together only (longitude and latitude): where a request gives some of them, the
+            stored values of the others are not used.
 
     Returns:
         The frame to encode, and what was assumed in any row.
@@ -108,6 +113,8 @@ def request_frame(
             raise ConfigError(faults)
         given = given.with_columns(_seconds(given[name]) for name in given.columns if name == defaults.time_column)
         frame = frame.with_columns(_given_or_known(given[name], known[name]) for name in given.columns)
+        for group in together:
+            frame = frame.with_columns(_only_given(frame, given, group))
     assumed: dict[str, object] = {}
     for name in strict_columns:
         column = frame[name]
@@ -166,6 +173,14 @@ def _given_or_known(given: pl.Series, known: pl.Series) -> pl.Series:
             f"({given.drop_nulls().head(1).to_list()})"
         )
     return given.zip_with(given.is_not_null(), known)
+
+
+def _only_given(frame: pl.DataFrame, given: pl.DataFrame, group: tuple[str, ...]) -> list[pl.Series]:
+    """Columns that belong together, without what is stored where a request gives one of them."""
+    nothing = pl.repeat(False, frame.height, eager=True)
+    there = {name: given[name].is_not_null() if name in given.columns else nothing for name in group}
+    some = reduce(or_, there.values())
+    return [frame[name].set(some & ~present, None) for name, present in there.items()]
 
 
 def query_columns(

@@ -143,6 +143,8 @@ def _categories(recommender: Recommender) -> tuple[str | None, list[list[str]]]:
     frame = recommender.catalogue.frame
     for feature in recommender.preprocessor.spec.candidate:
         config = feature.config
+        if isinstance(config, CategoryFeature) and config.separator is not None:
+            return config.output_name, [_parts(value, None) for value in config.values(frame[config.column]).to_list()]
         if isinstance(config, CategoryFeature | MultiCategoryFeature):
             separator = config.separator if isinstance(config, MultiCategoryFeature) else None
             return config.column, [_parts(value, separator) for value in frame[config.column].to_list()]
