@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from twotower.baselines.shared_counter import SharedCounter
 
 __all__ = ["PopularityScorer"]
 
@@ -30,6 +33,15 @@ class PopularityScorer:
             least = counts_N.min().item() if counts_N.numel() else "none"
             raise ValueError(f"counts must have the shape [N], none negative; came {list(counts_N.shape)}, the least {least}")
         self.scores_N = counts_N.to(torch.float64)  # float32 would merge counts from 2**24 on
+
+    def counter(self, rows: Tensor) -> SharedCounter:
+        """See `twotower.evaluation.CountingScorer`."""
+        del rows  # the same for everybody
+        return SharedCounter(self.scores_N, self._sorted_N)
+
+    @cached_property
+    def _sorted_N(self) -> Tensor:  # noqa: N802 - the shape of what it holds
+        return self.scores_N.sort().values
 
     @property
     def num_items(self) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from twotower.baselines.fit_rows import FitRows
+from twotower.baselines.shared_counter import count_sorted
 from twotower.types import Ragged, gather_slices
 
 __all__ = ["SegmentCounts", "SegmentPopularityScorer", "fit_segment_popularity"]
@@ -74,7 +76,27 @@ class SegmentPopularityScorer:
             raise ValueError(f"strength must be above 0, or ties are not backed off; came {strength}")
         self.state = state
         self.segments = segments
+        self._of_segment: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self.shares_N = strength * (state.overall_N / state.overall_N.sum().clamp(min=1))
+
+    def counter(self, rows: Tensor) -> SegmentCounter:
+        """See `twotower.evaluation.CountingScorer`."""
+        return SegmentCounter(self, self.segments[rows])
+
+    @cached_property
+    def sorted_shares_N(self) -> Tensor:  # noqa: N802 - the shape of what it holds
+        """What every item has in every segment, ascending."""
+        return self.shares_N.sort().values
+
+    def of_segment(self, segment: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The items of a segment, ascending; their scores there; these ascending; and ascending what they have everywhere."""
+        if segment not in self._of_segment:
+            part = slice(int(self.state.items.offsets[segment]), int(self.state.items.offsets[segment + 1]))
+            items = self.state.items.values[part]
+            everywhere = self.shares_N[items]
+            scores = self.state.counts[part] + everywhere
+            self._of_segment[segment] = (items, scores, scores.sort().values, everywhere.sort().values)
+        return self._of_segment[segment]
 
     @property
     def num_items(self) -> int:
@@ -95,3 +117,46 @@ class SegmentPopularityScorer:
             inside = (items >= start) & (items < start + len(shares_T))
             scores_ST[segment[inside], items[inside] - start] = counts[inside]
             yield start, (scores_ST + shares_T)[which]
+
+
+class SegmentCounter:
+    """A `twotower.evaluation.ScoreCounter`: items that a segment lacks are counted in one order that all segments share.
+
+    Args:
+        scorer: Has the counts.
+        segments: int64 ``[B]``, the segment of each query; -1 for none.
+    """
+
+    def __init__(self, scorer: SegmentPopularityScorer, segments: Tensor) -> None:
+        self.scorer = scorer
+        self.segments = segments
+
+    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+        """See `twotower.evaluation.ScoreCounter`."""
+        scores = self.scorer.shares_N[items]
+        for segment, asked in self._by_segment(queries):
+            known, scores_of_known, _, _ = self.scorer.of_segment(segment)
+            place = torch.searchsorted(known, items[asked]).clamp_(max=len(known) - 1)
+            found = known[place] == items[asked]
+            scores[asked[found]] = scores_of_known[place[found]]
+        return scores
+
+    def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.ScoreCounter`."""
+        above, tied = count_sorted(self.scorer.sorted_shares_N, scores)
+        for segment, asked in self._by_segment(queries):
+            _, _, ascending, everywhere = self.scorer.of_segment(segment)
+            # its own items count with their scores there, in place of what they have everywhere
+            for ranked, sign in ((ascending, 1), (everywhere, -1)):
+                more, same = count_sorted(ranked, scores[asked])
+                above[asked] += sign * more
+                tied[asked] += sign * same
+        return above, tied
+
+    def _by_segment(self, queries: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Each segment with items, and the positions that ask for it."""
+        order = self.segments[queries].argsort(stable=True)
+        distinct, counts = torch.unique_consecutive(self.segments[queries][order], return_counts=True)
+        for segment, positions in zip(distinct.tolist(), torch.split(order, counts.tolist()), strict=True):
+            if segment >= 0 and len(self.scorer.of_segment(segment)[0]):
+                yield segment, positions

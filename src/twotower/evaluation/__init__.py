@@ -1,6 +1,7 @@
 """Exact evaluation over the whole catalogue, the same for models and baselines."""
 
 from twotower.evaluation.comparison import Compared, RankerMean, compare_rankers, ranker_means
+from twotower.evaluation.counting import CountingScorer, ScoreCounter
 from twotower.evaluation.evaluate import evaluate, evaluate_per_user
 from twotower.evaluation.judged_rows import JudgedRows
 from twotower.evaluation.list_figures import list_figures
@@ -13,12 +14,14 @@ from twotower.evaluation.top_items import top_items
 
 __all__ = [
     "Compared",
+    "CountingScorer",
     "Evaluation",
     "Figures",
     "JudgedRows",
     "ModelScorer",
     "PositiveRanks",
     "RankerMean",
+    "ScoreCounter",
     "Scorer",
     "compare_rankers",
     "encode_catalogue",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from twotower.data.examples import Examples
+from twotower.evaluation.product_counter import ProductCounter
 from twotower.models import TwoTower
 from twotower.types import Features, column_length, column_to, take_column
 
 __all__ = ["ModelScorer", "encode_catalogue"]
 
 _VECTORS_AT_ONCE = 16_384
+
+_LARGEST_PRODUCT = 1e37
 
 
 def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, batch_size: int = _VECTORS_AT_ONCE) -> Tensor:
@@ -68,12 +72,29 @@ class ModelScorer:
     def num_items(self) -> int:
         return int(self.vectors_ND.shape[0])
 
-    def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
-        """See `twotower.evaluation.Scorer`; scores are float32."""
+    @cached_property
+    def _longest(self) -> float:
+        """Length of the longest vector of the catalogue; not finite where one of its numbers is not."""
+        return float(self.vectors_ND.double().norm(dim=1).max()) if self.num_items else 0.0
+
+    def counter(self, rows: Tensor) -> ProductCounter | None:
+        """See `twotower.evaluation.CountingScorer`; None where numbers are not finite or float32 is not whole."""
+        queries_BD = self._queries(rows)
+        whole = torch.get_float32_matmul_precision() == "highest" and queries_BD.dtype == self.vectors_ND.dtype == torch.float32
+        # a product of lengths beyond this could leave the range of float32
+        finite = self._longest * float(queries_BD.double().norm(dim=1).max()) < _LARGEST_PRODUCT
+        return ProductCounter(queries_BD, self.vectors_ND, self._longest) if whole and finite else None
+
+    def _queries(self, rows: Tensor) -> Tensor:
         with torch.inference_mode():
             columns = self.examples.queries(rows, training=False)
             queries_BD = self.model.encode_queries({name: column_to(c, self.device) for name, c in columns.items()})
-            queries_BD = queries_BD.to(self.scoring_device).double()
+            return queries_BD.to(self.scoring_device)
+
+    def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
+        """See `twotower.evaluation.Scorer`; scores are float32."""
+        with torch.inference_mode():
+            queries_BD = self._queries(rows).double()
             for start in range(0, self.num_items, tile_size):
                 stop = min(start + tile_size, self.num_items)
                 scores_BT = torch.empty(len(rows), stop - start, device=self.scoring_device)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twotower.evaluation.counting import CountingScorer, ScoreCounter, count_positives
 from twotower.evaluation.scorer import Scorer
 from twotower.evaluation.tiles import checked_tiles
 from twotower.metrics import Ranks
@@ -56,7 +57,7 @@ def rank_positives(
         seen: Given some of ``rows``, the distinct catalogue rows that each one's user has seen; asked for a block at a time.
             They do not compete in ``seen_removed``, except the query's own positives, which always do.
         block_bytes: Memory for scores at a time, counted with 8 bytes each. Where one query's scores exceed it, the
-            catalogue is taken in tiles, and scored twice.
+            catalogue is taken in tiles, and scored twice. A `CountingScorer` needs neither.
 
     Returns:
         Ranks of the positives end to end, in the order of ``positives.values``.
@@ -72,14 +73,17 @@ def rank_positives(
         came = f"{int(positives.values.min())} to {int(positives.values.max())}"
         raise ValueError(f"positives must be rows of the catalogue, in [0, {num_items}), or -1 (came: {came})")
     at_once = max(1, block_bytes // _BYTES_PER_SCORE)
-    block = max(1, min(_MOST_QUERIES, at_once // max(1, num_items)))
-    tile_size = max(1, min(num_items, at_once))
+    counting = scorer if isinstance(scorer, CountingScorer) else None
+    block = max(1, min(_MOST_QUERIES, at_once // max(1, num_items))) if counting is None else _MOST_QUERIES
+    tile_size = max(1, min(num_items, at_once // block))
     above, tied, above_seen, tied_seen = (np.zeros(num_positives, dtype=np.int64) for _ in range(4))
     for start in range(0, len(rows), block):
         queries = torch.arange(start, min(start + block, len(rows)))
         mine = positives.take(queries)
         chunk = slice(int(positives.offsets[start]), int(positives.offsets[start + len(queries)]))
-        counted = _Block(scorer, rows[queries], mine, seen(rows[queries]), tile_size, at_once).count()
+        asked = rows[queries]
+        counter = None if counting is None else counting.counter(asked)
+        counted = _Block(scorer, asked, mine, seen(asked), tile_size, at_once).count(counter)
         above[chunk], tied[chunk], above_seen[chunk], tied_seen[chunk] = counted
     missing = positives.values.numpy() < 0
     above[missing], tied[missing], above_seen[missing], tied_seen[missing] = num_items, 1, 0, 0
@@ -103,8 +107,11 @@ class _Block:
             torch.zeros(len(self.items), dtype=torch.int64) for _ in range(4)
         )
 
-    def count(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Above and tied over the catalogue, and how many of those were seen."""
+    def count(self, counter: ScoreCounter | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Above and tied over the catalogue, and how many of those were seen; by tiles where nothing can count."""
+        if counter is not None:
+            above, tied, above_seen, tied_seen = count_positives(counter, self.query_of, self.items, self.seen)
+            return above.numpy(), tied.numpy(), above_seen.numpy(), tied_seen.numpy()
         whole = self.tile_size >= self.scorer.num_items
         if not whole:  # a positive is compared with tiles that come before its own, so its score must be known first
             for first, tile_BT in self._tiles():

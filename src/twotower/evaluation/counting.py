@@ -1,0 +1,84 @@
+"""Rankers that count what stands above a score without giving every score: the same ranks, in a fraction of the time."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from twotower.types import Ragged
+
+__all__ = ["CountingScorer", "ScoreCounter", "count_positives"]
+
+
+class ScoreCounter(Protocol):
+    """Counts for some queries; scores are those of the scorer's tiles, to the bit."""
+
+    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+        """The score of some pairs.
+
+        Args:
+            queries: int64 ``[P]``, positions among the counter's queries.
+            items: int64 ``[P]``, catalogue rows.
+
+        Returns:
+            float32 or float64 ``[P]``, on the CPU.
+        """
+        ...
+
+    def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """How many items of the whole catalogue score more than, and as much as, some scores.
+
+        Args:
+            queries: int64 ``[P]``, positions among the counter's queries.
+            scores: ``[P]``, to compare the query's scores with; from `pairs`.
+
+        Returns:
+            Two int64 ``[P]``.
+        """
+        ...
+
+
+@runtime_checkable
+class CountingScorer(Protocol):
+    """A `twotower.evaluation.Scorer` that can do without its tiles."""
+
+    def counter(self, rows: Tensor) -> ScoreCounter | None:
+        """Count for some queries.
+
+        Args:
+            rows: int64 ``[B]``, rows of the examples; each is a query with its own context and history.
+
+        Returns:
+            None where it can't be done, so that the tiles are asked for.
+        """
+        ...
+
+
+def count_positives(
+    counter: ScoreCounter, query_of: Tensor, items: Tensor, seen: Ragged
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Above and tied over the catalogue of every positive, and how many of those were seen.
+
+    Args:
+        counter: Of the queries.
+        query_of: int64 ``[P]``, the query of each positive.
+        items: int64 ``[P]``, catalogue rows; -1 for one that the catalogue lacks, whose counts mean nothing.
+        seen: Catalogue rows that each query's user has seen, without the query's positives.
+
+    Returns:
+        Four int64 ``[P]``.
+    """
+    known = (items >= 0).nonzero().flatten()
+    queries, counts = query_of[known], torch.zeros(4, len(items), dtype=torch.int64)
+    scores = counter.pairs(queries, items[known])
+    counts[0, known], counts[1, known] = counter.count(queries, scores)
+    # each query's seen items once, however many positives it has
+    seen_by = torch.repeat_interleave(torch.arange(seen.num_rows), seen.lengths)
+    rivals = Ragged(counter.pairs(seen_by, seen.values.long()), seen.offsets).take(queries)
+    position = torch.repeat_interleave(torch.arange(len(known)), rivals.lengths)
+    own = scores[position]
+    for place, beats in ((2, rivals.values > own), (3, rivals.values == own)):
+        counts[place, known] = torch.bincount(position[beats], minlength=len(known))
+    return counts[0], counts[1], counts[2], counts[3]

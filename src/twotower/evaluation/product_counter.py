@@ -1,0 +1,82 @@
+"""Counting dot products above a score: float32 settles nearly all of them, and float64 the few that it can't."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["ProductCounter"]
+
+_ITEMS_AT_ONCE = 512
+_PAIRS_AT_ONCE = 2**16
+_POSITIVES_AT_ONCE = 2048
+_MOST_UNSETTLED = 1 / 64
+"""Share of a tile from which it is cheaper to compute all of it in float64."""
+
+
+class ProductCounter:
+    """Counts of exact scores: products summed in float64 and rounded to float32.
+
+    A sum of ``D`` products in float32, in whatever order, is off by at most ``(D + 1) u |q| |v|``, where ``u = 2 ** -24`` and
+    the lengths are those of the two vectors (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A product
+    that is further than twice that from the score it is compared with is on the same side of it as the exact one. The others
+    are summed again in float64.
+
+    Args:
+        queries_BD: float32, finite.
+        items_ND: float32, finite.
+        longest: Length of the longest item.
+    """
+
+    def __init__(self, queries_BD: Tensor, items_ND: Tensor, longest: float) -> None:
+        self.queries_BD = queries_BD
+        self.items_ND = items_ND
+        unit = 2 * (queries_BD.shape[1] + 8) * 2.0**-24
+        # the last term is for products too small for a float32
+        self.margins_B = (unit * longest * queries_BD.double().norm(dim=1) + 1e-30).float() * 1.01
+
+    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+        """See `twotower.evaluation.counting.ScoreCounter`; float32."""
+        device = self.queries_BD.device
+        scores = torch.empty(len(queries))
+        for start in range(0, len(queries), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            left_PD = self.queries_BD[queries[part].to(device)].double()
+            scores[part] = (left_PD * self.items_ND[items[part].to(device)].double()).sum(dim=1).float().cpu()
+        return scores
+
+    def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.counting.ScoreCounter`."""
+        device = self.queries_BD.device
+        own_P, of_P = scores.to(device), queries.to(device)
+        one_each = len(own_P) == len(self.queries_BD) and bool((of_P == torch.arange(len(own_P), device=device)).all())
+        margins_P = self.margins_B[of_P]
+        high_P1, low_P1 = (own_P + margins_P).unsqueeze(1), (own_P - margins_P).unsqueeze(1)
+        above_P, tied_P = torch.zeros(2, len(own_P), dtype=torch.int64, device=device)
+        unsettled: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(self.items_ND), _ITEMS_AT_ONCE):
+            items_TD = self.items_ND[start : start + _ITEMS_AT_ONCE]
+            scores_BT = self.queries_BD @ items_TD.T
+            for first in range(0, len(own_P), _POSITIVES_AT_ONCE):
+                part = slice(first, first + _POSITIVES_AT_ONCE)
+                scores_PT = scores_BT if one_each and len(own_P) <= _POSITIVES_AT_ONCE else scores_BT[of_P[part]]
+                high, low, own_P1 = high_P1[part], low_P1[part], own_P[part].unsqueeze(1)
+                marks_PT = torch.empty_like(scores_PT)  # floats of 1 and 0 add up faster than bools
+                settled_P = torch.gt(scores_PT, high, out=marks_PT).sum(dim=1)
+                open_P = torch.ge(scores_PT, low, out=marks_PT).sum(dim=1) - settled_P
+                if float(open_P.sum()) > _MOST_UNSETTLED * scores_PT.numel() + len(open_P):
+                    exact_PT = (self.queries_BD[of_P[part]].double() @ items_TD.double().T).float()
+                    above_P[part] += (exact_PT > own_P1).sum(dim=1)
+                    tied_P[part] += (exact_PT == own_P1).sum(dim=1)
+                    continue
+                above_P[part] += settled_P.long()
+                rows = open_P.nonzero().flatten()
+                scores_RT = scores_PT[rows]
+                place, column = ((scores_RT >= low[rows]) & (scores_RT <= high[rows])).nonzero(as_tuple=True)
+                unsettled.append((rows[place] + first, column + start))
+        if unsettled:
+            position = torch.cat([rows for rows, _ in unsettled])
+            exact = self.pairs(queries[position.cpu()], torch.cat([items for _, items in unsettled]).cpu()).to(device)
+            above_P += torch.bincount(position[exact > own_P[position]], minlength=len(own_P))
+            tied_P += torch.bincount(position[exact == own_P[position]], minlength=len(own_P))
+        return above_P.cpu(), tied_P.cpu()
