@@ -120,3 +120,16 @@ def test_vectors_of_no_width_and_accelerators_are_left_to_one_product() -> None:
     assert fits_tiles(torch.zeros(2, 3))
     assert not fits_tiles(torch.zeros(2, 0))
     assert not fits_tiles(torch.zeros(2, 3, device="meta"))
+
+
+def test_tiles_of_many_candidates_hold_a_few_dozen_queries() -> None:
+    generator = torch.Generator().manual_seed(0)
+    # a megabyte would be the logits of 13 queries
+    queries, candidates = torch.randn(150, 4, generator=generator), torch.randn(20_000, 4, generator=generator)
+    positives, coefficients = torch.arange(150), torch.rand(150, generator=generator)
+    logits = queries.double() @ candidates.double().T
+    expected = (coefficients * (logits.logsumexp(1) - logits[torch.arange(150), positives])).sum()
+    for tile_bytes in (None, 2**20):
+        torch.testing.assert_close(
+            tiled_cross_entropy(queries, candidates, positives, coefficients, tile_bytes=tile_bytes).double(), expected
+        )

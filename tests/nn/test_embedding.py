@@ -133,3 +133,18 @@ def test_value_dropout_keeps_the_expectation_of_a_sum_and_the_scale_of_a_mean() 
 def test_an_input_without_a_table_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="'price' has no table"):
         collection()({"price": torch.zeros(2)}, [InputSpec(column="price", width=1)])
+
+
+def test_id_dropout_of_a_history_replaces_each_value_for_itself() -> None:
+    embeddings = collection().train()
+    with torch.no_grad():
+        embeddings.table("item").zero_()
+        embeddings.table("item")[0] = 1.0
+    column = Ragged(torch.tensor([1, 2, 3, 4]).repeat(2_000), torch.arange(0, 8_001, 4))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        share_of_unknown = embeddings({"x": column}, [reading(pooling="mean", id_dropout=0.3)])["x"][:, 0]
+    counts = torch.bincount((share_of_unknown * 4).round().long(), minlength=5) / 2_000
+    # the number of values replaced is binomial: of 4 with probability 0.3
+    expected = torch.tensor([0.2401, 0.4116, 0.2646, 0.0756, 0.0081])
+    assert ((counts - expected).abs() < 5 * (expected * (1 - expected) / 2_000).sqrt()).all()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import torch
 
 from twotower.bundle import read_tensors
+from twotower.data import Batches
+from twotower.training import Checkpoints
 
 RECIPE = """
 name = "crashes"
@@ -164,3 +167,53 @@ def test_killed_at_any_moment(recipe: Path, tmp_path: Path, seed: int) -> None:
         kill(process)
     finish(recipe, torn)
     assert_same(tmp_path / "whole", torn)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from conftest import make_world
+from test_crashes import train_computed_order
+from twotower.training import StepDone
+
+def listen(event):
+    if isinstance(event, StepDone) and event.step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_computed_order(make_world, sys.argv[2], listener=listen)
+"""
+
+
+def train_computed_order(folder: str | Path, *, resume: bool = False, most_in_memory: int = 5, **options: Any) -> None:
+    """Four epochs of five batches; of more examples than ``most_in_memory`` the order of rows is computed, batch by batch."""
+    from conftest import ITEMS, make_world
+
+    world = make_world(dropout=0.2, update="rows")
+    world.batches = Batches(
+        world.batches.examples,
+        batch_size=10,
+        catalogue_size=ITEMS,
+        seed=0,
+        candidates="in_batch",
+        most_in_memory=most_in_memory,
+    )
+    checkpoints = Checkpoints(Path(folder), "same", resume=resume)
+    world.train({"epochs": 4, "checkpoint_every_s": 0.0}, checkpoints=checkpoints, **options)
+
+
+def test_killed_where_the_order_of_rows_is_computed(tmp_path: Path, world: Callable[..., Any]) -> None:
+    """Killed in the middle of the second epoch, before its eighth step was kept."""
+    torn = tmp_path / "torn"
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(torn)]
+    process = subprocess.run(command, capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    kept = json.loads(read_tensors(torn / "last.safetensors")[1]["progress"])
+    assert (kept["epoch"], kept["batch"]) == (1, 2)
+    train_computed_order(world, torn, resume=True)
+    train_computed_order(world, tmp_path / "whole")
+    train_computed_order(world, tmp_path / "drawn", most_in_memory=1_000)
+    whole, found, drawn = (read_tensors(tmp_path / name / "last.safetensors")[0] for name in ("whole", "torn", "drawn"))
+    assert list(found) == list(whole)
+    for name, value in whole.items():
+        assert torch.equal(found[name], value), name
+    assert any(not torch.equal(drawn[name], value) for name, value in whole.items())

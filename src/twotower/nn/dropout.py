@@ -24,7 +24,7 @@ def drop_to_row(column: Column, probability: float, *, row: int = 0) -> Column:
         return column
     values = column.values if isinstance(column, Ragged) else column
     dropped = torch.rand(values.shape, device=values.device) < probability
-    replaced = torch.where(dropped, torch.full_like(values, row), values)
+    replaced = values.masked_fill(dropped, row)
     return Ragged(replaced, column.offsets) if isinstance(column, Ragged) else replaced
 
 
