@@ -104,6 +104,18 @@ def test_a_frame_is_as_good_as_mappings() -> None:
         assert str(found) == str(expected)  # NaN equals nothing
 
 
+def test_what_belongs_together_is_not_joined_from_a_request_and_the_store() -> None:
+    given: list[dict[str, object]] = [{"age": 30}, {"height": 1.9}, {"age": None, "height": None}]
+    frame, _ = request_frame(
+        KNOWN, given, NO_DEFAULTS, id_column="user", strict_columns=[], together=[("age", "height"), ("born", "member")]
+    )
+    assert frame["age"].to_list() == [30, None, 40]
+    assert str(frame["height"].to_list()) == "[None, 1.9, nan]"
+    assert frame["member"].to_list() == KNOWN["member"].to_list()
+    apart, _ = framed(given)
+    assert apart["height"][:2] == [1.5, 1.9]
+
+
 def test_defaults_fill_strict_columns_alone() -> None:
     defaults = RequestDefaults("at", {"at": 99, "age": 33, "city": "Rome", "member": True, "height": 1.7})
     found, assumed = framed([{"at": 5}, {}, {}], defaults, ["age", "at", "city", "member", "tags", "height"])

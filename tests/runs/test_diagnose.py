@@ -286,6 +286,13 @@ def test_serving_mismatch_is_found_where_time_goes_on(plant: Plant) -> None:
     assert finding.evidence[0].startswith("100% of the test rows have a 'time' outside of train's range")
 
 
+@pytest.mark.parametrize(("clip", "mismatch"), [(None, True), ([0, 10], False)])
+def test_what_was_declared_to_be_clipped_is_no_mismatch(plant: Plant, clip: list[int] | None, mismatch: bool) -> None:
+    time: Section = {"kind": "number", "column": "time", "clip": clip}
+    evidence = [line for one in plant(make([HISTORY, time], [ITEM], training={"epochs": 1})).findings for line in one.evidence]
+    assert any(line.startswith("100% of the test rows have a 'time' outside of train's") for line in evidence) is mismatch
+
+
 def test_latest_contexts_and_short_histories_are_served_as_trained(plant: Plant, tables: Tables) -> None:
     device: Section = {"kind": "category", "column": "device", "embedding": {"dim": 4}}
     short = {**HISTORY, "max_length": 2}

@@ -17,6 +17,7 @@ from twotower.runs.recipe import LossConfig
 
 MakeRecipe = Callable[..., Recipe]
 USER = {"kind": "id", "column": "user"}
+PLACE: dict[str, Any] = {"kind": "geo", "longitude": "lon", "latitude": "lat", "name": "place"}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ def test_validation_rows_can_be_limited(make_recipe: MakeRecipe, interactions: p
         (
             {"query": {"features": [USER | {"embedding": {"value_dropout": 0.5}}]}},
             r"embedding\.value_dropout: .*one value a row",
+        ),
+        (
+            {"query": {"features": [PLACE | {"embedding": {"table": "places"}}]}},
+            r"embedding\.table: a geo feature has two tables, one for each grid",
         ),
         ({"loss": {"kind": "full", "mask_accidental_hits": False}}, "no meaning with the full softmax"),
         ({"training": {"schedule": {"final_fraction": 0.1}}}, "final_fraction needs decay"),

@@ -105,6 +105,7 @@ def test_by_default_the_categories_of_the_query_else_the_texts_of_the_users(
     features = [
         {"kind": "category", "column": "device"},
         {"kind": "category", "column": "town"},
+        {"kind": "category", "column": "user", "name": "kind", "separator": ":", "part": 0},
         {"kind": "number", "column": "age"},
     ]
     with_categories = make_recipe(query={"features": features})
