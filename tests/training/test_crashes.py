@@ -184,21 +184,15 @@ train_computed_order(make_world, sys.argv[2], listener=listen)
 """
 
 
-def train_computed_order(folder: str | Path, *, resume: bool = False, most_in_memory: int = 5, **options: Any) -> None:
+def train_computed_order(
+    world: Callable[..., Any], folder: str | Path, *, resume: bool = False, most_in_memory: int = 5, **options: Any
+) -> None:
     """Four epochs of five batches; of more examples than ``most_in_memory`` the order of rows is computed, batch by batch."""
-    from conftest import ITEMS, make_world
-
-    world = make_world(dropout=0.2, update="rows")
-    world.batches = Batches(
-        world.batches.examples,
-        batch_size=10,
-        catalogue_size=ITEMS,
-        seed=0,
-        candidates="in_batch",
-        most_in_memory=most_in_memory,
-    )
+    made = world(dropout=0.2, update="rows")
+    feed: dict[str, Any] = {"batch_size": 10, "catalogue_size": len(made.items["item"]), "seed": 0, "candidates": "in_batch"}
+    made.batches = Batches(made.batches.examples, most_in_memory=most_in_memory, **feed)
     checkpoints = Checkpoints(Path(folder), "same", resume=resume)
-    world.train({"epochs": 4, "checkpoint_every_s": 0.0}, checkpoints=checkpoints, **options)
+    made.train({"epochs": 4, "checkpoint_every_s": 0.0}, checkpoints=checkpoints, **options)
 
 
 def test_killed_where_the_order_of_rows_is_computed(tmp_path: Path, world: Callable[..., Any]) -> None:
