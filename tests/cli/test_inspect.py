@@ -247,6 +247,14 @@ def test_large_tables_are_converted_once_for_both_commands(
     assert tomllib.loads((tmp_path / "r.toml").read_text())["data"]["interactions"]["types"]["movie_id"] == "string"
 
 
+@pytest.mark.parametrize("options", [[], ["--no-header"], ["--columns", "a,b"], ["--no-header", "--columns", "a,b"]])
+def test_an_empty_file(options: list[str], call: Call, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").touch()
+    status, out, err = call("inspect", tmp_path / "e.csv", *options)
+    assert (status, out) == (1, "")
+    assert "the file is empty" in err
+
+
 def test_bad_rows(log: Path, call: Call, tmp_path: Path) -> None:
     log.write_text(log.read_text() + "1,2\n")
     status, _, err = call("inspect", log)

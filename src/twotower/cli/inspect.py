@@ -180,11 +180,11 @@ def _table_config(path: str, options: TableOptions) -> TableConfig:
         values["separator"] = options.separator
     if options.on_bad_rows != "error":
         values["on_bad_rows"] = options.on_bad_rows
-    if first is not None and options.header and first[0] == "" and len(first) > 1:
+    if first and options.header and first[0] == "" and len(first) > 1:
         values["index_column"] = True  # as pandas writes it: a row number without a name
     if names is not None:
         values |= {"header": "skip" if options.header else False, "columns": names}
-    elif not options.header and first is not None:
+    elif not options.header and first:
         values |= {"header": False, "columns": [f"column_{place}" for place in range(1, len(first) + 1)]}
     return parse_config(TableConfig, values)
 
