@@ -46,8 +46,8 @@ def category_codes(column: pl.Series) -> tuple[NDArray[np.generic], pl.Series]:
     codes: NDArray[np.generic]
     if physical.null_count():
         values = values.extend_constant(None, 1)
-        wide = pl.Int64 if len(values) > 1 << 30 else pl.UInt32
-        codes = physical.cast(wide).fill_null(len(values) - 1).to_numpy()
+        room = pl.UInt8 if len(values) <= 1 << 8 else pl.UInt16 if len(values) <= 1 << 16 else pl.UInt32
+        codes = physical.cast(room).fill_null(len(values) - 1).to_numpy()
     else:
         codes = physical.to_numpy()
     if len(codes) < len(values):

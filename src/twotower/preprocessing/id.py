@@ -136,10 +136,7 @@ def hash_rows(ids: pl.Series, buckets: int) -> NDArray[np.int32]:
         [1, 0, 1]
     """
     different, positions = distinct(ids)
-    texts = different.cast(pl.String).to_list()
-    rows = np.fromiter(
-        (int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") % buckets + 1 for text in texts),
-        dtype=np.int32,
-        count=len(texts),
-    )
+    texts: list[bytes] = different.cast(pl.String).cast(pl.Binary).to_list()
+    digests = b"".join([blake2b(text, digest_size=8).digest() for text in texts])
+    rows = (np.frombuffer(digests, dtype="<u8") % np.uint64(buckets)).astype(np.int32) + np.int32(1)
     return np.concatenate([np.array([OUT_OF_VOCABULARY], dtype=np.int32), rows])[positions]
