@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from twotower.config import parse_config
-from twotower.data import TableConfig, read_table
+from twotower.data import ColumnType, TableConfig, read_table
 from twotower.errors import ConfigError, TableReadError
 
 pd = pytest.importorskip("pandas")
@@ -111,7 +111,9 @@ def test_no_rows(tmp_path: Path) -> None:
 def test_a_value_of_the_wrong_type_is_found_in_its_file(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("u,rating\na,1\nb,2\n")
     (tmp_path / "2.csv").write_text("u,rating\nc,3\nd,good\n")
-    with pytest.raises(TableReadError, match=r"2.csv: column 'rating' is declared float, but data row 1 \(counted from 0\) holds 'good'"):
+    with pytest.raises(
+        TableReadError, match=r"2.csv: column 'rating' is declared float, but data row 1 \(counted from 0\) holds 'good'"
+    ):
         read_table(tmp_path / "*.csv", types={"rating": "float"})
 
 
@@ -149,7 +151,81 @@ def test_config_reads_relative_to_its_folder_with_every_argument(tmp_path: Path)
 
 
 def test_config_refuses_what_cannot_be_read() -> None:
-    with pytest.raises(ConfigError, match="columns must be given exactly when header is false"):
+    with pytest.raises(ConfigError, match='columns must be given exactly when header is false or "skip"'):
         parse_config(TableConfig, {"path": "x", "header": False})
     with pytest.raises(ConfigError, match=r"types\.a"):
         parse_config(TableConfig, {"path": "x", "types": {"a": "int"}})
+
+
+def test_a_header_that_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("A,B\n1,a\n")
+    assert read_table(tmp_path / "x.csv", header="skip", columns=["n", "name"]).rows(named=True) == [{"n": 1, "name": "a"}]
+    assert TableConfig(path="x.csv", header="skip", columns=("n", "name")).read(base_dir=tmp_path).columns == ["n", "name"]
+    with pytest.raises(ConfigError, match="columns must be given exactly"):
+        parse_config(TableConfig, {"path": "x", "header": "skip"})
+
+
+@pytest.mark.parametrize("content", [",user,n\n0,a,1\n1,b,2\n", "user,n\n0,a,1\n1,b,2\n"])
+def test_an_index_column_is_left_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    assert read_table(tmp_path / "x.csv", index_column=True).to_dict(as_series=False) == {"user": ["a", "b"], "n": [1, 2]}
+    assert TableConfig(path="x.csv", index_column=True).read(base_dir=tmp_path).width == 2
+    config = TableConfig(path="y.csv", index_column=True, header=False, columns=("user", "n"))
+    (tmp_path / "y.csv").write_text("7,a,1\n8,b\n")
+    with pytest.raises(TableReadError, match=r"needs 3 fields like the first, but data row 1 \(counted from 0\) has 2"):
+        config.read(base_dir=tmp_path)
+
+
+def test_missing_values_are_filled_after_types(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("age,lang\n,en\n31,\n")
+    read = TableConfig(path="x.csv", fill={"age": 30, "lang": "unknown"}).read_with_report(base_dir=tmp_path)
+    assert read.frame.rows() == [(30, "en"), (31, "unknown")]
+    assert read.report.filled == {"age": 1, "lang": 1}
+    assert read_table(pl.DataFrame({"age": [None, 1]}), fill={"age": 2})["age"].to_list() == [2, 1]
+    with pytest.raises(TableReadError, match=r"x.csv: column 'age' is Int64, and `fill` has 'old'"):
+        read_table(tmp_path / "x.csv", fill={"age": "old"})
+
+
+def test_fill_values_keep_the_type_in_which_they_are_written() -> None:
+    config = parse_config(TableConfig, {"path": "x", "fill": {"a": 1, "b": 1.0, "c": "1", "d": True}})
+    assert [type(value) for value in config.fill.values()] == [int, float, str, bool]
+
+
+def test_floats_of_32_bits(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("x\n0.1\n3\n")
+    assert read_table(tmp_path / "x.csv", types={"x": "float32"}).schema == {"x": pl.Float32}
+    assert read_table(pl.DataFrame({"x": [1]}), types={"x": "float32"}).schema == {"x": pl.Float32}
+
+
+def test_bad_rows_are_an_error_or_are_skipped_with_an_account(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"u,n\na,1\nb\nc,x\n\xff,2\nd,3\n")
+    types: dict[str, ColumnType] = {"n": "integer"}
+    with pytest.raises(TableReadError, match=r"data row 1 \(counted from 0\) has 1"):
+        read_table(tmp_path / "x.csv", types=types)
+    assert read_table(tmp_path / "x.csv", types=types, on_bad_rows="skip").rows() == [("a", 1), ("d", 3)]
+    found = TableConfig(path="x.csv", types=types, on_bad_rows="skip").read_with_report(base_dir=tmp_path)
+    assert found.report.rows == 2
+    assert [(bad.row, bad.reason) for bad in found.report.skipped.sample] == [
+        (1, "wrong number of fields"),
+        (2, "value of another type"),
+        (3, "not UTF-8"),
+    ]
+
+
+def test_bad_values_of_a_data_frame_are_skipped_too() -> None:
+    frame = pl.DataFrame({"n": ["1", "x"]})
+    with pytest.raises(TableReadError, match=r"column 'n' is declared integer, but data row 1 \(counted from 0\) holds 'x'"):
+        read_table(frame, types={"n": "integer"})
+    assert read_table(frame, types={"n": "integer"}, on_bad_rows="skip")["n"].to_list() == [1]
+
+
+def test_types_are_inferred_from_the_rows_that_remain(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("n,m\n1,1\nx,no number\n")
+    frame = read_table(tmp_path / "x.csv", types={"n": "integer"}, on_bad_rows="skip")
+    assert frame.schema == {"n": pl.Int64, "m": pl.Int64}
+
+
+def test_a_folder_of_text(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("u\nk\n")
+    (tmp_path / "a.csv").write_text("u\n1\n")
+    assert read_table(tmp_path)["u"].to_list() == ["1", "k"]
