@@ -39,6 +39,6 @@ def test_the_page_of_comparisons_names_every_baseline() -> None:
 def test_the_page_of_own_tables_names_every_kind_of_feature() -> None:
     text = (ROOT / "docs" / "own-table.md").read_text()
     named = re.findall(r"\[`(\w+)`\]\(recipe\.md#query-features-(\w+)\)", text)
-    kinds = {"id", "category", "number", "buckets", "timestamp", "text", "multi_category", "vector", "history"}
+    kinds = {"id", "category", "number", "buckets", "timestamp", "geo", "text", "multi_category", "vector", "history"}
     assert {kind for kind, _ in named} == kinds
     assert all(kind == anchor for kind, anchor in named)
