@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -69,3 +70,18 @@ def test_autocast_does_not_reach_the_loss() -> None:
     plain = full_softmax(queries, catalogue, torch.arange(4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert full_softmax(queries, catalogue, torch.arange(4)).item() == plain.item()
+
+
+@pytest.mark.parametrize("options", [{}, {"hard_negatives": 3}, {"reduction": "sum"}])
+def test_precision_rounds_the_scores_and_little_else(options: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    queries, candidates = torch.randn(9, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    positives = torch.arange(9) % 6
+    wide, narrow = (FullSoftmax(0.5, precision=p, **options)(queries, candidates, positives) for p in ("float32", "bfloat16"))
+    assert wide.dtype == narrow.dtype == torch.float32
+    assert float(wide) != float(narrow)
+    torch.testing.assert_close(wide, narrow, rtol=0.02, atol=0.02)
+    # whole numbers of few bits are not rounded
+    few = torch.tensor([[1.0, 2.0], [0.0, -3.0]])
+    wide, narrow = (FullSoftmax(1.0, precision=p, **options)(few, few, torch.tensor([0, 1])) for p in ("float32", "bfloat16"))
+    assert float(wide) == float(narrow)

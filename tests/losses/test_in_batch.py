@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -258,3 +258,22 @@ def test_the_temperature_of_a_module_is_learned() -> None:
     (parameter,) = loss.parameters()
     assert parameter.grad is not None
     assert parameter.grad.item() != 0
+
+
+@pytest.mark.parametrize("options", [{}, {"hard_negatives": 3}, {"reduction": "sum"}])
+def test_precision_rounds_the_scores_and_little_else(options: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    queries, candidates = torch.randn(9, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    positives = torch.arange(9) % 6
+    wide, narrow = (
+        InBatchSoftmax(0.5, precision=p, **options)(queries, candidates, positives) for p in ("float32", "bfloat16")
+    )
+    assert wide.dtype == narrow.dtype == torch.float32
+    assert float(wide) != float(narrow)
+    torch.testing.assert_close(wide, narrow, rtol=0.02, atol=0.02)
+    # whole numbers of few bits are not rounded
+    few = torch.tensor([[1.0, 2.0], [0.0, -3.0]])
+    wide, narrow = (
+        InBatchSoftmax(1.0, precision=p, **options)(few, few, torch.tensor([0, 1])) for p in ("float32", "bfloat16")
+    )
+    assert float(wide) == float(narrow)

@@ -133,3 +133,46 @@ def test_tiles_of_many_candidates_hold_a_few_dozen_queries() -> None:
         torch.testing.assert_close(
             tiled_cross_entropy(queries, candidates, positives, coefficients, tile_bytes=tile_bytes).double(), expected
         )
+
+
+def rounded(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).double()
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 4 * C * 4, None])
+@pytest.mark.parametrize("bias", [False, True])
+def test_narrow_products_are_the_loss_of_rounded_numbers(bias: bool, tile_bytes: int | None) -> None:
+    narrow, wide, case = Case(torch.float32), Case(torch.float32), Case(torch.float32)
+    values = {}
+    for precision, found in (("bfloat16", narrow), ("float32", wide)):
+        values[precision] = tiled_cross_entropy(
+            found.queries,
+            found.candidates,
+            found.positives,
+            found.coefficients,
+            bias_C=found.bias if bias else None,
+            own_shift_B=found.shift,
+            masked=found.masked,
+            tile_bytes=tile_bytes,
+            precision=precision,  # type: ignore[arg-type]
+        )
+        values[precision].backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        own = torch.nn.functional.one_hot(case.positives, C).bool()
+        logits = rounded(rounded(case.queries) @ rounded(case.candidates).T)
+        logits = logits + own * case.shift[:, None] + (case.bias.double() if bias else 0)
+        logits = logits.masked_fill(case.masked & ~own, -torch.inf)
+        losses = logits.logsumexp(1) - logits[own]
+        gradient = rounded((logits.softmax(1) - own.double()) * case.coefficients[:, None].double())
+        expected_queries, expected_candidates = gradient @ rounded(case.candidates), gradient.T @ rounded(case.queries)
+    torch.testing.assert_close(values["bfloat16"].detach().double(), (losses * case.coefficients).sum(), rtol=1e-5, atol=1e-5)
+    assert abs(float((values["bfloat16"] - values["float32"]).detach())) > 1e-5
+    for found_grad, expected, wide_grad in (
+        (narrow.queries.grad, expected_queries, wide.queries.grad),
+        (narrow.candidates.grad, expected_candidates, wide.candidates.grad),
+    ):
+        assert found_grad is not None
+        assert found_grad.dtype == torch.float32
+        # what comes out of a product is rounded to 8 bits too
+        torch.testing.assert_close(found_grad.double(), expected, rtol=2**-7, atol=2**-8)
+        assert not torch.equal(found_grad, wide_grad)  # type: ignore[arg-type]

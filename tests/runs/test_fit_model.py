@@ -74,3 +74,15 @@ def test_weights_come_from_the_seed(make_recipe: MakeRecipe, interactions: pl.Da
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))
+
+
+@pytest.mark.parametrize("kind", ["in_batch", "full"])
+def test_the_precision_of_a_loss_is_the_recipes(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, candidates = torch.randn(5, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    losses = []
+    for changes in ({}, {"precision": "float32"}, {"precision": "bfloat16"}):
+        config = LossConfig.model_validate({"kind": kind, "log_q": False, **changes})
+        losses.append(float(build_loss(config, catalogue_size=5, batch_size=5)(queries, candidates, torch.arange(5))))
+    assert losses[0] == losses[1]
+    assert 0 < abs(losses[2] - losses[0]) < 0.05

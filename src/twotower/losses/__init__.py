@@ -9,6 +9,7 @@ from twotower.losses.full import FullSoftmax, full_softmax
 from twotower.losses.hard_negatives import HardNegatives, keep_hard_negatives
 from twotower.losses.in_batch import InBatchSoftmax, in_batch_softmax
 from twotower.losses.log_q import log_q_from_counts, mixture_log_q
+from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask
 from twotower.losses.ordinal import cumulative_cross_entropy
 from twotower.losses.outcome import OutcomeLoss
@@ -22,6 +23,7 @@ __all__ = [
     "InBatchSoftmax",
     "Mask",
     "OutcomeLoss",
+    "Precision",
     "Reduction",
     "RetrievalLoss",
     "Temperature",

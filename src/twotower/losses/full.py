@@ -8,7 +8,7 @@ from torch import Tensor
 from twotower.errors import ConfigError
 from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
-from twotower.losses.logits import check_loss_inputs, scaled_scores, scaled_vectors
+from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
 from twotower.losses.masks import Mask, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
@@ -27,6 +27,7 @@ def full_softmax(
     hard_negatives: int | None = None,
     weights_B: Tensor | None = None,
     reduction: Reduction = "mean",
+    precision: Precision = "float32",
 ) -> Tensor:
     """Softmax cross-entropy of each positive against every candidate of the catalogue.
 
@@ -39,6 +40,7 @@ def full_softmax(
         hard_negatives: Keep only this many negatives per query, those with the highest logits. None: all.
         weights_B: Weight of each query, not negative, shape ``[B]``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
+        precision: Of the scores; see ``Precision``.
 
     Returns:
         Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast.
@@ -56,8 +58,8 @@ def full_softmax(
         if hard_negatives is None and reduction != "none" and fits_tiles(queries_BD):
             scaled_BD, wide_ND = scaled_vectors(queries_BD, candidates_ND, temperature)
             coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
-            return tiled_cross_entropy(scaled_BD, wide_ND, positives_B, coefficients_B, masked=masked)
-        logits_BN = scaled_scores(queries_BD, candidates_ND, temperature)
+            return tiled_cross_entropy(scaled_BD, wide_ND, positives_B, coefficients_B, masked=masked, precision=precision)
+        logits_BN = scaled_scores(queries_BD, candidates_ND, temperature, precision=precision)
         if masked is not None:
             mask_pairs_(logits_BN, masked, positives_B)
         if hard_negatives is None:
@@ -78,6 +80,7 @@ class FullSoftmax(RetrievalLoss):
         log_q: Must be False; here so that a recipe that asks for it hears why not.
         hard_negatives: See ``full_softmax``.
         reduction: See ``full_softmax``.
+        precision: See ``full_softmax``.
 
     Attributes:
         needs_full_catalogue: True: ``candidates_CD`` is the whole catalogue, in its order.
@@ -94,6 +97,7 @@ class FullSoftmax(RetrievalLoss):
         log_q: bool = False,
         hard_negatives: int | None = None,
         reduction: Reduction = "mean",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if log_q:
@@ -108,6 +112,7 @@ class FullSoftmax(RetrievalLoss):
         self.temperature = temperature if isinstance(temperature, Temperature) else Temperature(temperature)
         self.hard_negatives = hard_negatives
         self.reduction: Reduction = reduction
+        self.precision: Precision = precision
 
     def forward(
         self,
@@ -137,4 +142,5 @@ class FullSoftmax(RetrievalLoss):
             hard_negatives=self.hard_negatives,
             weights_B=weights_B,
             reduction=self.reduction,
+            precision=self.precision,
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
-from twotower.losses.logits import check_loss_inputs, scaled_scores, scaled_vectors
+from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
 from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
@@ -29,6 +29,7 @@ def in_batch_softmax(
     hard_negatives: int | None = None,
     weights_B: Tensor | None = None,
     reduction: Reduction = "mean",
+    precision: Precision = "float32",
 ) -> Tensor:
     """In-batch softmax cross-entropy, each distinct candidate of the batch scored once.
 
@@ -51,6 +52,7 @@ def in_batch_softmax(
         hard_negatives: Keep only this many negatives per query, those with the highest logits. None: all.
         weights_B: Weight of each query, not negative, shape ``[B]``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
+        precision: Of the scores; see ``Precision``.
 
     Returns:
         Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast.
@@ -71,7 +73,9 @@ def in_batch_softmax(
     )
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
         if hard_negatives is not None:
-            logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C)
+            logits_BC = scaled_scores(
+                queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C, precision=precision
+            )
             if masked is not None:
                 mask_pairs_(logits_BC, masked, positives_B)
             kept = keep_hard_negatives(
@@ -95,11 +99,12 @@ def in_batch_softmax(
                 bias_C=_bias(log_q_C, log_counts_C),
                 own_shift_B=-own_log_counts_B if own_log_counts_B is not None and mask_accidental_hits else None,
                 masked=masked,
+                precision=precision,
             )
             if own_log_counts_B is not None and not mask_accidental_hits:
                 loss = loss + (own_log_counts_B * coefficients_B).sum()
             return loss
-        logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C))
+        logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C), precision=precision)
         if masked is not None:
             mask_pairs_(logits_BC, masked, positives_B)
         if log_counts_C is not None and mask_accidental_hits:
@@ -126,6 +131,7 @@ class InBatchSoftmax(RetrievalLoss):
         mask_accidental_hits: See ``in_batch_softmax``.
         hard_negatives: See ``in_batch_softmax``.
         reduction: See ``in_batch_softmax``.
+        precision: See ``in_batch_softmax``.
 
     Attributes:
         needs_full_catalogue: False.
@@ -140,6 +146,7 @@ class InBatchSoftmax(RetrievalLoss):
         mask_accidental_hits: bool = True,
         hard_negatives: int | None = None,
         reduction: Reduction = "mean",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if hard_negatives is not None and hard_negatives < 1:
@@ -150,6 +157,7 @@ class InBatchSoftmax(RetrievalLoss):
         self.mask_accidental_hits = mask_accidental_hits
         self.hard_negatives = hard_negatives
         self.reduction: Reduction = reduction
+        self.precision: Precision = precision
 
     def forward(
         self,
@@ -184,4 +192,5 @@ class InBatchSoftmax(RetrievalLoss):
             hard_negatives=self.hard_negatives,
             weights_B=weights_B,
             reduction=self.reduction,
+            precision=self.precision,
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask, mask_pairs_
 
 __all__ = ["fits_tiles", "tiled_cross_entropy"]
@@ -36,6 +37,7 @@ def tiled_cross_entropy(
     own_shift_B: Tensor | None = None,
     masked: Mask | None = None,
     tile_bytes: int | None = None,
+    precision: Precision = "float32",
 ) -> Tensor:
     """``sum_i coefficient_i (logsumexp_c(logit_ic) - logit_i,positive)`` with ``logit = Q C^T + bias``.
 
@@ -52,6 +54,7 @@ def tiled_cross_entropy(
         masked: Pairs that must not compete: their probability and gradient are exactly 0. See ``Mask``.
         tile_bytes: Memory for the logits at a time; at least one query's are made. None: a megabyte, or what 64 queries
             need where that is more.
+        precision: Of the products; see ``Precision``.
 
     Returns:
         A scalar.
@@ -64,9 +67,44 @@ def tiled_cross_entropy(
     bias_C = None if bias_C is None else bias_C.to(queries_BD.dtype)
     own_shift_B = None if own_shift_B is None else own_shift_B.to(queries_BD.dtype)
     loss: Tensor = _TiledCrossEntropy.apply(
-        queries_BD, candidates_CD, positives_B, coefficients_B, bias_C, own_shift_B, masked, tile_bytes
+        queries_BD, candidates_CD, positives_B, coefficients_B, bias_C, own_shift_B, masked, tile_bytes, precision
     )  # type: ignore[no-untyped-call]
     return loss
+
+
+class _Products:
+    """The products of a few queries with all candidates, and of the gradient of these with either."""
+
+    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor, rows: int) -> None:
+        del rows
+        self.queries_BD, self.candidates_CD = queries_BD, candidates_CD
+        self.transposed_DC = candidates_CD.T.contiguous()
+
+    def logits(self, tile: slice, bias_C: Tensor | None, *, out: Tensor) -> Tensor:
+        if bias_C is None:
+            return torch.mm(self.queries_BD[tile], self.transposed_DC, out=out)
+        return torch.addmm(bias_C, self.queries_BD[tile], self.transposed_DC, out=out)
+
+    def pull_back(self, tile: slice, logits_grad_RC: Tensor, queries_grad_RD: Tensor, candidates_grad_CD: Tensor) -> None:
+        torch.mm(logits_grad_RC, self.candidates_CD, out=queries_grad_RD)
+        candidates_grad_CD.addmm_(logits_grad_RC.T, self.queries_BD[tile])
+
+
+class _NarrowProducts:
+    """As `_Products`, of numbers of 8 bits; what they are added to has all of its own."""
+
+    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor, rows: int) -> None:
+        self.queries_BD, self.candidates_CD = queries_BD.to(torch.bfloat16), candidates_CD.to(torch.bfloat16)
+        self.buffer_RC = self.queries_BD.new_empty(rows, len(candidates_CD))
+
+    def logits(self, tile: slice, bias_C: Tensor | None, *, out: Tensor) -> Tensor:
+        narrow_RC = torch.mm(self.queries_BD[tile], self.candidates_CD.T, out=self.buffer_RC[: len(out)])
+        return out.copy_(narrow_RC) if bias_C is None else torch.add(narrow_RC, bias_C, out=out)
+
+    def pull_back(self, tile: slice, logits_grad_RC: Tensor, queries_grad_RD: Tensor, candidates_grad_CD: Tensor) -> None:
+        narrow_RC = self.buffer_RC[: len(logits_grad_RC)].copy_(logits_grad_RC)
+        queries_grad_RD.copy_(narrow_RC @ self.candidates_CD)
+        candidates_grad_CD += narrow_RC.T @ self.queries_BD[tile]
 
 
 class _TiledCrossEntropy(torch.autograd.Function):
@@ -81,13 +119,14 @@ class _TiledCrossEntropy(torch.autograd.Function):
         own_shift_B: Tensor | None,
         masked: Mask | None,
         tile_bytes: int | None,
+        precision: Precision,
     ) -> Tensor:
         num_queries, num_candidates = len(queries_BD), len(candidates_CD)
         row_bytes = max(1, queries_BD.element_size() * num_candidates)
         rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else max(tile_bytes // row_bytes, 1)
         rows = max(1, min(num_queries, rows))
         buffer_RC = queries_BD.new_empty(rows, num_candidates)
-        transposed_DC = candidates_CD.T.contiguous()
+        products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD, rows)
         losses_B = torch.empty_like(coefficients_B)
         wanted = any(ctx.needs_input_grad[:2])
         queries_grad_BD = torch.empty_like(queries_BD) if wanted else None
@@ -95,12 +134,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
         pairs = _sorted(masked)
         for start in range(0, num_queries, rows):
             tile = slice(start, min(start + rows, num_queries))
-            queries_RD, own_R1 = queries_BD[tile], positives_B[tile, None]
-            logits_RC = buffer_RC[: len(queries_RD)]
-            if bias_C is None:
-                torch.mm(queries_RD, transposed_DC, out=logits_RC)
-            else:
-                torch.addmm(bias_C, queries_RD, transposed_DC, out=logits_RC)
+            own_R1 = positives_B[tile, None]
+            logits_RC = products.logits(tile, bias_C, out=buffer_RC[: tile.stop - tile.start])
             if pairs is not None:
                 mask_pairs_(logits_RC, _of_tile(pairs, tile), positives_B[tile])
             if own_shift_B is not None:
@@ -114,8 +149,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
                 continue
             coefficients_R1 = coefficients_B[tile, None]
             logits_grad_RC = probabilities_RC.mul_(coefficients_R1).scatter_add_(1, own_R1, -coefficients_R1)
-            torch.mm(logits_grad_RC, candidates_CD, out=queries_grad_BD[tile])
-            candidates_grad_CD.addmm_(logits_grad_RC.T, queries_RD)
+            products.pull_back(tile, logits_grad_RC, queries_grad_BD[tile], candidates_grad_CD)
         if queries_grad_BD is not None:
             ctx.save_for_backward(queries_grad_BD, candidates_grad_CD)
         return (losses_B * coefficients_B).sum()
@@ -124,7 +158,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries_grad_BD, candidates_grad_CD = ctx.saved_tensors
-        return queries_grad_BD * grad, candidates_grad_CD * grad, None, None, None, None, None, None
+        return queries_grad_BD * grad, candidates_grad_CD * grad, None, None, None, None, None, None, None
 
 
 def _sorted(masked: Mask | None) -> Mask | None:

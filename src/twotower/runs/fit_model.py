@@ -75,13 +75,16 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
     """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no."""
     temperature = Temperature(config.temperature, learned=config.learn_temperature)
     if loss_kind(config, catalogue_size=catalogue_size, batch_size=batch_size) == "full":
-        return FullSoftmax(temperature, hard_negatives=config.hard_negatives, reduction=config.reduction)
+        return FullSoftmax(
+            temperature, hard_negatives=config.hard_negatives, reduction=config.reduction, precision=config.precision
+        )
     return InBatchSoftmax(
         temperature,
         log_q=config.log_q is not False,
         mask_accidental_hits=config.mask_accidental_hits,
         hard_negatives=config.hard_negatives,
         reduction=config.reduction,
+        precision=config.precision,
     )
 
 

@@ -170,6 +170,8 @@ class LossConfig(Config):
         hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
         extra_negatives: Uniform negatives added to every batch (in-batch).
         reduction: Mean over the weights, or the sum; of the losses of ``tasks`` too.
+        precision: Of the products of vectors. ``bfloat16`` rounds them to 8 bits: large batches train faster on a processor
+            that multiplies such numbers (AVX512-BF16, AMX), slower on any other. The softmax and all else stays float32.
         weight: Of this loss in the total, beside those of ``tasks``. 0: only they are learned, and what is recommended means
             nothing; early stopping must then watch one of their figures.
     """
@@ -183,6 +185,7 @@ class LossConfig(Config):
     hard_negatives: int | None = Field(default=None, ge=1)
     extra_negatives: int = Field(default=0, ge=0)
     reduction: Literal["mean", "sum"] = "mean"
+    precision: Literal["float32", "bfloat16"] = "float32"
     weight: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
