@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.metrics import bootstrap_interval, holm, intervals, nested_difference, paired_difference
+from twotower.metrics import bootstrap_interval, bootstrap_ratio, holm, intervals, nested_difference, paired_difference
 
 VALUES = np.array([1.0, 0.0, 0.5, 1.0, 0.0, 0.25, 1.0])
 USERS = np.array([5, 5, 9, 2, 2, 2, 7])
@@ -210,3 +210,32 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
 def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"numbers in \[0, 1\]"):
         holm(p_values)
+
+
+def test_a_ratio_is_of_the_means_and_its_draws_are_paired() -> None:
+    rng = np.random.default_rng(6)
+    users = rng.integers(0, 40, 300)
+    reference = rng.random(300)
+    half = bootstrap_ratio(reference / 2, reference, users, seed=1)
+    assert (float(half.mean), float(half.low), float(half.high)) == pytest.approx((0.5, 0.5, 0.5))  # alike in every draw
+    other = rng.random(300)
+    found = bootstrap_ratio(other, reference, users, seed=1, draws=400)
+    assert float(found.mean) == pytest.approx(other.mean() / reference.mean())
+    drawn = np.random.default_rng(1).integers(0, 40, size=(400, 40))
+    ratios = []
+    for draw in drawn:
+        rows = np.concatenate([np.flatnonzero(users == user) for user in draw])
+        ratios.append(other[rows].mean() / reference[rows].mean())
+    assert (float(found.low), float(found.high)) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])))
+
+
+def test_a_ratio_needs_a_reference() -> None:
+    with pytest.raises(ValueError, match="must be above 0; came 0"):
+        bootstrap_ratio(np.ones(3), np.zeros(3), np.arange(3), seed=0)
+    rare = bootstrap_ratio(np.array([1.0, 0.0]), np.array([1.0, 0.0]), np.arange(2), seed=0)
+    assert (float(rare.low), float(rare.high)) == (1.0, 1.0)  # draws in which the reference is 0 tell nothing
+    alone = np.eye(400)[0]
+    nothing = next(
+        found for seed in range(9) if np.isnan((found := bootstrap_ratio(alone, alone, np.arange(400), seed=seed, draws=1)).low)
+    )
+    assert (float(nothing.mean), bool(np.isnan(nothing.high))) == (1.0, True)

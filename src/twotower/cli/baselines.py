@@ -21,6 +21,7 @@ _VARIANTS = {"seen_included": "seen items included", "seen_removed": "seen items
 _GROUPS = {
     "warm": "users with train rows ({warm_rows:,} rows)",
     "cold": "users without train rows ({cold_rows:,} rows)",
+    "cold_items": "items without train rows ({cold_item_rows:,} rows)",
     "frozen": "histories and seen items frozen at the cut",
     "per_user": "per user ({users:,} users, one list each)",
 }

@@ -29,6 +29,7 @@ _VIEWS = {
     "frozen": "histories and seen items frozen at the cut",
     "warm": "users with train rows",
     "cold": "users without train rows",
+    "cold_items": "items without train rows",
 }
 _VARIANTS = {"seen_included": "seen items included", "seen_removed": "seen items removed"}
 

@@ -41,6 +41,7 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
     groups = (
         ("warm", f"users with train rows ({counts['warm_rows']:,} rows)"),
         ("cold", f"users without train rows ({counts['cold_rows']:,} rows)"),
+        ("cold_items", f"items without train rows ({counts.get('cold_item_rows', 0):,} rows)"),
         ("frozen", "histories and seen items frozen at the cut"),
         ("per_user", f"per user ({counts['users']:,} users, one list each)"),
     )
@@ -53,9 +54,22 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
             if key in found["model"]["seen_included"]:
                 print_lines(table.line(key, _of(found, key)))
         print_lines(*table.ends(last, {name: details[name]["group_intervals"].get(group, {}) for name in found}))
+    if "oracle" in summary:
+        print_lines("", *_share_lines(summary["oracle"]))
     for task, judged in summary.get("outcomes", {}).items():
         print_lines("", *outcome_lines(task, judged))
     print_lines("")
+
+
+def _share_lines(oracle: Mapping[str, Any]) -> list[str]:
+    """What the model finds of what could be found, seen items included."""
+    words = {"all": "all rows", "warm": "users with train rows", "cold": "users without train rows"}
+    parts = []
+    for group, found in oracle["shares"].items():
+        if (of := found.get("seen_included")) is not None:
+            ends = "" if of["low"] is None else f" ({of['low']:.1%} to {of['high']:.1%})"
+            parts.append(f"{words[group]} {of['share']:.1%}{ends}")
+    return [f"share of the oracle's {oracle['metric']}: {'; '.join(parts)}"] if parts else []
 
 
 def _of(rankers: Mapping[str, Mapping[str, Mapping[str, float]]], key: str) -> dict[str, list[float]]:

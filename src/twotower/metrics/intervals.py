@@ -14,6 +14,7 @@ __all__ = [
     "Difference",
     "Interval",
     "bootstrap_interval",
+    "bootstrap_ratio",
     "holm",
     "nested_difference",
     "nested_differences",
@@ -80,6 +81,46 @@ def bootstrap_interval(
     low, high = _percentiles(drawn_TSM[:, 0], level)
     shape = np.shape(values)[1:]
     return Interval(mean_SM[0].reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def bootstrap_ratio(
+    values: FloatArray,
+    reference: FloatArray,
+    users: IntArray,
+    *,
+    seed: int,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """What share of a reference's mean another mean is, with the interval that comes from drawing other users for both.
+
+    Args:
+        values: Shape ``[n]``, finite.
+        reference: The same of what they are compared with, row for row; of a mean above 0.
+        users: Integers ``[n]``: the user of each row.
+        seed: As in ``bootstrap_interval``.
+        draws: At least 1; a draw in which the reference's mean is 0 has no ratio and is left out. Where all are, the ends of
+            the interval are NaN.
+        level: Coverage, in (0, 1).
+
+    Raises:
+        ValueError: As in ``bootstrap_interval``, or if the reference's mean is not above 0.
+
+    Example:
+        >>> users = np.arange(4)
+        >>> ratio = bootstrap_ratio(np.array([1.0, 0.5, 0.0, 0.5]), np.ones(4), users, seed=0)
+        >>> float(ratio.mean), bool(ratio.low < 0.5 < ratio.high)
+        (0.5, True)
+    """
+    means_SM, drawn_TSM = _resample([values, reference], users, None, seed, draws)
+    if not means_SM[1, 0] > 0:
+        raise ValueError(f"the reference's mean must be above 0; came {means_SM[1, 0]}")
+    whole = drawn_TSM[:, 1, 0] > 0
+    if not whole.any():
+        return Interval(means_SM[0, 0] / means_SM[1, 0], np.array(np.nan), np.array(np.nan))
+    ratios_T1 = drawn_TSM[whole, 0] / drawn_TSM[whole, 1]
+    low, high = _percentiles(ratios_T1, level)
+    return Interval(means_SM[0, 0] / means_SM[1, 0], low[0], high[0])
 
 
 def paired_difference(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from twotower.baselines import (
     LARGEST_CATALOGUE,
-    FitRows,
     FoldInScorer,
     PopularityScorer,
     RandomScorer,
@@ -35,7 +34,9 @@ from twotower.data.consecutive import taken
 from twotower.errors import ConfigError, MissingExtraError, nearest
 from twotower.evaluation import JudgedRows, Scorer, evaluate, list_figures, top_items
 from twotower.runs.baselines_config import BASELINE_NAMES
+from twotower.runs.fit_part import FitPart
 from twotower.runs.judge import MakeScorer, judge
+from twotower.runs.oracle import oracle_ranker
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.segments import Segments, default_segments, read_segments, require_segments
@@ -116,8 +117,8 @@ def fit_baselines(
         tell: Is told, in a sentence, what happens.
 
     Returns:
-        By name, in the order of `BASELINE_NAMES`. Where all were asked for, one that can't be fitted here is skipped, with
-        the reason.
+        By name, in the order of `BASELINE_NAMES`; last the ``oracle``, where the truth is known. Where all were asked for, one
+        that can't be fitted here is skipped, with the reason.
 
     Raises:
         ConfigError: If there is no such baseline, one that was asked for by name can't be fitted, or a segment's column can't
@@ -128,7 +129,12 @@ def fit_baselines(
     fitting = _Fitting(recipe, tables, tell or _ignore)
     if "segment_popularity" in wanted:
         fitting.segments  # noqa: B018 - a column that can't be one is told before anything is fitted
-    return {name: fitting.fit(name, by_name=names is not None) for name in BASELINE_NAMES if name in wanted}
+    fits: dict[str, FittedBaseline] = {
+        name: fitting.fit(name, by_name=names is not None) for name in BASELINE_NAMES if name in wanted
+    }
+    if recipe.baselines.truth is not None:
+        fits["oracle"] = FittedBaseline("oracle", {}, None, oracle_ranker(recipe, tables, _final_rows(recipe, tables)), 0.0)
+    return fits
 
 
 def baseline_rankers(recipe: Recipe, tables: Tables, tell: Tell | None = None) -> dict[str, MakeScorer]:
@@ -137,7 +143,8 @@ def baseline_rankers(recipe: Recipe, tables: Tables, tell: Tell | None = None) -
     Arguments and errors as for `fit_baselines`.
     """
     fits = fit_baselines(recipe, tables, recipe.baselines.train, tell)
-    return {name: scorer for name in recipe.baselines.train if (scorer := fits[name].scorer) is not None}
+    names = [*recipe.baselines.train, *(name for name in fits if name == "oracle")]
+    return {name: scorer for name in names if (scorer := fits[name].scorer) is not None}
 
 
 def require_baselines(names: Sequence[str]) -> None:
@@ -231,36 +238,6 @@ class _SkippedError(Exception):
     """A baseline can't be fitted here; says why."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Some rows to fit on, as baselines take them.
-
-    Attributes:
-        item_rows: int32 ``[n]``, the catalogue row of every interaction.
-        rows: Row numbers of the interactions, in the order in which they happened; those whose item is in the catalogue.
-        fit: The same, as users and items.
-    """
-
-    item_rows: NDArray[np.int32]
-    rows: NDArray[np.int64]
-    fit: FitRows
-
-    @classmethod
-    def of(cls, tables: Tables, rows: NDArray[np.int64]) -> _Part:
-        interactions = tables.interactions
-        catalogue = tables.catalogue(rows)
-        item_rows = catalogue.rows32(interactions.item_ids)
-        ordered = interactions.in_order(rows)
-        ordered = ordered if (taken(item_rows, ordered) >= 0).all() else ordered[item_rows[ordered] >= 0]
-        fit = FitRows(
-            torch.from_numpy(taken(tables.user_rows, ordered)),
-            torch.from_numpy(taken(item_rows, ordered)),
-            num_users=len(tables.user_ids),
-            num_items=len(catalogue),
-        )
-        return cls(item_rows, ordered, fit)
-
-
 class _Fitting:
     """Chooses and fits one baseline after the other; what they share is made once."""
 
@@ -268,11 +245,11 @@ class _Fitting:
         self.recipe = recipe
         self.tables = tables
         self.tell = tell
-        self.final = _Part.of(tables, _final_rows(recipe, tables))
+        self.final = FitPart.of(tables, _final_rows(recipe, tables))
 
     @cached_property
-    def train(self) -> _Part:
-        return self.final if self.recipe.refit == "none" else _Part.of(self.tables, self.tables.split.train)
+    def train(self) -> FitPart:
+        return self.final if self.recipe.refit == "none" else FitPart.of(self.tables, self.tables.split.train)
 
     @cached_property
     def validation_rows(self) -> NDArray[np.int64]:
@@ -347,7 +324,7 @@ class _Fitting:
         removed = name.endswith(" removed")
         return (found.seen_removed if removed else found.seen_included).values[name.removesuffix(" removed")]
 
-    def _fitted(self, name: str, part: _Part, settings: Settings) -> MakeScorer:
+    def _fitted(self, name: str, part: FitPart, settings: Settings) -> MakeScorer:
         fit = part.fit
         counts_N = fit.counts()
         if name == "random":
@@ -371,7 +348,7 @@ class _Fitting:
         weighing = {key: settings[key] for key in ("regularisation", "alpha")}
         return lambda examples: FoldInScorer(lambda seen: ials_scores(factors_ND, seen, **weighing), counts_N, examples)
 
-    def _segmented(self, part: _Part, segments: Segments, strength: float) -> MakeScorer:
+    def _segmented(self, part: FitPart, segments: Segments, strength: float) -> MakeScorer:
         codes = torch.from_numpy(taken(segments.codes, part.rows))
         state = fit_segment_popularity(part.fit, codes, num_segments=segments.count)
         split = self.tables.split

@@ -104,6 +104,8 @@ class BaselinesConfig(Config):
         segments: Columns of the query, or combinations of them, within whose values popularity is counted; the best is chosen
             as the other settings are. None: each category feature of the query tower; where it has none, each text column of
             the users table.
+        truth: The truth of a planted log (``twotower synth``), the log itself or the folder beside it: the ranker ``oracle``,
+            the best that can be done with what is known at each row, is judged beside the others. None: there is none.
         recent_popularity: Grid of recent popularity.
         segment_popularity: Grid of popularity within a segment.
         item_neighbours: Grid of item neighbours.
@@ -114,6 +116,7 @@ class BaselinesConfig(Config):
     train: tuple[BaselineName, ...] = ("popularity", "random")
     seen: Literal["removed", "included"] | None = None
     segments: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] | None = Field(default=None, min_length=1)
+    truth: str | None = Field(default=None, min_length=1)
     recent_popularity: RecentPopularityGrid = RecentPopularityGrid()
     segment_popularity: SegmentPopularityGrid = SegmentPopularityGrid()
     item_neighbours: ItemNeighboursGrid = ItemNeighboursGrid()

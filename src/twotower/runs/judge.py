@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data import Examples
+from twotower.data.consecutive import taken
 from twotower.evaluation import Evaluation, Figures, JudgedRows, ModelScorer, Scorer, evaluate, evaluate_per_user
 from twotower.metrics import bootstrap_interval
 from twotower.models import TwoTower
@@ -37,7 +38,8 @@ class Judgement:
 
     Attributes:
         figures: For JSON: ``rankers`` (by name, ``seen_included`` and ``seen_removed`` figures per interaction), ``details``
-            (by name: intervals, ties, per user, warm and cold users, and with the histories frozen where they grow),
+            (by name: intervals, ties, per user, warm and cold users, cold items, and with the histories frozen where they
+            grow),
             ``counts`` and ``seconds`` (of the first ranker).
         rows: Every ranker's ranks of every row.
         frozen: The same with the histories frozen at the cut; None where they do not grow.
@@ -64,8 +66,11 @@ def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mappin
     """
     examples = phase.examples(rows, grow=phase.grows)
     still = phase.examples(rows, grow=False) if phase.grows else None
-    warm = np.isin(examples.user_rows.numpy(), phase.tables.user_rows[phase.fit_rows])
+    trained = np.zeros(len(phase.tables.user_ids), dtype=np.bool_)
+    trained[taken(phase.tables.user_rows, phase.fit_rows)] = True
+    warm = trained[examples.user_rows.numpy()]
     judged = _rows(phase, rows, examples, warm)
+    groups = {"warm": warm, "cold": ~warm, "cold_items": (judged.item_rows >= 0) & (judged.item_counts == 0)}
     frozen = None if still is None else _rows(phase, rows, still, warm)
     figures: dict[str, Variants] = {}
     details: dict[str, Any] = {}
@@ -77,7 +82,7 @@ def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mappin
         if not figures:
             missing, seconds = found.not_in_catalogue, found.seconds
         figures[name] = _variants(found)
-        details[name] = _details(recipe, found, examples, warm)
+        details[name] = _details(recipe, found, examples, groups)
         if recipe.evaluation.per_user and name not in _WITHOUT_USERS:
             per_user = evaluate_per_user(
                 scorer, examples, ks=recipe.evaluation.ks, draws=recipe.evaluation.draws, seed=recipe.seed
@@ -96,6 +101,7 @@ def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mappin
         "not_in_catalogue": missing,
         "warm_rows": int(warm.sum()),
         "cold_rows": int((~warm).sum()),
+        "cold_item_rows": int(groups["cold_items"].sum()),
     }
     return Judgement({"rankers": figures, "details": details, "counts": counts, "seconds": seconds}, judged, frozen)
 
@@ -137,7 +143,7 @@ def _intervals(found: Evaluation) -> dict[str, dict[str, list[float]]]:
     return {variant: {key: list(ends) for key, ends in figures.intervals.items()} for variant, figures in variants.items()}
 
 
-def _details(recipe: Recipe, found: Evaluation, examples: Examples, warm: NDArray[np.bool_]) -> dict[str, Any]:
+def _details(recipe: Recipe, found: Evaluation, examples: Examples, groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
     variants = {"seen_included": found.seen_included, "seen_removed": found.seen_removed}
     details: dict[str, Any] = {
         "intervals": _intervals(found),
@@ -147,22 +153,28 @@ def _details(recipe: Recipe, found: Evaluation, examples: Examples, warm: NDArra
         },
         "group_intervals": {},
     }
-    if warm.any() and not warm.all():
-        users = examples.user_rows.numpy()
-        for group, mask in (("warm", warm), ("cold", ~warm)):
-            details[group] = {
-                variant: {key: float(values[mask].mean()) for key, values in figures.rows.items()}
-                for variant, figures in variants.items()
-            }
-            details["group_intervals"][group] = {
-                variant: _interval_of(figures, mask, users, recipe) for variant, figures in variants.items()
-            }
+    users = examples.user_rows.numpy()
+    for group, mask in groups.items():
+        if not mask.any() or mask.all():
+            continue
+        details[group] = {
+            variant: {key: float(values[mask].mean()) for key, values in figures.rows.items()}
+            for variant, figures in variants.items()
+        }
+        details["group_intervals"][group] = _group_intervals(variants, mask, users, recipe)
     return details
 
 
-def _interval_of(figures: Figures, mask: NDArray[np.bool_], users: NDArray[np.int64], recipe: Recipe) -> dict[str, list[float]]:
+def _group_intervals(
+    variants: Mapping[str, Figures], mask: NDArray[np.bool_], users: NDArray[np.int64], recipe: Recipe
+) -> dict[str, dict[str, list[float]]]:
     if not recipe.evaluation.draws:
-        return {}
-    values = np.stack([values[mask] for values in figures.rows.values()], axis=1)
+        return {variant: {} for variant in variants}
+    places = [(variant, key) for variant, figures in variants.items() for key in figures.rows]
+    # side by side, for the draws are the same and cost more than the sums
+    values = np.stack([variants[variant].rows[key][mask] for variant, key in places], axis=1)
     drawn = bootstrap_interval(values, users[mask], draws=recipe.evaluation.draws, seed=recipe.seed)
-    return {key: [float(drawn.low[i]), float(drawn.high[i])] for i, key in enumerate(figures.rows)}
+    found: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
+    for place, (variant, key) in enumerate(places):
+        found[variant][key] = [float(drawn.low[place]), float(drawn.high[place])]
+    return found

@@ -13,6 +13,7 @@ from twotower.runs.baselines import baseline_rankers
 from twotower.runs.judge import judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.load_run import load_run
+from twotower.runs.oracle import oracle_summary
 
 __all__ = ["reevaluate"]
 
@@ -58,5 +59,6 @@ def reevaluate(
     return {
         "run_dir": str(loaded.place.path),
         **summarised(recipe, loaded.tables, found.figures),
+        **oracle_summary(recipe, found.rows),
         **({"outcomes": outcomes} if outcomes else {}),
     }

@@ -29,6 +29,7 @@ from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build
 from twotower.runs.hardware import hardware
 from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
+from twotower.runs.oracle import oracle_summary
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
@@ -179,6 +180,7 @@ class _Run:
         summary = {
             "run_dir": str(self.place.path),
             **summarised(recipe, self.tables, found.figures),
+            **oracle_summary(recipe, found.rows),
             **({"outcomes": outcomes} if outcomes else {}),
             "training": {
                 "epochs": fitted.training.epochs_run,

@@ -97,9 +97,9 @@ def standings(
     Returns:
         For JSON. ``rows`` and ``users`` counted. ``rankers``, best first: ``name``, ``kind`` (``model`` or ``baseline``), the
         headline's ``mean``, ``low``, ``high`` and ``seeds``. ``views``: by name (``all``; ``frozen`` where histories grow;
-        ``warm`` and ``cold`` where there are both) and variant: ``rows``, ``figures`` by ranker and metric, and ``comparisons``
-        by the headline's metric, each ``of`` the ``models`` (every two of them) or of the ``baselines`` (every model with every
-        baseline); those of one question are corrected together.
+        ``warm`` and ``cold`` where there are both, ``cold_items`` where there are some) and variant: ``rows``, ``figures`` by
+        ranker and metric, and ``comparisons`` by the headline's metric, each ``of`` the ``models`` (every two of them) or of
+        the ``baselines`` (every model with every baseline); those of one question are corrected together.
     """
     first = next(iter(models.values()))[0].rows
     metrics = list(dict.fromkeys([*(f"recall@{k}" for k in ks), "ndcg@10", "mrr", headline.metric]))
@@ -183,3 +183,6 @@ def _views(models: Mapping[str, Sequence[JudgedRun]], baselines: JudgedRun) -> I
     if first.warm.any() and not first.warm.all():
         yield "warm", judged, first.warm
         yield "cold", judged, ~first.warm
+    cold_items = (first.item_rows >= 0) & (first.item_counts == 0)
+    if cold_items.any() and not cold_items.all():
+        yield "cold_items", judged, cold_items
