@@ -1,5 +1,7 @@
 """One training of a live-stream recipe in one process, phase by phase, with the seconds and the peak memory of each.
 
+``cpu_seconds`` add up those of all threads: they hardly depend on what else the machine does.
+
 The benchmarks of live streams run this in a process of its own for every figure, so that no figure inherits another's memory.
 Peak memory is the largest resident set, so that pages of memory-mapped columns count as long as they are in memory.
 
@@ -79,9 +81,10 @@ def main() -> None:
 
 @contextmanager
 def _timed(name: str, phases: dict[str, dict[str, float]]) -> Iterator[None]:
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     yield
-    phases[name] = {"seconds": time.perf_counter() - began, "peak_bytes": _peak()}
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - busy
+    phases[name] = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _peak()}
     print(f"{name}: {phases[name]['seconds']:.2f} s, {_peak() / 1e9:.2f} GB at most so far", file=sys.stderr, flush=True)
 
 

@@ -66,11 +66,11 @@ class Phases:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         yield
-        seconds = time.perf_counter() - began
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self.found[name] = {"seconds": seconds, "peak_bytes": peak}
+        self.found[name] = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak}
         print(f"{name}: {seconds:.1f} s, {peak / 1e9:.2f} GB at most so far", file=sys.stderr, flush=True)
 
 
