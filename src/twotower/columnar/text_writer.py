@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -31,8 +32,8 @@ class TextWriter:
     def __init__(self, name: str, folder: Path, stem: str) -> None:
         self.name, self.folder, self.stem = name, folder, stem
         self.rows = self.nulls = 0
-        self._categories = pl.Categories.random(namespace="twotower.columnar", physical=pl.UInt32)
-        self.dtype = pl.Categorical(self._categories)
+        self.dtype = pl.Categorical(pl.Categories.random(namespace="twotower.columnar", physical=pl.UInt32))
+        self._distinct = 0
         # the dictionary lives as long as a column that uses it
         self._anchor = pl.Series([], dtype=self.dtype)
         self._spool = folder / f"{stem}.spool"
@@ -42,6 +43,8 @@ class TextWriter:
         """Write a batch of text, or of `dtype`."""
         codes = column.cast(self.dtype).to_physical()
         self.nulls += codes.null_count()
+        if codes.null_count() < len(codes):
+            self._distinct = max(self._distinct, int(cast("int", codes.max())) + 1)
         codes.fill_null(int(_NULL)).to_numpy().tofile(self._codes)
         self.rows += len(column)
 
@@ -66,7 +69,8 @@ class TextWriter:
         """
         self.close()
         value = None if fill is None else str(fill_value(fill, pl.String(), self.name, noun=noun))
-        values = self._categories.to_series().cast(pl.String).alias(self.name)
+        # by way of codes: polars gives the categories themselves one by one
+        values = pl.int_range(self._distinct, dtype=pl.UInt32, eager=True).cat.to(self.dtype).cast(pl.String).alias(self.name)
         if value is not None and self.nulls and value not in values:
             values = pl.concat([values, pl.Series(self.name, [value])])
         # the dictionary of this column goes before that of the next one is sorted
