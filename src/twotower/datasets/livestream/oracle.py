@@ -80,7 +80,7 @@ class OracleScorer:
         steady_N = self.weights_N * torch.from_numpy(always_N)
         for start in range(0, self.num_items, tile_size):
             tile = slice(start, min(start + tile_size, self.num_items))
-            scores_BT = tastes_BK[:, self.communities_N[tile]] * steady_N[tile]
+            scores_BT = tastes_BK.index_select(1, self.communities_N[tile]).mul_(steady_N[tile])
             changing = np.flatnonzero(some_N[tile])
             if len(changing):
                 slots, turns = self.slots_N[tile][changing], self.turns_N[tile][changing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ LivestreamFormat: TypeAlias = Literal["csv", "parquet"]
 
 MOST_ROWS = 2_000_000_000
 _ROWS_AT_ONCE = 2**16
-_GROUP_ROWS = 2**18
+_GROUP_ROWS = 2**17
 _FILE_ROWS = 1_000_000
 _MEASURED = 20_000
 
@@ -88,7 +89,7 @@ def synthesize_livestream(
         if folder:
             with atomic_folder(out) as temporary:
                 groups = _groups(world, rows_at_once, listener)
-                _write_folder(temporary, groups)
+                _write_folder(temporary, groups, rows)
                 _forget(truth_folder(out))
         else:
             with atomic_file(out) as temporary:
@@ -158,15 +159,23 @@ def _write_parquet(path: Path, groups: Iterator[pl.DataFrame]) -> None:
             writer.close()
 
 
-def _write_folder(folder: Path, groups: Iterator[pl.DataFrame]) -> None:
-    number, left = 0, pl.DataFrame()
-    for group in groups:
-        left = pl.concat([left, group]) if left.height else group
-        while left.height >= _FILE_ROWS:
-            _write_parquet(folder / f"part-{number:05}.parquet", iter([left.head(_FILE_ROWS)]))
-            left, number = left.tail(left.height - _FILE_ROWS), number + 1
-    if left.height:
-        _write_parquet(folder / f"part-{number:05}.parquet", iter([left]))
+def _write_folder(folder: Path, groups: Iterator[pl.DataFrame], rows: int) -> None:
+    """Files of the same number of rows; what a group has over goes to the next."""
+    over = pl.DataFrame()
+
+    def of_one_file() -> Iterator[pl.DataFrame]:
+        nonlocal over
+        missing = _FILE_ROWS
+        while missing:
+            group = over if over.height else next(groups, over)
+            if not group.height:
+                return
+            over = group.slice(missing)
+            missing -= group.height - over.height
+            yield group.head(group.height - over.height)
+
+    for number in range(math.ceil(rows / _FILE_ROWS)):
+        _write_parquet(folder / f"part-{number:05}.parquet", of_one_file())
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
