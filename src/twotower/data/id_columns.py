@@ -46,11 +46,12 @@ def as_ids(column: pl.Series, *, noun: str) -> pl.Series:
         DataError: If the column is neither text nor integers; floats such as ``1.0`` (a column of integers that once held a
             missing value) are never guessed at.
     """
-    if column.dtype in (pl.String, pl.Int64):
+    dtype = column.dtype
+    if dtype in (pl.String, pl.Int64):
         return column
-    if column.dtype in (pl.Categorical, pl.Enum):
+    if dtype in (pl.Categorical, pl.Enum):
         return column.cast(pl.String)
-    if column.dtype.is_integer():
+    if dtype.is_integer():
         wide = column.cast(pl.Int64, strict=False)
         if wide.null_count() > column.null_count():
             row = int((wide.is_null() & column.is_not_null()).arg_true()[0])
@@ -91,7 +92,8 @@ def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: 
     Raises:
         DataError: Naming both columns, both types and an example of each.
     """
-    dtype = pl.String() if ids.dtype == pl.Enum else ids.dtype
+    found = ids.dtype
+    dtype = pl.String() if found == pl.Enum else found
     if dtype != known.dtype:
         raise DataError(
             f"{noun} ids must have one type: {ids.name!r} is {dtype} ({_sample(ids)}), but {known.name!r} in the {other} "

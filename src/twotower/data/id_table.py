@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, cast, final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 import polars as pl
@@ -94,7 +94,7 @@ class IdTable:
             DataError: If the ids are of a wrong type, or one is null.
         """
         coded = as_coded_ids(ids, noun=noun)
-        distinct = coded.unique().sort() if coded.dtype != pl.Enum else as_ids(coded.unique(), noun=noun).sort()
+        distinct = as_ids(coded.unique(), noun=noun).sort()
         table = distinct.alias(id_column).to_frame()
         # what is distinct and there needs no more checks, which take seconds for millions of ids
         return (
@@ -129,14 +129,15 @@ class IdTable:
         Raises:
             DataError: As `rows`.
         """
-        if ids.dtype != pl.Enum:
+        dtype = ids.dtype  # asked for once: that of millions of categories takes a while to be made
+        if not isinstance(dtype, pl.Enum):
             return self.rows(ids).astype(np.int32)
-        categories = cast("pl.Enum", ids.dtype).categories
+        categories, codes = dtype.categories, ids.to_physical()
         of_category = np.append(self.rows(categories.rename(ids.name)), -1).astype(np.int32) if len(categories) else _UNKNOWN
         rows = np.empty(len(ids), dtype=np.int32)
         for start in range(0, len(ids), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
-            codes = ids.slice(start, _AT_ONCE).to_physical().cast(pl.UInt32).fill_null(len(categories))
-            rows[start : start + _AT_ONCE] = of_category[codes.to_numpy()]
+            part = codes.slice(start, _AT_ONCE).cast(pl.UInt32).fill_null(len(categories))
+            rows[start : start + _AT_ONCE] = of_category[part.to_numpy()]
         return rows
 
     def keep(self, mask_or_rows: NDArray[np.bool_] | NDArray[np.int64]) -> IdTable:

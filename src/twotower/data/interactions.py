@@ -110,7 +110,7 @@ class Interactions:
             raise DataError(
                 f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}{rule}"
             )
-        return cls(frame.drop(_ROW, strict=False), negatives.drop(_ROW, strict=False), schema, report)
+        return cls(_unnumbered(frame), _unnumbered(negatives), schema, report)
 
     @property
     def user_ids(self) -> pl.Series:
@@ -178,6 +178,10 @@ def _order(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64]:
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with the row numbers of the source, which it needs from the first dropped row on."""
     return frame if _ROW in frame.columns else frame.with_row_index(_ROW)
+
+
+def _unnumbered(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.drop(_ROW) if _ROW in frame.columns else frame
 
 
 def _checked(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:

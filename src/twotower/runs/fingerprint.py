@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,12 +25,13 @@ def fingerprint(interactions: pl.DataFrame, items: IdTable | None, users: IdTabl
     for table in (interactions, None if items is None else items.frame, None if users is None else users.frame):
         if table is None:
             continue
-        if any(dtype == pl.Enum for dtype in table.dtypes):
-            digest.update(str({name: "Enum" if dtype == pl.Enum else dtype for name, dtype in table.schema.items()}).encode())
+        schema = table.schema
+        if any(dtype == pl.Enum for dtype in schema.values()):
+            digest.update(str({name: "Enum" if dtype == pl.Enum else dtype for name, dtype in schema.items()}).encode())
             for column in table.iter_columns():
                 _add(digest, column)
         else:
-            digest.update(str(table.schema).encode())
+            digest.update(str(schema).encode())
             digest.update(table.hash_rows(seed=0).to_numpy().tobytes())
     for rows in (parts.train, parts.validation, parts.test):
         found = as_slice(rows)
@@ -39,8 +40,9 @@ def fingerprint(interactions: pl.DataFrame, items: IdTable | None, users: IdTabl
 
 
 def _add(digest: Any, column: pl.Series) -> None:
-    if column.dtype == pl.Enum:
-        digest.update(cast("pl.Enum", column.dtype).categories.hash(seed=0).to_numpy().tobytes())
+    dtype = column.dtype
+    if isinstance(dtype, pl.Enum):
+        digest.update(dtype.categories.hash(seed=0).to_numpy().tobytes())
         column = column.to_physical()
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         digest.update(column.hash(seed=0).to_numpy().tobytes())

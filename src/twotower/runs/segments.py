@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -153,10 +152,10 @@ def _combined(codes: Sequence[tuple[NDArray[np.int32], int]]) -> tuple[NDArray[n
 
 def _codes(column: pl.Series) -> tuple[NDArray[np.int32], int]:
     """A number for each distinct value, -1 for a missing one; and a bound that all numbers lie below."""
-    if column.dtype == pl.Enum:
-        codes = column.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-        return codes, len(cast("pl.Enum", column.dtype).categories)
-    if column.dtype.is_float():
+    dtype = column.dtype
+    if isinstance(dtype, pl.Enum):
+        return column.to_physical().cast(pl.Int32).fill_null(-1).to_numpy(), len(dtype.categories)
+    if dtype.is_float():
         column = column.fill_nan(None)
     values = column.unique().drop_nulls()
     known = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int32)})
