@@ -163,8 +163,10 @@ def _reason(column: ColumnFacts, roles: Roles) -> str:
 def _outcome(column: ColumnFacts) -> list[str]:
     """An outcome is no input; how it can be used all the same."""
     key = toml_value(column.name)
-    lines = _comment(f"{toml_key(column.name)} is an outcome of the row: never an input, but it may say how much a row counts,")
-    lines += _comment("or what is a positive:")
+    lines = _comment(
+        f"{toml_key(column.name)} is an outcome of the row: never an input, but it may say how much a row counts or what is a "
+        "positive, or be a second task ([[tasks]]):"
+    )
     name = column.name if re.fullmatch(r"[A-Za-z_]\w*", column.name) else f"`{column.name}`"
     few = column.distinct <= 12 and column.greatest is not None and column.greatest <= 10
     if column.kind not in ("integer", "float"):
