@@ -328,7 +328,7 @@ TRAINING = [
         1,
         lambda folder: interactions().write_csv(folder / "interactions.csv", separator=";"),
     ),
-    Case("ragged row", ["record 3", "fields"], 1, content(b"user,item,time,age\nu1,i1,5,3\nu1,i2\n")),
+    Case("ragged row", ["data row 1 (counted from 0)", "fields"], 1, content(b"user,item,time,age\nu1,i1,5,3\nu1,i2\n")),
     Case("binary garbage", ["interactions.csv"], 1, content(bytes(range(256)) * 20)),
     Case("truncated gzip", ["interactions.csv", "truncated gzip"], 1, truncated_gzip),
     Case("not Parquet", ["x.parquet", "Parquet"], 1, parquet(content(b"user,item\n1,2\n", "x.parquet"), "x.parquet")),
