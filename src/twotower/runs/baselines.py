@@ -18,6 +18,7 @@ from twotower.baselines import (
     FoldInScorer,
     PopularityScorer,
     RandomScorer,
+    SegmentCounts,
     SegmentPopularityScorer,
     ease_scores,
     fit_ease,
@@ -37,7 +38,7 @@ from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.fit_part import FitPart
 from twotower.runs.judge import MakeScorer, judge
 from twotower.runs.oracle import oracle_ranker
-from twotower.runs.phase import Phase, fit_phase
+from twotower.runs.phase import Phase, bare_examples, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.segments import Segments, default_segments, read_segments, require_segments
 from twotower.runs.tables import Tables
@@ -245,6 +246,7 @@ class _Fitting:
         self.recipe = recipe
         self.tables = tables
         self.tell = tell
+        self.counted: dict[tuple[bool, tuple[str, ...]], SegmentCounts] = {}
         self.final = FitPart.of(tables, _final_rows(recipe, tables))
 
     @cached_property
@@ -261,8 +263,7 @@ class _Fitting:
 
     @cached_property
     def validation(self) -> Examples:
-        phase: Phase = fit_phase(self.recipe, self.tables, self.tables.split.train)
-        return phase.examples(self.validation_rows, grow=phase.grows)
+        return bare_examples(self.recipe, self.tables, self.train.item_rows, self.validation_rows)
 
     @cached_property
     def segments(self) -> dict[str, Segments]:
@@ -349,8 +350,11 @@ class _Fitting:
         return lambda examples: FoldInScorer(lambda seen: ials_scores(factors_ND, seen, **weighing), counts_N, examples)
 
     def _segmented(self, part: FitPart, segments: Segments, strength: float) -> MakeScorer:
-        codes = torch.from_numpy(taken(segments.codes, part.rows))
-        state = fit_segment_popularity(part.fit, codes, num_segments=segments.count)
+        key = (part is self.final, segments.columns)
+        if key not in self.counted:
+            codes = torch.from_numpy(taken(segments.codes, part.rows))
+            self.counted[key] = fit_segment_popularity(part.fit, codes, num_segments=segments.count)
+        state = self.counted[key]
         split = self.tables.split
         parts = (split.test, self.validation_rows, split.validation, split.train)
 

@@ -21,7 +21,7 @@ from twotower.runs.tables import Tables
 from twotower.runs.tasks import outcomes
 from twotower.types import Features
 
-__all__ = ["Phase", "encode_phase", "fit_phase", "user_frame"]
+__all__ = ["Phase", "bare_examples", "encode_phase", "fit_phase", "user_frame"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,28 @@ def encode_phase(
         train=encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows),
         grows=grows,
         outcomes=targets,
+    )
+
+
+def bare_examples(recipe: Recipe, tables: Tables, item_rows: NDArray[np.int32], rows: NDArray[np.int64]) -> Examples:
+    """Rows to judge as `Phase.examples` gives them, without features: all that a ranker without a tower reads.
+
+    Args:
+        recipe: Says whether histories grow to just before each row, or stay at the train rows.
+        tables: What was read.
+        item_rows: int32 ``[n]``, the catalogue row of every interaction.
+        rows: Row numbers of the interactions.
+    """
+    grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
+    histories, before = _histories(tables, item_rows, None if grows else _mask(tables.split.train, len(item_rows)))
+    return Examples(
+        user_rows=torch.from_numpy(taken(tables.user_rows, rows)).long(),
+        item_rows=torch.from_numpy(taken(item_rows, rows)).long(),
+        users={},
+        context={},
+        histories=histories,
+        before=_of_rows(before, rows),
+        seen_before=grows,
     )
 
 
