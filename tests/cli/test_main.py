@@ -13,7 +13,8 @@ import pytest
 
 Call = Callable[..., tuple[int, str, str]]
 COMMANDS = (
-    "train", "evaluate", "compare", "baselines", "diagnose", "report", "recommend", "similar", "inspect", "synth", "cache", "doctor",
+    "train", "evaluate", "compare", "baselines", "diagnose", "report", "recommend", "similar", "inspect", "synth",
+    "cache", "doctor",
 )  # fmt: skip
 
 
