@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.datasets.livestream.hashes import Integers
+from twotower.datasets.livestream.oracle_counter import OracleCounter
 from twotower.datasets.livestream.watches import World
 from twotower.types import Ragged
 
 __all__ = ["OracleScorer"]
+
+_MOST_CHANGING = 4096
+"""Items up to which looking at each for every row of a block costs less than scores of the whole catalogue."""
 
 
 class OracleScorer:
@@ -63,6 +67,34 @@ class OracleScorer:
     @property
     def num_items(self) -> int:
         return len(self.items)
+
+    def counter(self, rows: Tensor) -> OracleCounter | None:
+        """See `twotower.evaluation.CountingScorer`; None for rows so far apart in time that too many items come and go."""
+        picked = rows.numpy()
+        times_B = self.times[picked]
+        slots, turns, broadcasters = self.slots_N, self.turns_N, self.world.broadcasters
+        first_N, last_N = (broadcasters.turn(slots, moment) for moment in (times_B.min(initial=1.0), times_B.max(initial=0.0)))
+        always_N = (first_N == turns) & (last_N == turns) & (turns >= 0)
+        changing_J = np.flatnonzero((first_N <= turns) & (turns <= last_N) & ~always_N & (turns >= 0))
+        if not len(picked) or len(changing_J) > _MOST_CHANGING:
+            return None
+        tastes_BK, places, items, shares = self._known(rows, picked, times_B)
+        shape = broadcasters.shape
+        there = np.zeros(shape.communities * shape.places, dtype=np.bool_)
+        there[slots[always_N]] = True
+        return OracleCounter(
+            tastes_BK=tastes_BK.numpy(),
+            weights_R=broadcasters.weights_R.astype(np.float32),
+            there_KR=there.reshape(shape.communities, shape.places),
+            communities_N=self.communities_N.numpy(),
+            item_weights_N=self.weights_N.numpy(),
+            always_N=always_N,
+            changing_J=changing_J,
+            there_BJ=broadcasters.turn(slots[None, changing_J], times_B[:, None]) == turns[changing_J],
+            favourite_rows=places,
+            favourite_items=items,
+            favourite_shares=shares,
+        )
 
     def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
         """See `twotower.evaluation.Scorer`; scores are probabilities, float32."""
