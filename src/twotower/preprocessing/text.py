@@ -21,6 +21,7 @@ from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.lists import to_ragged
 from twotower.preprocessing.lookup import distinct
+from twotower.preprocessing.separated import separated_words, word_rows, word_totals
 from twotower.spec import RowsColumn
 from twotower.types import Ragged
 
@@ -67,21 +68,34 @@ class TextFeature(ColumnFeature):
         if isinstance(column.dtype, pl.Enum):
             return fit_by_category(self.fit, column, counts)
         texts, positions = distinct(_texts(column, self.column))
-        weights = np.bincount(positions, weights=row_counts(counts, len(column)), minlength=len(texts) + 1)[1:]
+        weights = np.bincount(positions, weights=row_counts(counts, len(column)), minlength=len(texts) + 1)[1:].astype(np.int64)
+        if self.only_separated:
+            words, lengths = separated_words(texts, self.separator or "", self.max_tokens)
+            totals = word_totals(words, np.repeat(weights, lengths))
+        else:
+            totals = self._totals(texts, weights)
+        kept = [word for word, count in totals[: self.max_vocabulary] if count >= self.min_count]
+        if not kept:
+            most = totals[0][1] if totals else 0
+            raise DataError(
+                f"column {self.column!r} must have a word that occurs at least {self.min_count} times; "
+                f"the most frequent of {len(totals):,} words occurs {most} times"
+            )
+        return FittedText(config=self, tokens=tuple(kept))
+
+    @property
+    def only_separated(self) -> bool:
+        """Whether texts are cut at the separator and nothing else is done to them."""
+        return self.separator is not None and not self.lowercase and not self.strip_punctuation
+
+    def _totals(self, texts: pl.Series, weights: NDArray[np.int64]) -> list[tuple[str, int]]:
         normalizer, splitter = _normalizer(self), _splitter(self)
         totals: Counter[str] = Counter()
         for text, weight in zip(texts.to_list(), weights.tolist(), strict=True):
             words = [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
             for word in words[: self.max_tokens]:
-                totals[word] += int(weight)
-        kept = sorted((-count, word) for word, count in totals.items() if count >= self.min_count)
-        if not kept:
-            most = max(totals.values(), default=0)
-            raise DataError(
-                f"column {self.column!r} must have a word that occurs at least {self.min_count} times; "
-                f"the most frequent of {len(totals):,} words occurs {most} times"
-            )
-        return FittedText(config=self, tokens=tuple(word for _, word in kept[: self.max_vocabulary]))
+                totals[word] += weight
+        return sorted(totals.items(), key=lambda found: (-found[1], found[0]))
 
 
 class FittedText(Config):
@@ -125,6 +139,10 @@ class FittedText(Config):
         if isinstance(column.dtype, pl.Enum):
             return encode_by_category(self.encode, column)
         texts, positions = distinct(_texts(column, self.config.column))
+        if self.config.only_separated:
+            words, counts = separated_words(texts, self.config.separator or "", self.config.max_tokens)
+            separated = to_ragged(word_rows(words, self.tokens), np.concatenate([[0], counts]))
+            return {self.config.output_name: separated.take(torch.from_numpy(positions))}
         # one by one: encode_batch starts threads, and older releases warn when the process forks after that
         found = [self.tokenizer.encode(text, add_special_tokens=False).ids[: self.config.max_tokens] for text in texts]
         lengths = np.array([0] + [len(rows) for rows in found], dtype=np.int64)
