@@ -144,6 +144,15 @@ def test_bytes_that_are_not_utf_8_are_named_with_row_and_column(tmp_path: Path) 
         read(tmp_path / "x.csv", b"u,n\n1,2\n3,caf\xe9\n\xff,2\n")
 
 
+def test_a_row_that_is_too_short_and_not_utf_8_either(tmp_path: Path) -> None:
+    content = b"u,n\n1,2\n\xff\xe9\n3,4\n"
+    with pytest.raises(TableReadError, match=r"data row 1 \(counted from 0\) has 1 .*: '\ufffd\ufffd'"):
+        read(tmp_path / "x.csv", content)
+    bad = BadRows("skip")
+    assert batches(tmp_path / "x.csv", content, bad_rows=bad)[0].frame.rows() == [("1", "2"), ("3", "4")]
+    assert [(row.row, row.reason) for row in bad.skipped().sample] == [(1, "wrong number of fields")]
+
+
 def test_valid_text_beyond_ascii_is_kept(tmp_path: Path) -> None:
     assert read(tmp_path / "x.csv", "u,n\né,日本\n", block_bytes=16).rows() == [("é", "日本")]
 

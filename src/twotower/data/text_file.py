@@ -13,12 +13,19 @@ import polars as pl
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from polars.exceptions import PolarsError
 
 from twotower.data.bad_rows import BadRows
 from twotower.data.first_record import FirstRecord, TextFormat, read_first_record
 from twotower.data.source_files import SourceFile
-from twotower.data.text_stream import END_MARK, CountedBytes, MarkedStream, unzipped
+from twotower.data.text_stream import (
+    BROKEN_MARK,
+    END_MARK,
+    CountedBytes,
+    MarkedStream,
+    as_broken_bytes,
+    as_replaced_bytes,
+    unzipped,
+)
 from twotower.errors import TableReadError
 
 __all__ = ["BLOCK_BYTES", "TextBatch", "TextFile", "open_text_file"]
@@ -108,12 +115,12 @@ class _Parser:
             held: pa.RecordBatch | None = None
             while (batch := self._next(reader)) is not None:
                 if held is not None and batch.num_rows:
-                    yield self._batch(held, counted.count)
+                    yield self._batch(held, counted.count, broken=marked.broken)
                 held = batch if batch.num_rows else held
         except pa.ArrowInvalid as error:
             raise TableReadError(self._explained(str(error), block_bytes)) from None
-        if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == END_MARK.encode():
-            yield self._batch(held.slice(0, held.num_rows - 1), counted.count)
+        if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == END_MARK:
+            yield self._batch(held.slice(0, held.num_rows - 1), counted.count, broken=marked.broken)
         else:
             row = self.unclosed if self.unclosed is not None else int(self._take_rows(held.num_rows if held else 1)[-1])
             raise TableReadError(
@@ -135,10 +142,11 @@ class _Parser:
                     invalid_row_handler=self._wrong_width,
                 ),
                 convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(fields, pa.large_binary()),
+                    column_types=dict.fromkeys(fields, pa.large_string()),
                     null_values=[""],
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=True,
+                    check_utf8=False,  # the stream holds nothing else
                 ),
             )
 
@@ -151,18 +159,19 @@ class _Parser:
         if END_MARK in record.text:
             self.unclosed = row
             return "skip"
+        text = as_replaced_bytes(record.text)
         if row < 0:
             return "skip"  # a header need not have as many fields, where its names are not used for all of them
         sentence = (
             f"{self.where}: every row needs {self.width} fields like the first, but data row {row} (counted from 0) has "
-            f"{record.actual_columns} (separator {self.separator!r}): {_shortened(record.text)!r}; quote fields that hold the "
+            f"{record.actual_columns} (separator {self.separator!r}): {_shortened(text)!r}; quote fields that hold the "
             "separator, correct the row"
         )
         if self.bad_rows.policy == "error":
             self.fault = sentence
             return "error"
         self.wrong.append(row)
-        self.bad_rows.add(file=self.place, name=self.name, row=row, reason="wrong number of fields", text=record.text)
+        self.bad_rows.add(file=self.place, name=self.name, row=row, reason="wrong number of fields", text=text)
         return "skip"
 
     def _explained(self, error: str, block_bytes: int) -> str:
@@ -176,37 +185,33 @@ class _Parser:
             )
         return f"{self.where}: can't be read as delimited text ({error}); check separator {self.separator!r} and quotes"
 
-    def _batch(self, batch: pa.RecordBatch, bytes_read: int) -> TextBatch:
+    def _batch(self, batch: pa.RecordBatch, bytes_read: int, *, broken: bool) -> TextBatch:
         rows = self._take_rows(batch.num_rows)
         first = int(rows[0] < 0) if len(rows) else 0
         rows = rows[first:]
         columns = batch.columns[self.width - len(self.names) :]
-        raw = pl.DataFrame({name: pl.from_arrow(column) for name, column in zip(self.names, columns, strict=True)})
-        raw = raw.slice(first)
-        try:
-            frame = raw.select(pl.all().cast(pl.String))
-        except PolarsError:  # what it refuses are bytes that are not UTF-8
-            raw, rows = self._without_broken(raw, rows)
-            frame = raw.select(pl.all().cast(pl.String))
+        frame = pl.DataFrame({name: pl.from_arrow(column) for name, column in zip(self.names, columns, strict=True)})
+        frame = frame.slice(first)
+        if broken:
+            frame, rows = self._without_broken(frame, rows)
         return TextBatch(frame, rows, bytes_read)
 
-    def _without_broken(self, raw: pl.DataFrame, rows: NDArray[np.int64]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    def _without_broken(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
         fault_of: dict[int, str] = {}
         for name in self.names:
-            broken = [value for value in raw[name].unique().drop_nulls() if not _is_utf8(value)]
-            for row in raw[name].is_in(broken).arg_true().to_list() if broken else ():
+            for row in frame[name].str.contains(BROKEN_MARK, literal=True).arg_true().to_list():
                 fault_of.setdefault(row, name)
         for at in sorted(fault_of):
             name, row = fault_of[at], int(rows[at])
             self.bad_rows.refuse(
-                f"{self.where}: not UTF-8: column {name!r} of data row {row} (counted from 0) holds {raw[name][at]!r}; convert "
-                "the file to UTF-8"
+                f"{self.where}: not UTF-8: column {name!r} of data row {row} (counted from 0) holds "
+                f"{as_broken_bytes(frame[name][at])}; convert the file to UTF-8"
             )
-            text = self.separator.join((value or b"").decode("utf-8", errors="replace") for value in raw.row(at))
+            text = as_replaced_bytes(self.separator.join(value or "" for value in frame.row(at)))
             self.bad_rows.add(file=self.place, name=self.name, row=row, reason="not UTF-8", column=name, text=text)
-        keep = np.ones(raw.height, dtype=bool)
+        keep = np.ones(frame.height, dtype=bool)
         keep[list(fault_of)] = False
-        return raw.filter(pl.Series(keep)), rows[keep]
+        return frame.filter(pl.Series(keep)), rows[keep]
 
     def _take_rows(self, count: int) -> NDArray[np.int64]:
         """Numbers of the next rows that have as many fields as they should."""
@@ -226,14 +231,6 @@ def _read_head(stream: Any) -> bytes:
     while len(head) < _HEAD_BYTES and (data := stream.read(_HEAD_BYTES - len(head))):
         head += data
     return head
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _shortened(text: str) -> str:

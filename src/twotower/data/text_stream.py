@@ -1,16 +1,23 @@
-"""The bytes of a delimited file as the parser is given them: unzipped, counted, and with a mark behind the last record."""
+"""The bytes of a delimited file as the parser is given them: unzipped, counted, in UTF-8, with a mark at the end."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import re
 from typing import BinaryIO, cast
 
-__all__ = ["END_MARK", "CountedBytes", "MarkedStream", "unzipped"]
+__all__ = ["BROKEN_MARK", "END_MARK", "CountedBytes", "MarkedStream", "as_broken_bytes", "as_replaced_bytes", "unzipped"]
 
 END_MARK = "\x1cend of file\x1c"
 """The first field of a record that is put behind the last one: swallowed by it where a quote was never closed."""
 
+BROKEN_MARK = "\U0010fffe"
+"""Stands before the two digits of a byte that is not UTF-8; no character of any text."""
+
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")
+_MARKED = re.compile(f"{BROKEN_MARK}([0-9a-f]{{2}})")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -49,32 +56,64 @@ def unzipped(counted: CountedBytes) -> BinaryIO:
 class MarkedStream(io.RawIOBase):
     """What was read ahead, then the rest, then a line break where the last one is missing, then a last record.
 
+    Bytes that are not UTF-8 are written as `BROKEN_MARK` and two hexadecimal digits, so that the parser sees text only.
+
     Args:
         head: The first bytes, which were read already.
         rest: Where the others come from.
         last_record: What is put behind them.
+
+    Attributes:
+        broken: Whether such bytes were met so far.
     """
 
     def __init__(self, head: bytes, rest: BinaryIO, last_record: bytes) -> None:
+        self._waiting = b""
         self._head = head
         self._rest = rest
         self._tail: bytes | None = last_record
         self._last = b"\n"
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.broken = False
 
     def readable(self) -> bool:
         """Always."""
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most so many bytes; fewer than asked for before the end as well; none at the end."""
+        """So many bytes; fewer at the end only, for the parser wants a line break in every block; none behind it."""
         size = 1 << 20 if size < 0 else size
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-        else:
-            data = self._rest.read(size)
-            if not data and self._tail is not None:
-                data = (b"" if self._last in (b"\n", b"\r") else b"\n") + self._tail
+        while len(self._waiting) < size and self._tail is not None:
+            data, self._head = self._head[:size] or self._rest.read(size), self._head[size:]
+            self._last = data[-1:] or self._last
+            self._waiting += self._as_text(data)
+            if not data:
+                self._waiting += (b"" if self._last in (b"\n", b"\r") else b"\n") + self._tail
                 self._tail = None
-        if data:
-            self._last = data[-1:]
+        data, self._waiting = self._waiting[:size], self._waiting[size:]
         return data
+
+    def _as_text(self, data: bytes) -> bytes:
+        """The same bytes where they are UTF-8; those of a character that was cut come with the next ones."""
+        if data.isascii() and not self._decoder.getstate()[0] and data:
+            return data
+        text = self._decoder.decode(data, final=not data)
+        if _NO_UTF_8.search(text) is None:
+            return text.encode()
+        self.broken = True
+        return _NO_UTF_8.sub(lambda found: f"{BROKEN_MARK}{ord(found[0]) - 0xDC00:02x}", text).encode()
+
+
+def as_broken_bytes(text: str) -> str:
+    """What a value that holds bytes that are not UTF-8 looks like in a message.
+
+    Example:
+        >>> print(as_broken_bytes(f"caf{BROKEN_MARK}e9"))
+        b'caf\\xe9'
+    """
+    return repr(_MARKED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text).encode("utf-8", errors="surrogateescape"))
+
+
+def as_replaced_bytes(text: str) -> str:
+    """A text in which the sign for an unknown character stands for every byte that is not UTF-8."""
+    return _MARKED.sub("\ufffd", text)
