@@ -301,7 +301,8 @@ def test_no_rows_is_the_error_of_read_table(log: Path) -> None:
 def test_a_column_of_numbers_that_turns_out_to_hold_text_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     count = 200_000
-    path.write_text("zip,n\n" + "".join(f"{10_000 + n % 90_000},{n}\n" for n in range(count)) + "01234,1.5\n")
+    wide = "x" * 90  # more than a block before the last row
+    path.write_text("zip,n,pad\n" + "".join(f"{10_000 + n % 90_000},{n},{wide}\n" for n in range(count)) + "01234,1.5,\n")
     events: list[Converting] = []
     table = opened(path, events=events)
     assert table.frame["zip"].cast(pl.String)[[0, 1, count]].to_list() == ["10000", "10001", "01234"]
