@@ -13,6 +13,7 @@ import pytest
 
 from twotower.columnar import Converting
 from twotower.errors import DataError
+from twotower.recommender import Recommender
 from twotower.runs import Recipe, load_tables, run
 
 MakeRecipe = Callable[..., Recipe]
@@ -98,7 +99,7 @@ def wide(make_recipe: MakeRecipe, log: Path) -> MakeRecipe:
 
 
 @pytest.mark.parametrize("items", ["train", "all"])
-def test_a_converted_table_gives_the_same_figures_to_the_bit(wide: MakeRecipe, items: str, tmp_path: Path) -> None:
+def test_a_converted_table_gives_the_same_figures_to_the_bit(wide: MakeRecipe, items: str, log: Path, tmp_path: Path) -> None:
     found = {}
     for cache in ("always", "never"):
         data = {"cache": cache, "catalogue": {"columns": ["caster_country", "caster_age"], "items": items}}
@@ -109,6 +110,17 @@ def test_a_converted_table_gives_the_same_figures_to_the_bit(wide: MakeRecipe, i
         summary["evaluation"] = {key: value for key, value in summary["evaluation"].items() if key != "seconds"}
         found[cache] = (summary, json.loads((tmp_path / cache / "data.json").read_text()))
     assert found["always"] == found["never"]
+    answers = []
+    for cache in found:
+        recommender = Recommender.load(tmp_path / cache)
+        known = recommender.users.table.frame
+        answers.append((known, recommender.recommend(known["viewer"].to_list(), k=5).frame))
+    assert answers[0][0].equals(answers[1][0])
+    assert answers[0][1].equals(answers[1][1])
+    # a known viewer asks as in its latest train row
+    rows = pl.read_csv(log, ignore_errors=True, truncate_ragged_lines=True).head(500)
+    latest = {row["viewer"]: (row["viewer_country"], row["lon"]) for row in rows.to_dicts()}
+    assert {row["viewer"]: (row["viewer_country"], row["lon"]) for row in answers[0][0].to_dicts()} == latest
     report = found["always"][1]
     assert report["ignored_columns"] == ["note"]
     assert report["filled"]["seconds"] > 0
