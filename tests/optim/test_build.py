@@ -217,3 +217,16 @@ def test_what_can_not_be_built_is_refused() -> None:
 def test_a_wrong_config_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(OptimizerConfig, values)
+
+
+@pytest.mark.parametrize(("kind", "moved"), [("adamw", 0.1 * 1e-4 / 1.1e-8**0.5), ("rowwise_adagrad", 0.1 * 1e-4 / 0.1**0.5)])
+def test_the_small_gradients_of_a_mean_move_tables_beside_adamw(kind: Any, moved: float) -> None:
+    table = nn.Embedding(2, 3, sparse=True)
+    before = table.weight.detach().clone()
+    optimizers = build_optimizers(table.named_parameters(), OptimizerConfig(kind=kind), sparse_parameter_names={"weight"})
+    (table(torch.tensor([1])).sum() * 1e-4).backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers:
+        optimizer.step()
+    change = before - table.weight.detach()
+    assert change[0].tolist() == [0.0] * 3
+    assert change[1].tolist() == pytest.approx([moved] * 3, rel=1e-3)

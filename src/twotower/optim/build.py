@@ -31,7 +31,9 @@ class OptimizerConfig(Config):
         weight_decay: Of matrices (layers and dense tables). Never applied to biases, norms and scalars such as the
             temperature (fewer than two dimensions), nor to sparse tables, of which most rows have no gradient. AdamW's is
             decoupled, Adagrad's is added to the gradient; with row-wise Adagrad it must be 0.
-        initial_accumulator: What the accumulators of Adagrad start from (0.1 is Keras' and TensorFlow's).
+        initial_accumulator: What the accumulators of Adagrad start from. None: 0.1 for both Adagrads (Keras' and TensorFlow's);
+            1e-9 for the sparse tables beside AdamW. The gradient of a mean over thousands of rows is so small for any one id
+            that 0.1 would swallow it for many epochs: such a table would hardly be trained.
         epsilon: Added to the root of the second moment. None: 1e-7 for both Adagrads (Keras'), 1e-8 for AdamW (torch's).
         betas: Decay of AdamW's first and second moment.
     """
@@ -40,7 +42,7 @@ class OptimizerConfig(Config):
     learning_rate: float | None = Field(default=None, gt=0)
     sparse_learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    initial_accumulator: float = Field(default=0.1, ge=0)
+    initial_accumulator: float | None = Field(default=None, ge=0)
     epsilon: float | None = Field(default=None, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
 
@@ -135,7 +137,7 @@ def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return torch.optim.Adagrad(groups, initial_accumulator_value=config.initial_accumulator, eps=_adagrad_epsilon(config))
+    return torch.optim.Adagrad(groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config))
 
 
 def _table_adagrad(
@@ -145,9 +147,15 @@ def _table_adagrad(
     return optimizer_type(
         without_decay,
         lr=groups[0]["lr"],
-        initial_accumulator_value=config.initial_accumulator,
+        initial_accumulator_value=_start(config),
         eps=_adagrad_epsilon(config),
     )
+
+
+def _start(config: OptimizerConfig) -> float:
+    if config.initial_accumulator is not None:
+        return config.initial_accumulator
+    return 1e-9 if config.kind == "adamw" else 0.1
 
 
 def _adagrad_epsilon(config: OptimizerConfig) -> float:
