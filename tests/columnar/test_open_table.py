@@ -374,9 +374,11 @@ def test_a_folder_of_parquet_in_the_order_of_names(tmp_path: Path) -> None:
     for part in (1, 0):
         pl.DataFrame({"id": [f"u{part}"], "n": [part]}).write_parquet(tmp_path / "log" / f"part-{part}.parquet")
     assert as_text(opened(tmp_path / "log").frame).rows() == [("u0", 0), ("u1", 1)]
+    events: list[Converting] = []
     pl.DataFrame({"id": ["u2"], "n": ["two"]}).write_parquet(tmp_path / "log" / "part-2.parquet")
     with pytest.raises(TableReadError, match=r"column 'n' must have one type, but is Int64 in .*part-0.* String in .*part-2"):
-        opened(tmp_path / "log")
+        opened(tmp_path / "log", events=events)
+    assert [event.rows for event in events] == [0]  # known before a row was read
 
 
 def test_an_object_store(tmp_path: Path) -> None:

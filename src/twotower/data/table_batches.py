@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twotower.data.bad_rows import BadRows
 from twotower.data.column_types import ColumnType, declare_types
 from twotower.data.first_record import TextFormat
-from twotower.data.parquet_file import read_parquet_batches
+from twotower.data.parquet_file import parquet_schema, read_parquet_batches
 from twotower.data.source_files import SourceFile
 from twotower.data.text_file import BLOCK_BYTES, open_text_file
 from twotower.errors import TableReadError
@@ -58,6 +58,12 @@ def read_batches(
     Raises:
         TableReadError: If a file can't be read, or the files disagree on a column or a type.
     """
+    parquet = [file for file in files if file.kind == "parquet"]
+    if len(parquet) > 1:
+        # their types are known before hours of reading
+        schemas = [(file, parquet_schema(file, noun=noun)) for file in parquet]
+        for file, schema in schemas[1:]:
+            _require_same(schemas[0], file, schema, noun)
     done = 0
     first: tuple[SourceFile, pl.Schema] | None = None
     for place, file in enumerate(files):
