@@ -224,9 +224,9 @@ def test_the_small_gradients_of_a_mean_move_tables_beside_adamw(kind: Any, moved
     table = nn.Embedding(2, 3, sparse=True)
     before = table.weight.detach().clone()
     optimizers = build_optimizers(table.named_parameters(), OptimizerConfig(kind=kind), sparse_parameter_names={"weight"})
-    (table(torch.tensor([1])).sum() * 1e-4).backward()  # type: ignore[no-untyped-call]
+    (table(torch.tensor([1])).sum() * 1e-4).backward()
     for optimizer in optimizers:
         optimizer.step()
     change = before - table.weight.detach()
     assert change[0].tolist() == [0.0] * 3
-    assert change[1].tolist() == pytest.approx([moved] * 3, rel=1e-3)
+    assert change[1].tolist() == pytest.approx([moved] * 3, rel=1e-3, abs=1e-6)
