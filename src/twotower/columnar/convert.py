@@ -71,7 +71,7 @@ def convert(
         def read(wanted: Collection[str] | None, text: Collection[str], done: int) -> _Pass:
             bad_rows = BadRows(config.on_bad_rows)
             batches = read_batches(
-                files, config.text_format, config.types, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes
+                files, config.text_format, config.types, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes, wanted=wanted
             )
             make = _Writers(files, config, folder, wanted, text, f"{noun} {files[0].name}", opened)
             with closing(batches):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -15,7 +15,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model
 from twotower.config import Config
 from twotower.data.bad_rows import BadRows, BadRowsPolicy, SkippedRows
 from twotower.data.column_types import ColumnType, infer_types
-from twotower.data.fill import FillValue, fill_missing
+from twotower.data.fill import FillValue, fill_missing, require_filled_columns
 from twotower.data.first_record import HeaderRule, TextFormat
 from twotower.data.source_files import find_files, is_url
 from twotower.data.table_batches import declare_batch, read_batches
@@ -123,29 +123,39 @@ def read_table_with_report(
     index_column: bool = False,
     fill: Mapping[str, FillValue] | None = None,
     on_bad_rows: BadRowsPolicy = "error",
+    wanted: Collection[str] | None = None,
 ) -> ReadTable:
-    """Read a table as `read_table` does, and say what was left out and filled in."""
+    """Read a table as `read_table` does, and say what was left out and filled in.
+
+    Of files, only the ``wanted`` columns are returned (None: all) and the report names the others; see `read_batches`.
+    """
     if (header is True) == (columns is not None):
         rule = "`columns` is for tables without a header only" if header is True else "a table without a header needs `columns`"
         raise ValueError(f"{rule}; came header={header!r}, columns={columns}")
     declared = types or {}
     bad_rows = BadRows(on_bad_rows)
     name = noun
+    ignored: tuple[str, ...] = ()
     if isinstance(source, str | Path):
         name = f"{noun} {source}"
         files = find_files(source, noun=noun)
         form = TextFormat(separator, header, None if columns is None else tuple(columns), quote, index_column)
-        batches = read_batches(files, form, declared, noun=noun, bad_rows=bad_rows)
-        frame = pl.concat([batch.frame for batch in batches], rechunk=True)
+        batches = read_batches(files, form, declared, noun=noun, bad_rows=bad_rows, wanted=wanted)
+        head = next(batches).frame
+        names = [column for column in head.columns if wanted is None or column in wanted] or head.columns
+        ignored = tuple(column for column in head.columns if column not in names)
+        frame = pl.concat([head.select(names), *(batch.frame.select(names) for batch in batches)], rechunk=True)
         frame = infer_types(frame, declared=declared) if any(file.kind == "text" for file in files) else frame
     else:
         raw = _from_frame(source, noun)
         frame = declare_batch(raw, declared, None, 0, np.arange(raw.height), noun=noun, bad_rows=bad_rows)
     skipped = bad_rows.skipped()
     if frame.is_empty():
-        raise TableReadError(no_rows(name, frame.columns, skipped))
-    frame, filled = fill_missing(frame, fill or {}, noun=name)
-    return ReadTable(frame, TableReport(rows=frame.height, skipped=skipped, filled=filled))
+        raise TableReadError(no_rows(name, [*frame.columns, *ignored], skipped))
+    require_filled_columns(fill or {}, [*frame.columns, *ignored], noun=name)
+    fills = {column: value for column, value in (fill or {}).items() if column not in ignored}
+    frame, filled = fill_missing(frame, fills, noun=name)
+    return ReadTable(frame, TableReport(rows=frame.height, skipped=skipped, ignored=ignored, filled=filled))
 
 
 def no_rows(name: str, columns: Sequence[str], skipped: SkippedRows) -> str:
@@ -212,12 +222,15 @@ class TableConfig(Config):
         """
         return self.read_with_report(noun=noun, base_dir=base_dir).frame
 
-    def read_with_report(self, *, noun: str = "table", base_dir: Path | None = None) -> ReadTable:
+    def read_with_report(
+        self, *, noun: str = "table", base_dir: Path | None = None, wanted: Collection[str] | None = None
+    ) -> ReadTable:
         """Read the table, and say what was left out and filled in.
 
         Args:
             noun: What the table is called in an error.
             base_dir: Folder that a relative ``path`` starts from; None: the working directory.
+            wanted: Columns that are needed; one that is not there is no error. None, or where none of them is there: all.
         """
         return read_table_with_report(
             self.source(base_dir),
@@ -230,6 +243,7 @@ class TableConfig(Config):
             index_column=self.index_column,
             fill=self.fill,
             on_bad_rows=self.on_bad_rows,
+            wanted=wanted,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ class TableBatch:
     """Rows that follow one another.
 
     Attributes:
-        frame: Declared columns have their type; the others of text files are still text.
+        frame: Declared columns have their type; the others of text files are still text. The first batch of a source has all
+            its columns, the others may lack those that are not wanted.
         bytes_read: Bytes of the source that were read so far.
     """
 
@@ -41,6 +42,7 @@ def read_batches(
     noun: str,
     bad_rows: BadRows,
     block_bytes: int = BLOCK_BYTES,
+    wanted: Collection[str] | None = None,
 ) -> Generator[TableBatch, None, None]:
     """Read a source in the order of its files.
 
@@ -51,6 +53,9 @@ def read_batches(
         noun: What the table is called in an error.
         bad_rows: Stops at a bad row, or counts it.
         block_bytes: Bytes of text in memory at a time.
+        wanted: Columns that are needed; None: all. In files of text the values of the others are not looked at, so that they
+            may be of any type. Where bad rows are skipped all columns are read, so that it does not depend on the wanted ones
+            which rows remain.
 
     Yields:
         At least one batch, with the columns of the first file in every one; it may be empty.
@@ -66,11 +71,17 @@ def read_batches(
             _require_same(schemas[0], file, schema, noun)
     done = 0
     first: tuple[SourceFile, pl.Schema] | None = None
+    read = wanted if bad_rows.policy == "error" else None
     for place, file in enumerate(files):
-        for raw, rows, bytes_read in _batches_of(file, place, form, noun, bad_rows, block_bytes):
+        for raw, rows, bytes_read in _batches_of(file, place, form, noun, bad_rows, block_bytes, read):
             first = first or (file, raw.schema)
-            _require_same(first, file, raw.schema, noun)
-            frame = declare_batch(raw.select(first[1].names()), types, file, place, rows, noun=noun, bad_rows=bad_rows)
+            names, declared = first[1].names(), types
+            if file.kind == "text" and bytes_read:  # what an opened file gives first has all its columns, and no rows
+                names = [name for name in names if name in raw.columns]
+                declared = {name: kind for name, kind in types.items() if name in raw.columns}
+            else:
+                _require_same(first, file, raw.schema, noun)
+            frame = declare_batch(raw.select(names), declared, file, place, rows, noun=noun, bad_rows=bad_rows)
             yield TableBatch(frame, done + bytes_read)
         done += file.size
 
@@ -111,10 +122,17 @@ def declare_batch(
 
 
 def _batches_of(
-    file: SourceFile, place: int, form: TextFormat, noun: str, bad_rows: BadRows, block_bytes: int
+    file: SourceFile,
+    place: int,
+    form: TextFormat,
+    noun: str,
+    bad_rows: BadRows,
+    block_bytes: int,
+    wanted: Collection[str] | None,
 ) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64], int]]:
     if file.kind == "text":
-        with open_text_file(file, place, form, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes) as text:
+        opened = open_text_file(file, place, form, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes, wanted=wanted)
+        with opened as text:
             yield pl.DataFrame(schema=dict.fromkeys(text.columns, pl.String)), np.zeros(0, dtype=np.int64), 0
             for batch in text.batches:
                 yield batch.frame, batch.rows, batch.bytes_read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,7 @@ class TextBatch:
     """Rows that follow one another in the file.
 
     Attributes:
-        frame: Columns of text; an empty field is null, quoted or not.
+        frame: Columns of text, those that are wanted; an empty field is null, quoted or not.
         rows: int64 ``[n]``, the data row in the file of each, from 0: skipped ones are counted too, blank lines are not.
         bytes_read: Bytes of the file that were read so far, as they lie on the disk.
     """
@@ -64,7 +64,14 @@ class TextFile:
 
 @contextmanager
 def open_text_file(
-    file: SourceFile, place: int, form: TextFormat, *, noun: str, bad_rows: BadRows, block_bytes: int = BLOCK_BYTES
+    file: SourceFile,
+    place: int,
+    form: TextFormat,
+    *,
+    noun: str,
+    bad_rows: BadRows,
+    block_bytes: int = BLOCK_BYTES,
+    wanted: Collection[str] | None = None,
 ) -> Iterator[TextFile]:
     """Open one CSV or TSV file, plain or gzip.
 
@@ -77,6 +84,7 @@ def open_text_file(
         noun: What the table is called in an error.
         bad_rows: Stops at a row with a wrong number of fields or with bytes that are not UTF-8, or counts it.
         block_bytes: Text in memory at a time; a record is no longer than this.
+        wanted: Columns to read; the batches lack the others. None, or where the file has none of them: all.
 
     Raises:
         TableReadError: Here or while reading, if the file is empty, damaged gzip, badly quoted, names a column twice, or has
@@ -91,7 +99,7 @@ def open_text_file(
             head = _read_head(stream)
         first = read_first_record(head, form, separator, where)
         marked = MarkedStream(head, stream, (END_MARK + separator * (first.width - 1) + "\n").encode())
-        parser = _Parser(file.name, place, first, separator, form.quote, where, bad_rows)
+        parser = _Parser(file.name, place, first, separator, form.quote, where, bad_rows, wanted)
         yield TextFile(first.names, parser.batches(marked, counted, block_bytes))
 
 
@@ -99,9 +107,20 @@ class _Parser:
     """Reads records block by block, and keeps the numbers of the rows."""
 
     def __init__(
-        self, name: str, place: int, first: FirstRecord, separator: str, quote: str | None, where: str, bad_rows: BadRows
+        self,
+        name: str,
+        place: int,
+        first: FirstRecord,
+        separator: str,
+        quote: str | None,
+        where: str,
+        bad_rows: BadRows,
+        wanted: Collection[str] | None,
     ) -> None:
-        self.name, self.place, self.where, self.names, self.width = name, place, where, first.names, first.width
+        self.name, self.place, self.where, self.width = name, place, where, first.width
+        behind = first.width - len(first.names)  # an index column
+        chosen = [each for each in first.names if wanted is None or each in wanted] or first.names
+        self.names = {f"f{i + behind}": each for i, each in enumerate(first.names) if each in chosen}
         self.separator, self.quote, self.bad_rows = separator, quote, bad_rows
         self.headers = int(first.is_header)
         self.row = -1 if first.is_header and first.is_full else 0  # of the next record; the header is not counted
@@ -142,6 +161,7 @@ class _Parser:
                     invalid_row_handler=self._wrong_width,
                 ),
                 convert_options=pa_csv.ConvertOptions(
+                    include_columns=[field for field in fields if field == fields[0] or field in self.names],
                     column_types=dict.fromkeys(fields, pa.large_string()),
                     null_values=[""],
                     strings_can_be_null=True,
@@ -189,8 +209,7 @@ class _Parser:
         rows = self._take_rows(batch.num_rows)
         first = int(rows[0] < 0) if len(rows) else 0
         rows = rows[first:]
-        columns = batch.columns[self.width - len(self.names) :]
-        frame = pl.DataFrame({name: pl.from_arrow(column) for name, column in zip(self.names, columns, strict=True)})
+        frame = pl.DataFrame({name: pl.from_arrow(batch.column(field)) for field, name in self.names.items()})
         frame = frame.slice(first)
         if broken:
             frame, rows = self._without_broken(frame, rows)
@@ -198,7 +217,7 @@ class _Parser:
 
     def _without_broken(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
         fault_of: dict[int, str] = {}
-        for name in self.names:
+        for name in frame.columns:
             for row in frame[name].str.contains(BROKEN_MARK, literal=True).arg_true().to_list():
                 fault_of.setdefault(row, name)
         for at in sorted(fault_of):

@@ -93,12 +93,11 @@ def _converts(recipe: Recipe) -> bool:
 
 
 def _read(table: TableConfig, wanted: tuple[str, ...], *, users: pl.DataFrame | None) -> tuple[pl.DataFrame, dict[str, Any]]:
-    found = table.read_with_report(noun="interactions")
-    frame = found.frame
-    absent = set(wanted) - set(frame.columns) - set([] if users is None else users.columns)
-    # a column that is nowhere is told later, with the nearest of all the names that there are
-    ignored = () if absent else tuple(name for name in frame.columns if name not in wanted)
-    return frame.drop(ignored), _account(found.report, ignored)
+    found = table.read_with_report(noun="interactions", wanted=wanted)
+    absent = set(wanted) - set(found.frame.columns) - set([] if users is None else users.columns)
+    if absent:  # a column that is nowhere is told later, with the nearest of all the names that there are
+        found = table.read_with_report(noun="interactions")
+    return found.frame, _account(found.report, found.report.ignored)
 
 
 def _account(report: TableReport, ignored: tuple[str, ...]) -> dict[str, Any]:
