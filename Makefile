@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    ?= runs/movielens
+LIVE   ?= runs/livestream
+ROWS   ?= 500000
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,11 +18,11 @@ BENCHMARKS  = $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lint test test-all demo bench accept docs clean
+.PHONY: help install data lint test test-all demo demo-livestream bench accept docs clean
 
 help: ## this list
 	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || command -v $(PYTHON) >/dev/null 2>&1 || { \
@@ -57,6 +59,14 @@ demo: install ## train on MovieLens, judge beside every baseline, draw a report,
 	@$(BIN)/twotower report $(RUN)
 	@$(BIN)/twotower recommend $(RUN) --user 196
 	@echo "The bundle is in $(RUN)/bundle, the report in $(RUN)/report/report.html"
+
+demo-livestream: install ## a planted log of live streams: train, judge beside popularity and the oracle, recommend for a new viewer
+	@test -f $(LIVE)-$(ROWS).csv || $(BIN)/twotower synth livestream --rows $(ROWS) --seed 0 --out $(LIVE)-$(ROWS).csv
+	@if [ -f $(LIVE)/bundle/manifest.json ]; then echo "$(LIVE) is trained already; remove it to train again"; \
+	else $(BIN)/twotower train recipes/livestream.toml --run-dir $(LIVE) \
+	  --set data.interactions.path=$(LIVE)-$(ROWS).csv --set baselines.truth=$(LIVE)-$(ROWS).csv.truth; fi
+	@$(BIN)/twotower recommend $(LIVE) --query viewer_country=BR,viewer_lang=pt,viewer_age=23
+	@echo "The bundle is in $(LIVE)/bundle; ROWS=5300000 makes the log of full size"
 
 bench: install ## every benchmark; each ends in one line of JSON
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done

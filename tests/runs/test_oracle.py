@@ -84,7 +84,7 @@ def test_a_run_says_which_share_of_the_oracle_it_reaches(planted: MakeRecipe, tm
     assert summary["oracle"]["metric"] == "recall@100"
     assert share["share"] == pytest.approx(model / oracle)
     assert share["low"] < share["share"] < share["high"]
-    assert summary["oracle"]["shares"].keys() == {"all", "warm", "cold"}
+    assert summary["oracle"]["shares"].keys() == {"all", "warm", "cold", "cold_frozen"}
 
 
 def judged(model: list[int], oracle: list[int], warm: list[bool]) -> JudgedRows:
@@ -103,15 +103,26 @@ def judged(model: list[int], oracle: list[int], warm: list[bool]) -> JudgedRows:
 def test_shares_by_group(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(evaluation={"ks": [5], "draws": 0})
     rows = judged(model=[0, 9, 9, 4, 9, 9], oracle=[0, 1, 9, 4, 9, 9], warm=[True, True, True, False, False, False])
-    shares = oracle_summary(recipe, rows)["oracle"]["shares"]
+    shares = oracle_summary(recipe, rows, None)["oracle"]["shares"]
     assert {group: of["seen_included"]["share"] for group, of in shares.items()} == pytest.approx(
         {"all": 2 / 3, "warm": 1 / 2, "cold": 1.0}
     )
     assert shares["all"]["seen_removed"] == {"share": pytest.approx(2 / 3), "low": None, "high": None}
     nothing = judged(model=[0, 9], oracle=[0, 9], warm=[True, False])
-    assert oracle_summary(recipe, nothing)["oracle"]["shares"].keys() == {"all", "warm"}
+    assert oracle_summary(recipe, nothing, None)["oracle"]["shares"].keys() == {"all", "warm"}
     alone = JudgedRows(**{**vars(rows), "rankers": {"model": rows.rankers["model"]}})
-    assert oracle_summary(recipe, alone) == {}
+    assert oracle_summary(recipe, alone, None) == {}
+
+
+def test_the_share_of_cold_users_by_attributes_alone_is_that_of_frozen_histories(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(evaluation={"ks": [5], "draws": 0})
+    warm = [True, True, False, False, False]
+    rows = judged(model=[0, 9, 0, 4, 4], oracle=[0, 1, 4, 4, 4], warm=warm)
+    frozen = judged(model=[0, 0, 9, 4, 9], oracle=[0, 1, 4, 4, 9], warm=warm)
+    shares = oracle_summary(recipe, rows, frozen)["oracle"]["shares"]
+    assert {group: of["seen_included"]["share"] for group, of in shares.items()} == pytest.approx(
+        {"all": 4 / 5, "warm": 1 / 2, "cold": 1.0, "cold_frozen": 1 / 2}
+    )
 
 
 @pytest.mark.parametrize(

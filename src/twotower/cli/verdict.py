@@ -63,7 +63,12 @@ def print_verdict(summary: Mapping[str, Any]) -> None:
 
 def _share_lines(oracle: Mapping[str, Any]) -> list[str]:
     """What the model finds of what could be found, seen items included."""
-    words = {"all": "all rows", "warm": "users with train rows", "cold": "users without train rows"}
+    words = {
+        "all": "all rows",
+        "warm": "users with train rows",
+        "cold": "users without train rows",
+        "cold_frozen": "the same, by what is known of them at the cut",
+    }
     parts = []
     for group, found in oracle["shares"].items():
         if (of := found.get("seen_included")) is not None:

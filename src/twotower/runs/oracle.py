@@ -69,29 +69,37 @@ def _nothing_seen(rows: Tensor) -> Ragged:
     return Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(len(rows) + 1, dtype=torch.int64))
 
 
-def oracle_summary(recipe: Recipe, judged: JudgedRows) -> dict[str, Any]:
+def oracle_summary(recipe: Recipe, judged: JudgedRows, frozen: JudgedRows | None) -> dict[str, Any]:
     """The model's last recall as a share of the oracle's, for JSON; nothing where one of them was not judged.
 
+    Args:
+        recipe: Cut-offs, bootstrap.
+        judged: The test rows.
+        frozen: The same with histories frozen at the cut, where they grow.
+
     Returns:
-        ``oracle``: ``metric``, and ``shares``: by group (``all``, ``warm`` and ``cold`` where there are both) and variant,
+        ``oracle``: ``metric``, and ``shares``: by group (``all``; where there are both, ``warm`` and ``cold``; and
+        ``cold_frozen``: cold users with histories frozen at the cut, of whom both know the attributes alone) and variant,
         ``share`` and the ends of its 95% interval over users, ``low`` and ``high`` (None without draws). A group in which the
         oracle finds nothing is left out.
     """
     if not {"model", "oracle"} <= judged.rankers.keys():
         return {}
     metric = f"recall@{recipe.evaluation.ks[-1]}"
-    groups = {"all": np.ones(len(judged), dtype=np.bool_)}
+    groups = {"all": (judged, np.ones(len(judged), dtype=np.bool_))}
     if judged.warm.any() and not judged.warm.all():
-        groups |= {"warm": judged.warm, "cold": ~judged.warm}
+        groups |= {"warm": (judged, judged.warm), "cold": (judged, ~judged.warm)}
+        if frozen is not None:
+            groups["cold_frozen"] = (frozen, ~frozen.warm)
     shares: dict[str, dict[str, Any]] = {}
-    for group, mask in groups.items():
+    for group, (rows, mask) in groups.items():
         for variant, removed in (("seen_included", False), ("seen_removed", True)):
-            model, oracle = (judged.values(name, metric, removed=removed)[mask] for name in ("model", "oracle"))
+            model, oracle = (rows.values(name, metric, removed=removed)[mask] for name in ("model", "oracle"))
             if not oracle.any():
                 continue
             share: dict[str, float | None] = {"share": float(model.mean() / oracle.mean()), "low": None, "high": None}
             if recipe.evaluation.draws:
-                users, draws = judged.user_rows[mask], recipe.evaluation.draws
+                users, draws = rows.user_rows[mask], recipe.evaluation.draws
                 found = bootstrap_ratio(model, oracle, users, seed=recipe.seed, draws=draws)
                 if not np.isnan(found.low):
                     share |= {"low": float(found.low), "high": float(found.high)}

@@ -59,6 +59,6 @@ def reevaluate(
     return {
         "run_dir": str(loaded.place.path),
         **summarised(recipe, loaded.tables, found.figures),
-        **oracle_summary(recipe, found.rows),
+        **oracle_summary(recipe, found.rows, found.frozen),
         **({"outcomes": outcomes} if outcomes else {}),
     }

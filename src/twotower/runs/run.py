@@ -180,7 +180,7 @@ class _Run:
         summary = {
             "run_dir": str(self.place.path),
             **summarised(recipe, self.tables, found.figures),
-            **oracle_summary(recipe, found.rows),
+            **oracle_summary(recipe, found.rows, found.frozen),
             **({"outcomes": outcomes} if outcomes else {}),
             "training": {
                 "epochs": fitted.training.epochs_run,
