@@ -144,7 +144,7 @@ def read_table_with_report(
         head = next(batches).frame
         names = [column for column in head.columns if wanted is None or column in wanted] or head.columns
         ignored = tuple(column for column in head.columns if column not in names)
-        frame = pl.concat([head.select(names), *(batch.frame.select(names) for batch in batches)], rechunk=True)
+        frame = _joined([head.select(names), *(batch.frame.select(names) for batch in batches)])
         frame = infer_types(frame, declared=declared) if any(file.kind == "text" for file in files) else frame
     else:
         raw = _from_frame(source, noun)
@@ -156,6 +156,14 @@ def read_table_with_report(
     fills = {column: value for column, value in (fill or {}).items() if column not in ignored}
     frame, filled = fill_missing(frame, fills, noun=name)
     return ReadTable(frame, TableReport(rows=frame.height, skipped=skipped, ignored=ignored, filled=filled))
+
+
+def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """One frame below the other, in one chunk; column by column, so that no more than one of them is there twice."""
+    parts = [{column.name: column for column in frame.get_columns()} for frame in frames]
+    names = frames[0].columns
+    frames.clear()
+    return pl.DataFrame([pl.concat([part.pop(name) for part in parts], rechunk=True) for name in names])
 
 
 def no_rows(name: str, columns: Sequence[str], skipped: SkippedRows) -> str:

@@ -30,7 +30,7 @@ from twotower.errors import TableReadError
 
 __all__ = ["BLOCK_BYTES", "TextBatch", "TextFile", "open_text_file"]
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 20
 
 
