@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from twotower.datasets import synthesize_livestream
 from twotower.runs import read_recipe, run
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
@@ -28,6 +29,18 @@ def test_a_recipe_is_above_popularity_after_two_epochs(name: str, tmp_path: Path
     model, popularity = summary["metrics"]["test"], summary["baselines"]["popularity"]
     for variant in ("seen_included", "seen_removed"):
         assert model[variant]["recall@100"] > popularity[variant]["recall@100"]
+
+
+def test_live_streams_are_above_popularity_within_segments(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    truth = synthesize_livestream(log, rows=60_000, seed=3)
+    overrides = [f"data.interactions.path='{log}'", f"baselines.truth='{truth}'", "split.test=0.05", "training.epochs=6"]
+    overrides += ["training.batch_size=1024", "evaluation.draws=0"]
+    summary = run(read_recipe(_path("livestream"), overrides=overrides), tmp_path / "run", cache_dir=tmp_path / "cache").summary
+    details = summary["details"]
+    for group in ("warm", "cold"):
+        found = {name: of[group]["seen_included"]["recall@100"] for name, of in details.items()}
+        assert found["oracle"] > found["model"] > found["segment_popularity"] > found["popularity"]
 
 
 @pytest.mark.data
