@@ -161,6 +161,13 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--columns",
+        choices=("all", "used"),
+        default="all",
+        help="that the rows keep: all, as in the notebook, or those its model uses",
+    )
+    parser.add_argument("--until", choices=("prepare", "evaluate"), default="evaluate", help="the last phase")
     parser.add_argument("--catalogue-batches", type=int, nargs="+", default=[128], help="evaluate once with each")
     arguments = parser.parse_args()
     tf.random.set_seed(arguments.seed)
@@ -175,7 +182,8 @@ def main() -> None:
         dataset = tf.data.Dataset.from_tensor_slices(
             {name: sample[name].to_numpy(dtype=object if COLUMNS[name] == "str" else None) for name in COLUMNS}
         )
-        watches = dataset.map(lambda row: {name: row[name] for name in USED})
+        kept = USED if arguments.columns == "used" else tuple(COLUMNS)
+        watches = dataset.map(lambda row: {name: row[name] for name in kept})
         viewers = np.unique(np.concatenate(list(watches.batch(1_000).map(lambda row: row["viewer"]))))
         broadcasters = np.unique(np.concatenate(list(watches.batch(1_000).map(lambda row: row["broadcaster"]))))
         ages = np.concatenate(list(watches.batch(1_000).map(lambda row: row["viewer_age"])))
@@ -190,6 +198,11 @@ def main() -> None:
         shuffled = watches.shuffle(100_000, seed=arguments.seed, reshuffle_each_iteration=False)
         train = shuffled.take(arguments.train).cache().shuffle(100_000).batch(16_384)
         test = shuffled.skip(arguments.train).take(arguments.test).batch(4_096).cache()
+        for rows_in_memory in (train, test):
+            list(rows_in_memory)
+    if arguments.until == "prepare":
+        print(json.dumps({"phases": phases.found}))
+        return
     with phases.timed("train"):
         model.fit(train, epochs=arguments.epochs, verbose=0)
     evaluated: dict[str, Any] = {}
@@ -201,7 +214,6 @@ def main() -> None:
             )
             model.compile(optimizer=model.optimizer)
             name = f"evaluate, catalogue by {size}"
-        list(test)  # the rows are there before the clock starts
         with phases.timed(name):
             figures = model.evaluate(test, return_dict=True, verbose=0)
         evaluated[name] = {
