@@ -35,6 +35,7 @@ __all__ = [
     "TwotowerError",
     "UnknownIdError",
     "nearest",
+    "type_name",
 ]
 
 
@@ -116,3 +117,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; valid: {', '.join(names)}" if names else ""
+
+
+def type_name(dtype: object) -> str:
+    """A polars type as a message shows it: an Enum, in which converted tables keep text, would list all of its categories.
+
+    Example:
+        >>> import polars as pl
+        >>> type_name(pl.Enum(["a", "b"])), type_name(pl.Int64())
+        ('String', 'Int64')
+    """
+    return "String" if type(dtype).__name__ in ("Enum", "Categorical") else str(dtype)

@@ -290,3 +290,11 @@ def test_bundles(call: Call, finished: Path) -> None:
     assert "trained on: train rows" in out
     for part in found["parts"].values():
         assert part["file"] in out
+
+
+@pytest.mark.parametrize("separator", ["", ";;"])
+def test_a_separator_is_one_character(separator: str, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    status, out, err = call("inspect", str(tmp_path / "a.csv"), "--separator", separator)
+    assert (status, out) == (2, "")
+    assert err.startswith("twotower: separator: string should have at ")

@@ -54,3 +54,14 @@ def test_a_wrong_key_deletes_nothing(tmp_path: Path, key: str) -> None:
 def test_what_was_just_used_is_not_old(tmp_path: Path, key: str) -> None:
     assert old_tables(tmp_path, 1) == []
     assert old_tables(tmp_path, 0) == [key]
+
+
+def test_what_is_not_ours_is_neither_listed_nor_deleted(tmp_path: Path, key: str) -> None:
+    other = tmp_path / "columnar" / "my-study"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    assert [table.key for table in list_tables(tmp_path)] == [key]
+    with pytest.raises(ConfigError, match="fits 0"):
+        remove_tables(tmp_path, ["my-study"])
+    remove_tables(tmp_path, [table.key for table in list_tables(tmp_path)])
+    assert (other / "notes.txt").exists()

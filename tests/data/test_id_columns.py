@@ -103,3 +103,14 @@ def test_weights() -> None:
             as_weights(pl.Series("w", [1.0, bad]))
     with pytest.raises(DataError, match="must be numbers; came String"):
         as_weights(pl.Series("w", ["1"]))
+
+
+def test_faults_of_a_converted_column_are_those_of_text() -> None:
+    column = pl.Series("at", ["2024-01-31", "2024-02-01"])
+    for check, says in (
+        (as_unix_seconds, r"came text such as '2024-01-31'; declare types"),
+        (as_weights, "came String; declare"),
+    ):
+        for coded in (column, column.cast(pl.Enum(column))):
+            with pytest.raises(DataError, match=says):
+                check(coded)

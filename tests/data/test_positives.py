@@ -103,3 +103,9 @@ def test_types_must_agree(values: list[object], text: str) -> None:
 def test_a_row_without_a_value_is_neither(values: list[float | None]) -> None:
     with pytest.raises(DataError, match=r"2 rows have none \(rows 1, 3\)"):
         positive_rows(pl.DataFrame({"x": values}, strict=False), parse_positives("x >= 4"))
+
+
+def test_the_fault_of_a_converted_column_does_not_list_its_categories() -> None:
+    frame = pl.DataFrame({"kind": pl.Series(["buy", "view"], dtype=pl.Enum(["buy", "view"]))})
+    with pytest.raises(DataError, match="must hold numbers; came String;"):
+        positive_rows(frame, parse_positives("kind > 3"))

@@ -111,3 +111,8 @@ def test_a_path_is_no_url() -> None:
     assert is_url("s3://bucket/x.csv")
     assert not is_url("C:/x.csv")
     assert not is_url(Path("s3://bucket/x.csv"))
+
+
+def test_a_glob_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TableReadError, match=r"a\*\*\.csv: not a glob: '\*\*' stands for folders"):
+        find_files(tmp_path / "a**.csv", noun="log")

@@ -188,3 +188,15 @@ def test_many_rows_keep_their_order_over_blocks(tmp_path: Path) -> None:
     counts = [batch.bytes_read for batch in found]
     assert counts == sorted(counts)
     assert counts[-1] == (tmp_path / "x.csv").stat().st_size
+
+
+def test_a_mark_alone_is_an_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(TableReadError, match=r"a\.csv: the file is empty"):
+        read(tmp_path / "a.csv", b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("role", ["separator", "quote"])
+def test_signs_that_the_parser_does_not_know_are_told(role: str, tmp_path: Path) -> None:
+    form = TextFormat(separator="§") if role == "separator" else TextFormat(quote="§")
+    with pytest.raises(TableReadError, match=rf"a\.csv: the {role} must be an ASCII character; came '§'"):
+        read(tmp_path / "a.csv", "a§b\n1§2\n", form)

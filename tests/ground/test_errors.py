@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from twotower import errors
-from twotower.errors import ConfigError, TwotowerError, nearest
+from twotower.errors import ConfigError, TwotowerError, nearest, type_name
 
 
 def test_one_root_catches_every_error() -> None:
@@ -37,3 +38,8 @@ def test_the_nearest_name_is_offered() -> None:
     assert nearest("recal@10", ["recall@10", "mrr"]) == "; did you mean 'recall@10'?"
     assert nearest("q", ["b", "a"]) == "; valid: a, b"
     assert nearest("q", []) == ""
+
+
+def test_a_type_is_shown_without_the_categories_that_it_has() -> None:
+    assert type_name(pl.Enum([f"v{n}" for n in range(9)])) == type_name(pl.Categorical()) == type_name(pl.String()) == "String"
+    assert type_name(pl.List(pl.Int64)) == "List(Int64)"

@@ -63,3 +63,11 @@ def test_the_columns_that_a_recipe_reads(make_recipe: MakeRecipe) -> None:
     )
     given = make_recipe(split={"kind": "given", "column": "part", "test": "test", "validation": "validation"})
     assert given.columns_read()[-1] == "part"
+
+
+def test_an_outcome_of_the_row_is_no_attribute_of_the_item(make_recipe: MakeRecipe) -> None:
+    columns = {"user": "user", "item": "item", "time": "time", "positives": "rating >= 4"}
+    with pytest.raises(
+        ConfigError, match=r"'rating' is an outcome of its own row \(data\.columns\.positives\) and no attribute"
+    ):
+        make_recipe(data={"columns": columns, "catalogue": {"columns": ["rating"], "items": "all"}})

@@ -131,6 +131,9 @@ def test_columns_that_can_not_be_segments(make_recipe: MakeRecipe, rows: pl.Data
             require_segments(recipe, tables, [("town", column)])
     with pytest.raises(ConfigError, match="2 faults"):
         require_segments(recipe, tables, [("item",), ("tags",), ("item", "town")])
+    owned = make_recipe(data={"catalogue": {"columns": ["device"]}})
+    with pytest.raises(ConfigError, match=r"segment column 'device' belongs to the item \(data\.catalogue\.columns\)"):
+        require_segments(owned, tables, [("town", "device")])
     rated = make_recipe(tasks=[{"name": "stars", "column": "rating"}])
     with pytest.raises(ConfigError, match=r"outcome of its own row \(tasks\.0\.column\)"):
         require_segments(rated, tables, [("rating",)])

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from twotower.columnar import Converting
-from twotower.errors import DataError
+from twotower.errors import ConfigError, DataError
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, load_tables, run
 
@@ -187,3 +187,19 @@ def test_a_fingerprint_is_of_what_was_read(wide: MakeRecipe, log: Path, tmp_path
     assert found(other) != found(log)
     split = {"kind": "random", "test": 60, "validation": 40}
     assert found(log, split={**split, "seed": 1}) != found(log, split={**split, "seed": 2})
+
+
+@pytest.mark.parametrize("cache", ["always", "never"])
+def test_columns_that_the_users_have_too(cache: str, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    rows = {"user": ["a", "b"] * 10, "item": ["x", "y"] * 10, "time": range(20), "town": ["n"] * 20, "age": [3] * 20}
+    pl.DataFrame(rows).write_csv(tmp_path / "log.csv")
+    pl.DataFrame({"user": ["a", "b"], "time": [1, 2], "town": ["s", "t"]}).write_csv(tmp_path / "users.csv")
+    tables = {"interactions": {"path": str(tmp_path / "log.csv")}, "users": {"path": str(tmp_path / "users.csv")}}
+    data = {"columns": {"user": "user", "item": "item", "time": "time"}, "cache": cache, **tables}
+    both: list[dict[str, Any]] = [{"kind": "category", "column": "town"}]
+    recipe = make_recipe(data=data, split={"test": 4, "validation": 4})
+    # the time of the rows is the rows' own, whatever the users' is
+    assert load_tables(recipe, cache_dir=tmp_path).interactions.times.tolist() == list(range(20))  # type: ignore[union-attr]
+    recipe = make_recipe(data=data, split={"test": 4, "validation": 4}, query={"features": both})
+    with pytest.raises(ConfigError, match="'town' is ambiguous: it is among the users and in the interactions"):
+        run(recipe, tmp_path / "run", cache_dir=tmp_path)

@@ -175,6 +175,8 @@ def _table_config(path: str, options: TableOptions) -> TableConfig:
     """How the table is read; where no header names the columns, they are ``column_1`` and so on."""
     names = None if options.columns is None else [name.strip() for name in options.columns.split(",")]
     values: dict[str, Any] = {"path": path}
+    if options.separator is not None:
+        parse_config(TableConfig, {"path": path, "separator": options.separator})  # before it cuts the first line
     first = None if names is not None and not options.header else first_fields(path, options.separator)
     if options.separator is not None:
         values["separator"] = options.separator

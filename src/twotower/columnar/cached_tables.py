@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection
@@ -16,6 +17,9 @@ from twotower.config import Config
 from twotower.errors import ConfigError
 
 __all__ = ["CachedTable", "list_tables", "old_tables", "remove_tables"]
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+"""Names of the folders that are ours: the cache may be put where others keep theirs."""
 
 
 class CachedTable(Config):
@@ -49,7 +53,7 @@ def list_tables(cache_dir: Path) -> list[CachedTable]:
         cache_dir: The folder of the cache, which need not exist.
     """
     root = cache_folder(cache_dir, "")
-    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")] if root.is_dir() else []
+    folders = [entry for entry in root.iterdir() if _KEY.fullmatch(entry.name) and entry.is_dir()] if root.is_dir() else []
     return sorted(map(_describe, folders), key=lambda table: (-table.last_used, table.key))
 
 

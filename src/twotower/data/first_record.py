@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
@@ -102,7 +103,7 @@ def read_first_record(head: bytes, form: TextFormat, separator: str, where: str)
 
 def _records(head: bytes, quote: str | None, separator: str, where: str) -> list[list[str]]:
     """The first few records; the last of them may be cut where the head is."""
-    if not head:
+    if head in (b"", codecs.BOM_UTF8):
         raise TableReadError(f"{where}: the file is empty; a table needs at least one row")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise TableReadError(f"{where}: not UTF-8 but UTF-16, by its byte-order mark; convert the file to UTF-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twotower.errors import DataError, nearest
+from twotower.errors import DataError, nearest, type_name
 
 __all__ = ["as_coded_ids", "as_ids", "as_unix_seconds", "as_weights", "require_columns", "require_same_id_type"]
 
@@ -119,7 +119,7 @@ def as_unix_seconds(column: pl.Series) -> pl.Series:
         ]
         ticks = column.cast(pl.Datetime("ms")).to_physical() if dtype == pl.Date else column.to_physical()
         return ticks // per_second if (ticks % per_second == 0).all() else ticks.cast(pl.Float64) / per_second
-    if dtype == pl.String:
+    if dtype in (pl.String, pl.Enum, pl.Categorical):
         raise DataError(
             f"time column {name!r} must be numbers (Unix seconds), dates or datetimes; came text such as {_sample(column)}; "
             f"declare types = {{{name!r}: 'datetime'}} for ISO 8601 text, or parse it before"
@@ -144,7 +144,9 @@ def as_weights(column: pl.Series) -> pl.Series:
         DataError: If it is not numeric, or holds a null, NaN, infinity or negative value (with row numbers).
     """
     if not (column.dtype.is_integer() or column.dtype.is_float()):
-        raise DataError(f"weight column {column.name!r} must be numbers; came {column.dtype}; declare its type or convert it")
+        raise DataError(
+            f"weight column {column.name!r} must be numbers; came {type_name(column.dtype)}; declare its type or convert it"
+        )
     finite = column.cast(pl.Float64)
     _require_finite(~(finite.is_finite() & (finite >= 0)).fill_null(False), column, "weight")
     return column

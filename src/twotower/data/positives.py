@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import polars as pl
 
-from twotower.errors import DataError, nearest
+from twotower.errors import DataError, nearest, type_name
 
 __all__ = ["Condition", "Operator", "parse_positives", "positive_rows"]
 
@@ -95,7 +95,7 @@ def _compared(column: pl.Series, condition: Condition) -> pl.Series:
         wanted = "text" if isinstance(condition.value, str) else "numbers"
         raise DataError(
             f"positives: {condition.column!r} is compared with {condition.value!r} and must hold {wanted}; "
-            f"came {column.dtype}; change the condition, or declare the column's type"
+            f"came {type_name(column.dtype)}; change the condition, or declare the column's type"
         )
     undecided = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
     if undecided.any():

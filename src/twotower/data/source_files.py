@@ -75,7 +75,7 @@ def find_files(source: str | Path, *, noun: str) -> list[SourceFile]:
         At least one file, in the order of names.
 
     Raises:
-        TableReadError: If there is none, or the object store can't be asked.
+        TableReadError: If there is none, the glob is not one, or the object store can't be asked.
         MissingExtraError: If the package for this kind of URL is not installed.
     """
     if is_url(source):
@@ -87,7 +87,13 @@ def find_files(source: str | Path, *, noun: str) -> list[SourceFile]:
         found = [path / name for name in _of_one_kind([e.name for e in path.iterdir() if e.is_file()], str(path), noun)]
     elif any(sign in str(path) for sign in _GLOB):
         root = Path(path.anchor)
-        found = sorted(entry for entry in root.glob(str(path.relative_to(path.anchor))) if entry.is_file())
+        try:
+            found = sorted(entry for entry in root.glob(str(path.relative_to(path.anchor))) if entry.is_file())
+        except ValueError:
+            raise TableReadError(
+                f"{noun} {path}: not a glob: '**' stands for folders, between slashes ({path.parent}/**/*.csv), "
+                "and one '*' for any characters of a name"
+            ) from None
         if not found:
             raise TableReadError(f"{noun} {path}: no file matches the glob; check the folder and the pattern")
     else:

@@ -87,11 +87,16 @@ def open_text_file(
         wanted: Columns to read; the batches lack the others. None, or where the file has none of them: all.
 
     Raises:
-        TableReadError: Here or while reading, if the file is empty, damaged gzip, badly quoted, names a column twice, or has
-            bad rows that are not to be skipped.
+        TableReadError: Here or while reading, if separator or quote is no ASCII character; if the file is empty, damaged gzip,
+            badly quoted, names a column twice, or has bad rows that are not to be skipped.
     """
     where = f"{noun} {file.name}"
     separator = form.separator or ("\t" if ".tsv" in file.suffixes else ",")
+    for role, sign in (("separator", separator), ("quote", form.quote)):
+        if sign is not None and not sign.isascii():
+            raise TableReadError(
+                f"{where}: the {role} must be an ASCII character; came {sign!r}: write the file with another one"
+            )
     with ExitStack() as opened:
         with _naming(where):
             counted = CountedBytes(opened.enter_context(file.open()))

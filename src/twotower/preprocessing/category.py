@@ -12,7 +12,7 @@ from pydantic import Field, StrictInt, StrictStr, model_validator
 from torch import Tensor
 
 from twotower.config import Config
-from twotower.errors import DataError
+from twotower.errors import DataError, type_name
 from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.lookup import Lookup, id_values
@@ -131,7 +131,8 @@ def _prepare(config: CategoryFeature, column: pl.Series) -> tuple[pl.Series, NDA
             values = pl.Series([fill] * len(missing))
         elif isinstance(fill, str) != (values.dtype == pl.String) and len(missing):
             raise DataError(
-                f"column {config.column!r} holds {column.dtype}, and missing values are filled with {fill!r}, another type"
+                f"column {config.column!r} holds {type_name(column.dtype)}, and missing values are filled with {fill!r}, "
+                "another type"
             )
         else:
             values = values.fill_null(fill)

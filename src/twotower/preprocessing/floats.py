@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from twotower.errors import DataError
+from twotower.errors import DataError, type_name
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.missing import first_rows
 
@@ -25,8 +25,8 @@ def to_floats(values: pl.Series, column: str) -> NDArray[np.float64]:
     if not (values.dtype.is_numeric() or isinstance(values.dtype, pl.Boolean | pl.Null)):
         shown = ", ".join(repr(value) for value in values.drop_nulls().head(3))
         raise DataError(
-            f"column {column!r} must hold numbers; it holds {values.dtype} ({shown}); cast it, or declare another kind"
-            f"{_first_text(values)}"
+            f"column {column!r} must hold numbers; it holds {type_name(values.dtype)} ({shown}); cast it, or declare another "
+            f"kind{_first_text(values)}"
         )
     floats: NDArray[np.float64] = values.cast(pl.Float64).to_numpy(writable=True)
     infinite = np.isinf(floats)
@@ -37,8 +37,9 @@ def to_floats(values: pl.Series, column: str) -> NDArray[np.float64]:
 
 def _first_text(values: pl.Series) -> str:
     """Where a column of text stops being one of numbers: one stray word turns all of it into text."""
-    if values.dtype != pl.String:
+    if not isinstance(values.dtype, pl.String | pl.Categorical | pl.Enum):
         return ""
+    values = values.cast(pl.String)
     stray = (values.is_not_null() & ~values.str.contains(r"^\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*$")).arg_true()
     return f"; the first that is no number is {values[int(stray[0])]!r}, in row {stray[0]}" if len(stray) else ""
 

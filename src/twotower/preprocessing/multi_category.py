@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from twotower.config import Config
-from twotower.errors import DataError
+from twotower.errors import DataError, type_name
 from twotower.preprocessing.categories import encode_by_category, fit_by_category
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
@@ -92,7 +92,9 @@ def _values(config: MultiCategoryFeature, column: pl.Series) -> tuple[pl.Series,
         return pl.Series([], dtype=pl.String), np.zeros(len(column), dtype=np.int64)
     if config.separator is None:
         if not isinstance(dtype, pl.List | pl.Array):
-            raise DataError(f"column {config.column!r} must hold lists, or declare the separator of its text; it holds {dtype}")
+            raise DataError(
+                f"column {config.column!r} must hold lists, or declare the separator of its text; it holds {type_name(dtype)}"
+            )
         lists = column.arr.to_list() if isinstance(dtype, pl.Array) else column
         lists = lists.list.drop_nulls()
     else:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config import Config
-from twotower.errors import DataError
+from twotower.errors import DataError, type_name
 from twotower.preprocessing.counts import row_counts
 from twotower.preprocessing.feature import ColumnFeature
 from twotower.preprocessing.missing import first_rows, missing_rule, require_present
@@ -88,7 +88,9 @@ def _matrix(config: VectorFeature, column: pl.Series, width: int | None) -> NDAr
     elif isinstance(dtype, pl.List | pl.Array) and (dtype.inner.is_numeric() or dtype.inner == pl.Null):
         lists = (column.arr.to_list() if isinstance(dtype, pl.Array) else column).cast(pl.List(pl.Float64))
     else:
-        raise DataError(f"column {name!r} must hold vectors: lists or arrays of numbers of one length; it holds {dtype}")
+        raise DataError(
+            f"column {name!r} must hold vectors: lists or arrays of numbers of one length; it holds {type_name(dtype)}"
+        )
     missing = lists.is_null().to_numpy()
     if config.missing == "error":
         require_present(missing, name, "declare missing = 'zeros'")

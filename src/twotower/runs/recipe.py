@@ -332,7 +332,13 @@ class Recipe(Config):
     def _catalogue_faults(self) -> list[str]:
         """The item's own columns stand in every row, and would tell the query which item it is to find."""
         owned = () if self.data.catalogue is None else self.data.catalogue.columns
+        outcomes = self.outcome_columns()
         return [
+            f"data.catalogue.columns: {column!r} is an outcome of its own row ({outcomes[column]}) and no attribute of the "
+            "item: of an item that no train row has it would be what is to be predicted; leave it out"
+            for column in owned
+            if column in outcomes
+        ] + [
             f"query.features.{i}: column {column!r} belongs to the item (data.catalogue.columns), which is not known when "
             "items are to be recommended: as an input of the query it would give the answer away; leave it out"
             for i, entry in enumerate(self.query.features)

@@ -84,12 +84,13 @@ def require_segments(recipe: Recipe, tables: Tables, segments: Sequence[tuple[st
     """Check that columns can tell queries apart.
 
     Raises:
-        ConfigError: If a column does not exist, is the item, an outcome of the row, in both tables, or a list; all faults at
-            once.
+        ConfigError: If a column does not exist, is the item or belongs to it, is an outcome of the row, is in both tables, or
+            holds lists; all faults at once.
     """
     schema = tables.interactions.schema
     people, context = user_frame(tables), tables.interactions.frame
     outcomes = recipe.outcome_columns()
+    owned = () if recipe.data.catalogue is None else recipe.data.catalogue.columns
     faults = []
     for column in dict.fromkeys(column for columns in segments for column in columns):
         start = f"segment column {column!r}"
@@ -100,8 +101,12 @@ def require_segments(recipe: Recipe, tables: Tables, segments: Sequence[tuple[st
             faults.append(
                 f"{start} is an outcome of its own row ({outcomes[column]}), not known when items are to be recommended"
             )
+        elif column in owned:
+            faults.append(
+                f"{start} belongs to the item (data.catalogue.columns), which is not known when items are to be recommended"
+            )
         elif not in_users and not in_context:
-            known = (set(people.columns) | set(context.columns)) - {schema.item} - outcomes.keys()
+            known = (set(people.columns) | set(context.columns)) - {schema.item, *owned} - outcomes.keys()
             faults.append(f"{start}: no such column among the users or in the interactions{nearest(column, known)}")
         elif in_users and in_context and column != schema.user:
             faults.append(f"{start} is ambiguous: it is among the users and in the interactions; rename one of them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,22 @@ def read_sources(
     )
     if data.interactions is None or "interactions" not in wanted:
         return Sources(None, items, users)
-    # a feature of the query is read from the users where they have its column
-    wanted = [name for name in recipe.columns_read() if users is None or name not in users.columns or name == data.columns.user]
     if _converts(recipe):
-        table = open_table(
+        open_columns = partial(
+            open_table,
             data.interactions,
             noun="interactions",
             base_dir=None,
             cache_dir=cache_root(cache_dir),
-            columns=wanted,
             listener=listener,
         )
+        # a feature of the query may be read from the users: what they have need not be here as well
+        elsewhere = set() if users is None else set(users.columns) - {data.columns.user}
+        needed = [name for name in recipe.columns_read() if name not in elsewhere]
+        table = open_columns(columns=needed)
+        both = [name for name in recipe.columns_read() if name in elsewhere and name in table.report.ignored]
+        if both:
+            table = open_columns(columns=[*needed, *both])
         return Sources(table.frame, items, users, _account(table.report, table.report.ignored))
     frame, account = _read(data.interactions, recipe.columns_read(), users=users)
     return Sources(frame, items, users, account)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from twotower.data import Examples
-from twotower.errors import ConfigError, DataError, nearest
+from twotower.errors import ConfigError, DataError, nearest, type_name
 from twotower.losses import OutcomeLoss, cumulative_cross_entropy, squared_error
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
@@ -117,7 +117,8 @@ def _levels(values: Tensor, edges: tuple[float, ...]) -> Tensor:
 def _numbers(column: pl.Series) -> Tensor:
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise DataError(
-            f"task column {column.name!r} must hold numbers; came {column.dtype}; declare its type, or name another column"
+            f"task column {column.name!r} must hold numbers; came {type_name(column.dtype)}; declare its type, or name "
+            "another column"
         )
     values = column.cast(pl.Float64).fill_null(float("nan"))
     infinite = values.is_infinite().arg_true()
