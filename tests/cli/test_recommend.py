@@ -98,6 +98,7 @@ def test_what_was_not_given_is_said(call: Call, world: Path, tmp_path: Path) -> 
     assert asked("--history", "film 1") == ["age"]
     assert asked("--query", "time=1600000000", "--user", "new") == ["age"]
     assert asked("--query", "age=3") == []
+    assert asked("--query", '{"age": null}') == ["age"]
     assert asked("--user", "u1") == []
     lines = call("recommend", tmp_path / "run", "--history", "film 1")[1].splitlines()
     assert lines[-2:] == ["assumed: time = 1600055000 (the end of train)", "not given, so taken as missing: age"]

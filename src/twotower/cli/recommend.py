@@ -121,7 +121,9 @@ def _missing(asked: Id | None, given: Mapping[str, object], answer: Recommendati
         return []
     table = recommender.users.table
     return [
-        name for name in table.frame.columns if name != table.id_column and name not in given and name not in answer.assumed
+        name
+        for name in table.frame.columns
+        if name != table.id_column and given.get(name) is None and name not in answer.assumed
     ]
 
 
