@@ -1,4 +1,4 @@
-"""Live streams from a million rows to as many as are asked for: seconds and peak memory of preparing and of one epoch, against the number of rows.
+"""Live streams, a million rows and more: seconds and peak memory of preparing and of one epoch, against the number of rows.
 
 Every size is a Parquet folder of the planted world, made first (not counted), then converted into an empty cache, prepared and
 trained for one epoch of the shipped recipe, in a process of its own. Prints a table, draws both curves, and ends in one line of
