@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twotower.baselines import FitRows, PopularityScorer, SegmentPopularityScorer, fit_segment_popularity
 from twotower.evaluation import CountingScorer, Scorer, rank_positives
+from twotower.evaluation.counting import count_positives
 from twotower.evaluation.product_counter import ProductCounter
 from twotower.types import Ragged
 
@@ -94,6 +95,29 @@ def test_products_rank_as_their_tiles(kind: str, several: bool) -> None:
     for dim in (1, 3, 64):
         scorer = Products(vectors("free", 40, dim, 1), vectors(kind, 1300, dim, 2))
         assert_same_ranks(scorer, 40, seed=dim, several=several)
+
+
+class Watched(ProductCounter):
+    """Remembers how many pairs were asked for at a time."""
+
+    def __init__(self, queries_BD: Tensor, items_ND: Tensor, longest: float) -> None:
+        super().__init__(queries_BD, items_ND, longest)
+        self.asked: list[int] = []
+
+    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+        self.asked.append(len(items))
+        return super().pairs(queries, items)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_seen_items_are_scored_a_part_at_a_time(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.evaluation.counting._SEEN_AT_ONCE", 10)
+    assert_same_ranks(Products(vectors("free", 40, 3, 1), vectors("twins", 50, 3, 2)), 40, seed=5, several=several)
+    counter = Watched(vectors("free", 6, 3, 1), vectors("twins", 50, 3, 2), 10.0)
+    seen = ragged([list(range(12)), [], list(range(4)), list(range(6)), list(range(6)), [3]])
+    count_positives(counter, torch.arange(6), torch.full((6,), 49), seen)
+    assert counter.asked[0] == 6  # the positives
+    assert [asked for asked in counter.asked[1:] if asked] == [12, 10, 7]
 
 
 def test_products_that_float32_can_not_tell_apart_are_summed_again() -> None:

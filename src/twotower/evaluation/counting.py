@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from twotower.types import Ragged
 
 __all__ = ["CountingScorer", "ScoreCounter", "count_positives"]
+
+_SEEN_AT_ONCE = 2**20
 
 
 class ScoreCounter(Protocol):
@@ -74,11 +77,20 @@ def count_positives(
     queries, counts = query_of[known], torch.zeros(4, len(items), dtype=torch.int64)
     scores = counter.pairs(queries, items[known])
     counts[0, known], counts[1, known] = counter.count(queries, scores)
-    # each query's seen items once, however many positives it has
-    seen_by = torch.repeat_interleave(torch.arange(seen.num_rows), seen.lengths)
-    rivals = Ragged(counter.pairs(seen_by, seen.values.long()), seen.offsets).take(queries)
-    position = torch.repeat_interleave(torch.arange(len(known)), rivals.lengths)
-    own = scores[position]
-    for place, beats in ((2, rivals.values > own), (3, rivals.values == own)):
-        counts[place, known] = torch.bincount(position[beats], minlength=len(known))
+    for part in _parts(seen.lengths[queries]):
+        rivals = seen.take(queries[part])  # of each positive, so that many positives of one query ask for its items again
+        position = torch.repeat_interleave(torch.arange(part.start, part.start + rivals.num_rows), rivals.lengths)
+        values = counter.pairs(queries[position], rivals.values.long())
+        for place, beats in ((2, values > scores[position]), (3, values == scores[position])):
+            counts[place, known[part]] = torch.bincount(position[beats] - part.start, minlength=rivals.num_rows)
     return counts[0], counts[1], counts[2], counts[3]
+
+
+def _parts(lengths: Tensor) -> Iterator[slice]:
+    """Positives one after the other whose seen items together are few enough to be scored at once; at least one each."""
+    ends = lengths.cumsum(0)
+    start, before = 0, 0
+    while start < len(lengths):
+        stop = max(start + 1, int(torch.searchsorted(ends, before + _SEEN_AT_ONCE, right=True)))
+        yield slice(start, stop)
+        start, before = stop, int(ends[stop - 1])
