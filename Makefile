@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    ?= runs/movielens
-LIVE   ?= runs/livestream
 ROWS   ?= 500000
+LIVE   ?= runs/livestream-$(ROWS)
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -61,10 +61,10 @@ demo: install ## train on MovieLens, judge beside every baseline, draw a report,
 	@echo "The bundle is in $(RUN)/bundle, the report in $(RUN)/report/report.html"
 
 demo-livestream: install ## a planted log of live streams: train, judge beside popularity and the oracle, recommend for a new viewer
-	@test -f $(LIVE)-$(ROWS).csv || $(BIN)/twotower synth livestream --rows $(ROWS) --seed 0 --out $(LIVE)-$(ROWS).csv
+	@test -f $(LIVE).csv || $(BIN)/twotower synth livestream --rows $(ROWS) --seed 0 --out $(LIVE).csv
 	@if [ -f $(LIVE)/bundle/manifest.json ]; then echo "$(LIVE) is trained already; remove it to train again"; \
 	else $(BIN)/twotower train recipes/livestream.toml --run-dir $(LIVE) \
-	  --set data.interactions.path=$(LIVE)-$(ROWS).csv --set baselines.truth=$(LIVE)-$(ROWS).csv.truth; fi
+	  --set data.interactions.path=$(LIVE).csv --set baselines.truth=$(LIVE).csv.truth; fi
 	@$(BIN)/twotower recommend $(LIVE) --query viewer_country=BR,viewer_lang=pt,viewer_age=23
 	@echo "The bundle is in $(LIVE)/bundle; ROWS=5300000 makes the log of full size"
 
