@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from twotower.cli.recommend import _print as print_rows
 from twotower.recommender import Recommender
 
 Call = Callable[..., tuple[int, str, str]]
@@ -138,3 +140,12 @@ def test_a_misspelt_item_of_the_history_is_not_passed_over(call: Call, finished:
     assert (status, out) == (1, "")
     assert "--history: no item 'flim 3'" in err
     assert "did you mean 'film" in err
+
+
+def test_numbers_are_shown_with_as_many_digits_as_they_have(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pl.DataFrame(
+        {"rank": [1], "score": [1.25], "film": ["a"], "place": [2.4641], "age": [24.0], "year": [1999]},
+        schema_overrides={"place": pl.Float32},
+    )
+    print_rows("liked:", rows)
+    assert capsys.readouterr().out.split("\n")[2].split() == ["1", "1.250", "a", "2.4641", "24", "1999"]

@@ -112,6 +112,8 @@ def _print(title: str, rows: pl.DataFrame) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.7g}"  # a float32 has no more digits, and 24.0 years are 24
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
