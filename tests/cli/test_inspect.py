@@ -226,7 +226,7 @@ def test_large_tables_are_converted_once_for_both_commands(
 ) -> None:
     small = suggestions(call("inspect", log, "--json")[1])
     monkeypatch.setenv("TWOTOWER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("twotower.cli.inspect._CONVERTED_FROM", log.stat().st_size)
+    monkeypatch.setattr("twotower.runs.sources._CONVERTED_FROM", log.stat().st_size)
     status, out, err = call("inspect", log, "--write-recipe", tmp_path / "r.toml", "--json")
     assert (status, err) == (0, "")
     assert suggestions(out) == small
@@ -242,7 +242,7 @@ def test_large_tables_are_converted_once_for_both_commands(
     tables = load_tables(read_recipe(tmp_path / "r.toml", overrides=["data.cache=always"]), cache_dir=tmp_path / "cache")
     assert isinstance(tables.interactions.item_ids.dtype, pl.Enum)
     assert sorted(entry.name for entry in (tmp_path / "cache" / "columnar").iterdir() if entry.is_dir()) == kept
-    monkeypatch.setattr("twotower.cli.inspect._CONVERTED_FROM", log.stat().st_size + 1)
+    monkeypatch.setattr("twotower.runs.sources._CONVERTED_FROM", log.stat().st_size + 1)
     assert call("inspect", log, "--write-recipe", tmp_path / "r.toml", "--force")[0] == 0
     assert tomllib.loads((tmp_path / "r.toml").read_text())["data"]["interactions"]["types"]["movie_id"] == "string"
 

@@ -22,19 +22,17 @@ from twotower.cli.verdict import print_verdict
 from twotower.columnar import open_table
 from twotower.config import parse_config
 from twotower.data import TableConfig
-from twotower.data.source_files import find_files, is_url
+from twotower.data.source_files import is_url
 from twotower.datasets.cache import cache_root
 from twotower.errors import ConfigError
 from twotower.runs.column_roles import Roles, roles_of
 from twotower.runs.column_suggestions import column_suggestions
 from twotower.runs.read_recipe import parse_recipe
+from twotower.runs.sources import is_converted
 from twotower.runs.suggest import suggest_recipe
 from twotower.runs.table_facts import ColumnFacts, TableFacts, table_facts
 
 __all__ = ["TableOptions", "inspect_command"]
-
-_CONVERTED_FROM = 32 * 2**20
-"""Bytes from which a table is converted to columns, as training does from the same size, which then finds them in the cache."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _table(path: str, options: TableOptions, as_json: bool) -> None:
 
 def _read(table: TableConfig) -> tuple[pl.DataFrame, list[str], bool]:
     """The table, what is to be said of reading it, and whether it was so large that it was converted."""
-    if sum(file.size for file in find_files(table.source(), noun="table")) < _CONVERTED_FROM:
+    if not is_converted(table, noun="table"):  # as training does from the same size, which then finds it in the cache
         found = table.read_with_report()
         return found.frame, found.report.lines(), False
     with RunProgress("") as progress:

@@ -18,7 +18,7 @@ from twotower.datasets import movielens
 from twotower.datasets.cache import cache_root
 from twotower.runs.recipe import Recipe
 
-__all__ = ["Sources", "read_sources"]
+__all__ = ["Sources", "is_converted", "read_sources"]
 
 _CONVERTED_FROM = 32 * 2**20
 """Bytes from which ``cache = "auto"`` converts: a smaller table is read in less time than its conversion takes."""
@@ -95,7 +95,20 @@ def _converts(recipe: Recipe) -> bool:
     table = recipe.data.interactions
     if table is None or recipe.data.cache != "auto":
         return recipe.data.cache == "always"
-    return sum(file.size for file in find_files(table.source(), noun="interactions")) >= _CONVERTED_FROM
+    return is_converted(table, noun="interactions")
+
+
+def is_converted(table: TableConfig, *, noun: str) -> bool:
+    """Whether a table is so large that it is converted to columns where nothing else is said (32 MB and more).
+
+    Args:
+        table: Where it lies.
+        noun: What it is called in an error.
+
+    Raises:
+        TableReadError: If the source is missing.
+    """
+    return sum(file.size for file in find_files(table.source(), noun=noun)) >= _CONVERTED_FROM
 
 
 def _read(table: TableConfig, wanted: tuple[str, ...], *, users: pl.DataFrame | None) -> tuple[pl.DataFrame, dict[str, Any]]:
