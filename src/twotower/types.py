@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, overload
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = [
     "Coded",
     "Column",
+    "Computed",
     "Features",
     "HistoryStore",
     "Id",
@@ -121,7 +122,35 @@ class Coded(NamedTuple):
         return Coded(self.codes.to(device), self.values.to(device))
 
 
-StoredColumn: TypeAlias = Tensor | Ragged | Coded
+class Computed(NamedTuple):
+    """A stored column whose rows are computed when they are taken, from what their table holds.
+
+    It takes no memory beside that of the table, which may be memory-mapped. A tower never sees one: `take_column` gives it a
+    `Column`.
+
+    Attributes:
+        num_rows: How many rows there are.
+        compute: From row numbers (int64 ``[m]``, on the CPU) to the encoded rows.
+
+    Example:
+        >>> degrees = torch.tensor([0.0, 90.0, 180.0])
+        >>> column = Computed(3, lambda rows: torch.cos(torch.deg2rad(degrees[rows])))
+        >>> take_column(column, torch.tensor([2, 0])).tolist()
+        [-1.0, 1.0]
+    """
+
+    num_rows: int
+    compute: Callable[[Tensor], Column]
+
+    def take(self, rows: Tensor) -> Column:
+        """The given rows (int64 ``[m]``), in that order."""
+        return self.compute(rows)
+
+    def to(self, device: torch.device | str) -> Computed:
+        return Computed(self.num_rows, lambda rows: self.compute(rows.cpu()).to(device))
+
+
+StoredColumn: TypeAlias = Tensor | Ragged | Coded | Computed
 """One encoded feature as it is kept for all rows; what a tower gets is a `Column`."""
 
 StoredFeatures: TypeAlias = Mapping[str, StoredColumn]
@@ -129,7 +158,7 @@ StoredFeatures: TypeAlias = Mapping[str, StoredColumn]
 
 
 def take_column(column: StoredColumn, rows: Tensor) -> Column:
-    """Gather rows (int64 ``[m]``, none negative) of a column, ragged, coded or neither."""
+    """Gather rows (int64 ``[m]``, none negative) of a column, in whatever form it is kept."""
     return column.index_select(0, rows) if isinstance(column, Tensor) else column.take(rows)
 
 

@@ -129,17 +129,26 @@ def test_a_converted_table_gives_the_same_figures_to_the_bit(wide: MakeRecipe, i
     assert report["conflicts"]["caster_country"] > 0 == report["conflicts"]["caster_age"]
 
 
-@pytest.mark.parametrize(("cache", "text"), [("always", False), ("never", True), ("auto", True)])
+@pytest.mark.parametrize(("cache", "converted"), [("always", True), ("never", False), ("auto", False)])
 def test_which_tables_are_converted(
-    wide: MakeRecipe, cache: str, text: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wide: MakeRecipe, cache: str, converted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Converting] = []
-    tables = load_tables(wide(data={"cache": cache}), cache_dir=tmp_path, listener=told.append)
-    assert (tables.interactions.user_ids.dtype == pl.String) is text
-    assert bool(told) is not text
+    load_tables(wide(data={"cache": cache}), cache_dir=tmp_path, listener=told.append)
+    assert bool(told) is converted
     if cache == "auto":
         monkeypatch.setattr("twotower.runs.sources._CONVERTED_FROM", 1000)
-        assert load_tables(wide(), cache_dir=tmp_path).interactions.user_ids.dtype == pl.Enum
+        load_tables(wide(), cache_dir=tmp_path, listener=told.append)
+        assert told
+
+
+@pytest.mark.parametrize("cache", ["always", "never"])
+def test_users_of_text_are_told_by_rows_and_not_by_a_column(wide: MakeRecipe, log: Path, cache: str, tmp_path: Path) -> None:
+    tables = load_tables(wide(data={"cache": cache}), cache_dir=tmp_path)
+    assert "viewer" not in tables.interactions.frame.columns
+    rows = np.array([5, 0, 599])
+    viewers = pl.read_csv(log, columns=["viewer"], truncate_ragged_lines=True)["viewer"]
+    assert tables.users_of(rows).to_list() == viewers.gather(rows).to_list()
 
 
 def test_only_the_columns_that_are_read_are_kept(wide: MakeRecipe, tmp_path: Path) -> None:
@@ -157,15 +166,15 @@ def test_a_column_that_is_nowhere_is_told_with_the_nearest(wide: MakeRecipe, tmp
 
 
 def test_a_sample_is_some_rows_in_their_order(wide: MakeRecipe, tmp_path: Path) -> None:
-    whole = load_tables(wide(), cache_dir=tmp_path).interactions.frame
+    whole = load_tables(wide(), cache_dir=tmp_path).users_of(np.arange(600))
     rows = np.sort(np.random.default_rng(5).choice(600, 150, replace=False))
     for cache in ("always", "never"):
         recipe = wide(data={"cache": cache, "sample": {"fraction": 0.25, "seed": 5}})
         tables = load_tables(recipe, cache_dir=tmp_path)
-        assert tables.interactions.user_ids.cast(pl.String).to_list() == whole["viewer"].gather(rows).to_list()
+        assert tables.users_of(np.arange(150)).to_list() == whole.gather(rows).to_list()
         assert tables.interactions.report.sampled_from == 600
         assert tables.report_lines()[0].startswith("a sample of 600 rows: 150 rows read")
-        assert tables.user_ids.ids.to_list() == sorted(set(whole["viewer"].gather(rows)))
+        assert tables.user_ids.ids.to_list() == sorted(set(whole.gather(rows)))
     with pytest.raises(DataError, match=r"0\.0001 of 600 rows is none"):
         load_tables(wide(data={"sample": {"fraction": 0.0001}}), cache_dir=tmp_path)
 

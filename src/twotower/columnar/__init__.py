@@ -2,5 +2,6 @@
 
 from twotower.columnar.open_table import ColumnarTable, open_table
 from twotower.columnar.progress import Converting
+from twotower.columnar.stored_column import release_pages
 
-__all__ = ["ColumnarTable", "Converting", "open_table"]
+__all__ = ["ColumnarTable", "Converting", "open_table", "release_pages"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,20 @@ from polars.exceptions import PolarsError
 
 from twotower.columnar.manifest import ColumnEntry
 
-__all__ = ["map_column"]
+__all__ = ["map_column", "release_pages"]
+
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def release_pages() -> None:
+    """Give back the memory of all columns that are mapped, until a value is read again.
+
+    Pages that were read count as memory of the process for as long as the system likes; they are the system's copy of the
+    files, and are read from it again in no time.
+    """
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in list(_maps):
+            each.madvise(mmap.MADV_DONTNEED)
 
 
 def map_column(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
@@ -62,4 +76,6 @@ def _mapped(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
 
 def _map(path: Path) -> pa.Buffer:
     with path.open("rb") as file:
-        return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _maps.add(mapped)
+    return pa.py_buffer(mapped)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from twotower.errors import DataError, nearest, type_name
 
-__all__ = ["as_coded_ids", "as_ids", "as_unix_seconds", "as_weights", "require_columns", "require_same_id_type"]
+__all__ = [
+    "as_coded_ids",
+    "as_ids",
+    "as_unix_seconds",
+    "as_weights",
+    "code_texts",
+    "require_columns",
+    "require_same_id_type",
+]
 
 _EXAMPLES = 5
 _LATEST_S = 100_000_000_000
@@ -78,6 +88,21 @@ def as_coded_ids(column: pl.Series, *, noun: str) -> pl.Series:
         DataError: As `as_ids`.
     """
     return column if column.dtype == pl.Enum else as_ids(column, noun=noun)
+
+
+def code_texts(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Turn columns of text into Enum, so that whatever is asked of them later hashes no text again.
+
+    Args:
+        frame: Any frame.
+        names: Columns; those that are missing or no text are left as they are.
+
+    Example:
+        >>> code_texts(pl.DataFrame({"user": ["b", "a", "b"]}), ["user"])["user"].to_physical().to_list()
+        [0, 1, 0]
+    """
+    texts = [frame[name] for name in names if name in frame.columns and frame[name].dtype == pl.String]
+    return frame.with_columns(text.cast(pl.Enum(text.drop_nulls().unique(maintain_order=True))) for text in texts)
 
 
 def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: str) -> None:

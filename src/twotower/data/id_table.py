@@ -94,7 +94,11 @@ class IdTable:
             DataError: If the ids are of a wrong type, or one is null.
         """
         coded = as_coded_ids(ids, noun=noun)
-        distinct = as_ids(coded.unique(), noun=noun).sort()
+        distinct, dtype = coded.unique(), coded.dtype
+        if isinstance(dtype, pl.Enum) and _is_all_of(distinct, categories := dtype.categories):
+            distinct = categories.cast(pl.String)
+        else:
+            distinct = as_ids(distinct, noun=noun).sort()
         table = distinct.alias(id_column).to_frame()
         # what is distinct and there needs no more checks, which take seconds for millions of ids
         return (
@@ -133,7 +137,10 @@ class IdTable:
         if not isinstance(dtype, pl.Enum):
             return self.rows(ids).astype(np.int32)
         categories, codes = dtype.categories, ids.to_physical()
-        of_category = np.append(self.rows(categories.rename(ids.name)), -1).astype(np.int32) if len(categories) else _UNKNOWN
+        if len(categories) == len(self) and self.ids.dtype == pl.String and (categories == self.ids).all():
+            of_category = np.append(np.arange(len(self), dtype=np.int32), _UNKNOWN)
+        else:
+            of_category = np.append(self.rows(categories.rename(ids.name)), -1).astype(np.int32) if len(categories) else _UNKNOWN
         rows = np.empty(len(ids), dtype=np.int32)
         for start in range(0, len(ids), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
             part = codes.slice(start, _AT_ONCE).cast(pl.UInt32).fill_null(len(categories))
@@ -166,6 +173,11 @@ class IdTable:
 
 Catalogue: TypeAlias = IdTable
 """The table of the items that can be recommended."""
+
+
+def _is_all_of(distinct: pl.Series, categories: pl.Series) -> bool:
+    """Whether each of some sorted categories occurs, and no null does: of converted tables this is so, and nothing is sorted."""
+    return len(distinct) == len(categories) and not distinct.null_count() and categories.is_sorted()
 
 
 def _require_distinct(frame: pl.DataFrame, id_column: str, table: str) -> None:

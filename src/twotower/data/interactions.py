@@ -114,7 +114,7 @@ class Interactions:
 
     @property
     def user_ids(self) -> pl.Series:
-        """User of each row: String, Int64 or Enum, no nulls."""
+        """User of each row: String, Int64 or Enum, no nulls; of the interactions of a run's tables, ask the tables."""
         return self.frame[self.schema.user]
 
     @property

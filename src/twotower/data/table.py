@@ -160,7 +160,7 @@ def read_table_with_report(
 
 def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """One frame below the other, in one chunk; column by column, so that no more than one of them is there twice."""
-    parts = [{column.name: column for column in frame.get_columns()} for frame in frames]
+    parts = [{column.name: column for column in frame.iter_columns()} for frame in frames]
     names = frames[0].columns
     frames.clear()
     return pl.DataFrame([pl.concat([part.pop(name) for part in parts], rechunk=True) for name in names])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +21,7 @@ from numpy.typing import NDArray
 
 from twotower.data.bad_rows import BadRows
 from twotower.data.first_record import FirstRecord, TextFormat, read_first_record
+from twotower.data.plain_blocks import PlainBlocks
 from twotower.data.source_files import SourceFile
 from twotower.data.text_stream import (
     BROKEN_MARK,
@@ -32,6 +38,8 @@ __all__ = ["BLOCK_BYTES", "TextBatch", "TextFile", "open_text_file"]
 
 BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 20
+_MOST_THREADS = 8
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,8 @@ def open_text_file(
             stream = unzipped(counted)
             head = _read_head(stream)
         first = read_first_record(head, form, separator, where)
-        marked = MarkedStream(head, stream, (END_MARK + separator * (first.width - 1) + "\n").encode())
         parser = _Parser(file.name, place, first, separator, form.quote, where, bad_rows, wanted)
+        marked = MarkedStream(head, stream, parser.last_record)
         yield TextFile(first.names, parser.batches(marked, counted, block_bytes))
 
 
@@ -125,26 +133,84 @@ class _Parser:
         self.name, self.place, self.where, self.width = name, place, where, first.width
         behind = first.width - len(first.names)  # an index column
         chosen = [each for each in first.names if wanted is None or each in wanted] or first.names
+        self.fields = [f"f{i}" for i in range(self.width)]
+        self.last_record = (END_MARK + separator * (first.width - 1) + "\n").encode()
         self.names = {f"f{i + behind}": each for i, each in enumerate(first.names) if each in chosen}
         self.separator, self.quote, self.bad_rows = separator, quote, bad_rows
         self.headers = int(first.is_header)
+        self.is_begun = False
         self.row = -1 if first.is_header and first.is_full else 0  # of the next record; the header is not counted
+        self.rows_before = 0  # in the file, before what is parsed now
         self.wrong: list[int] = []  # rows with a wrong number of fields that are not behind us yet
         self.unclosed: int | None = None
         self.fault: str | None = None
 
     def batches(self, marked: MarkedStream, counted: CountedBytes, block_bytes: int) -> Iterator[TextBatch]:
+        blocks = PlainBlocks(marked, self.quote, block_bytes)
+        with _naming(self.where):
+            for frame in self._side_by_side(blocks, marked, block_bytes):
+                if frame.height:
+                    yield self._batch(frame, counted.count, broken=marked.broken)
+        if blocks.rest:
+            marked.put_back(self._lines(blocks.rest) if self.is_begun else blocks.rest)
+            yield from self._one_by_one(marked, counted, block_bytes)
+
+    def _side_by_side(self, blocks: PlainBlocks, marked: MarkedStream, block_bytes: int) -> Iterator[pl.DataFrame]:
+        """Blocks without a quote, several at a time, in their order."""
+        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        waiting: deque[tuple[bytes, Future[pl.DataFrame]]] = deque()
+        with ThreadPoolExecutor(threads, thread_name_prefix="parse") as pool:
+            for block in blocks:
+                lines = self._lines(block.removesuffix(self.last_record) if marked.at_end else block)
+                waiting.append((lines, pool.submit(self._parsed, lines)))
+                if len(waiting) > threads:
+                    yield self._told(*waiting.popleft(), block_bytes)
+            while waiting:
+                yield self._told(*waiting.popleft(), block_bytes)
+
+    def _lines(self, block: bytes) -> bytes:
+        """What can be parsed alone: no header, and no byte-order mark at the start that a parser would take away."""
+        if not self.is_begun and not self.headers:
+            self.is_begun = True
+            return block  # its mark is the mark of the file
+        if not self.is_begun:
+            self.is_begun, self.headers, self.row = True, 0, 0
+            header = _LINE_END.search(block)
+            block = block[header.end() :] if header else b""
+        return codecs.BOM_UTF8 + block if block.startswith(codecs.BOM_UTF8) else block
+
+    def _parsed(self, block: bytes, on_wrong_width: Callable[[Any], str] | None = None) -> pl.DataFrame:
+        if not block:
+            return pl.DataFrame(schema=dict.fromkeys(self.names.values(), pl.String))
+        read = pa_csv.ReadOptions(column_names=self.fields, block_size=len(block) + 1, use_threads=False)
+        parse = self._parse_options(on_wrong_width, newlines_in_values=False)
+        return self._as_frame(pa_csv.read_csv(pa.BufferReader(block), read, parse, self._convert_options(list(self.names))))
+
+    def _told(self, block: bytes, parsed: Future[pl.DataFrame], block_bytes: int) -> pl.DataFrame:
+        """A block, which is parsed again where it has rows of another width: here it is known which rows came before."""
+        try:
+            return parsed.result()
+        except pa.ArrowInvalid:
+            self.rows_before = self.row
+        try:
+            return self._parsed(block, self._wrong_width)
+        except pa.ArrowInvalid as error:
+            raise TableReadError(self._explained(str(error), block_bytes)) from None
+
+    def _one_by_one(self, marked: MarkedStream, counted: CountedBytes, block_bytes: int) -> Iterator[TextBatch]:
+        """From a block with a quote on: where a record ends is known by those before it only."""
+        self.rows_before = 0 if self.headers else self.row
         try:
             reader = self._reader(marked, block_bytes)
             held: pa.RecordBatch | None = None
             while (batch := self._next(reader)) is not None:
                 if held is not None and batch.num_rows:
-                    yield self._batch(held, counted.count, broken=marked.broken)
+                    yield self._batch(self._as_frame(held), counted.count, broken=marked.broken)
                 held = batch if batch.num_rows else held
         except pa.ArrowInvalid as error:
             raise TableReadError(self._explained(str(error), block_bytes)) from None
         if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == END_MARK:
-            yield self._batch(held.slice(0, held.num_rows - 1), counted.count, broken=marked.broken)
+            yield self._batch(self._as_frame(held.slice(0, held.num_rows - 1)), counted.count, broken=marked.broken)
         else:
             row = self.unclosed if self.unclosed is not None else int(self._take_rows(held.num_rows if held else 1)[-1])
             raise TableReadError(
@@ -152,35 +218,44 @@ class _Parser:
                 f"closed; close it, or declare another quote"
             )
 
-    def _reader(self, marked: MarkedStream, block_bytes: int) -> Any:
-        fields = [f"f{i}" for i in range(self.width)]
+    def _reader(self, stream: Any, block_bytes: int) -> Any:
+        first = self.fields[0]  # is where the mark of the end is looked for
         with _naming(self.where):
             return pa_csv.open_csv(
-                marked,
-                read_options=pa_csv.ReadOptions(column_names=fields, block_size=block_bytes, use_threads=False),
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=self.separator,
-                    quote_char=self.quote or False,
-                    newlines_in_values=self.quote is not None,
-                    ignore_empty_lines=self.width > 1,
-                    invalid_row_handler=self._wrong_width,
-                ),
-                convert_options=pa_csv.ConvertOptions(
-                    include_columns=[field for field in fields if field == fields[0] or field in self.names],
-                    column_types=dict.fromkeys(fields, pa.large_string()),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                    check_utf8=False,  # the stream holds nothing else
-                ),
+                stream,
+                pa_csv.ReadOptions(column_names=self.fields, block_size=block_bytes, use_threads=False),
+                self._parse_options(self._wrong_width, newlines_in_values=self.quote is not None),
+                self._convert_options([field for field in self.fields if field == first or field in self.names]),
             )
+
+    def _parse_options(self, on_wrong_width: Callable[[Any], str] | None, *, newlines_in_values: bool) -> pa_csv.ParseOptions:
+        return pa_csv.ParseOptions(
+            delimiter=self.separator,
+            quote_char=self.quote or False,
+            newlines_in_values=newlines_in_values,
+            ignore_empty_lines=self.width > 1,
+            invalid_row_handler=on_wrong_width,
+        )
+
+    def _convert_options(self, fields: list[str]) -> pa_csv.ConvertOptions:
+        return pa_csv.ConvertOptions(
+            include_columns=fields,
+            column_types=dict.fromkeys(fields, pa.large_string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            check_utf8=False,  # the stream holds nothing else
+        )
+
+    def _as_frame(self, batch: Any) -> pl.DataFrame:
+        return pl.DataFrame({name: pl.from_arrow(batch.column(field)) for field, name in self.names.items()})
 
     def _next(self, reader: Any) -> pa.RecordBatch | None:
         with _naming(self.where):
             return next(reader, None)
 
     def _wrong_width(self, record: Any) -> str:
-        row = int(record.number) - 1 - self.headers
+        row = self.rows_before + int(record.number) - 1 - self.headers
         if END_MARK in record.text:
             self.unclosed = row
             return "skip"
@@ -210,11 +285,10 @@ class _Parser:
             )
         return f"{self.where}: can't be read as delimited text ({error}); check separator {self.separator!r} and quotes"
 
-    def _batch(self, batch: pa.RecordBatch, bytes_read: int, *, broken: bool) -> TextBatch:
-        rows = self._take_rows(batch.num_rows)
+    def _batch(self, frame: pl.DataFrame, bytes_read: int, *, broken: bool) -> TextBatch:
+        rows = self._take_rows(frame.height)
         first = int(rows[0] < 0) if len(rows) else 0
         rows = rows[first:]
-        frame = pl.DataFrame({name: pl.from_arrow(batch.column(field)) for field, name in self.names.items()})
         frame = frame.slice(first)
         if broken:
             frame, rows = self._without_broken(frame, rows)

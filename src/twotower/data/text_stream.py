@@ -39,10 +39,14 @@ class CountedBytes(io.RawIOBase):
     def readinto(self, buffer: object, /) -> int:
         """Read into a buffer; 0 at the end."""
         view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self._file.read(len(view))
-        view[: len(data)] = data
-        self.count += len(data)
-        return len(data)
+        if isinstance(self._file, io.BufferedReader | io.RawIOBase):
+            size = self._file.readinto(view) or 0
+        else:  # what an object store gives may know no more than this
+            data = self._file.read(len(view))
+            size = len(data)
+            view[:size] = data
+        self.count += size
+        return size
 
 
 def unzipped(counted: CountedBytes) -> BinaryIO:
@@ -84,14 +88,27 @@ class MarkedStream(io.RawIOBase):
         """So many bytes; fewer at the end only, for the parser wants a line break in every block; none behind it."""
         size = 1 << 20 if size < 0 else size
         while len(self._waiting) < size and self._tail is not None:
-            data, self._head = self._head[:size] or self._rest.read(size), self._head[size:]
+            wanted = size - len(self._waiting)
+            data, self._head = self._head[:wanted] or self._rest.read(wanted), self._head[wanted:]
             self._last = data[-1:] or self._last
-            self._waiting += self._as_text(data)
+            text = self._as_text(data)
+            if not self._waiting and len(text) == size:
+                return text
+            self._waiting += text
             if not data:
                 self._waiting += (b"" if self._last in (b"\n", b"\r") else b"\n") + self._tail
                 self._tail = None
         data, self._waiting = self._waiting[:size], self._waiting[size:]
         return data
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all was read, the last record too."""
+        return self._tail is None and not self._waiting
+
+    def put_back(self, data: bytes) -> None:
+        """Read these bytes once more before the others."""
+        self._waiting = data + self._waiting
 
     def _as_text(self, data: bytes) -> bytes:
         """The same bytes where they are UTF-8; those of a character that was cut come with the next ones."""

@@ -13,6 +13,13 @@ __all__ = ["MLP"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
+class _Linear(nn.Linear):
+    """Without initial values, for which torch would draw from its own generator."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: the values are put in afterwards."""
+
+
 class MLP(nn.Module):
     """Dense layers with an activation after all but the last, whose output may be negative.
 
@@ -42,7 +49,7 @@ class MLP(nn.Module):
         width = input_width
         for position, size in enumerate(layer_sizes):
             bound = (6.0 / (width + size)) ** 0.5 if init == "glorot_uniform" else (6.0 / width) ** 0.5
-            linear = nn.Linear(width, size, device="meta").to_empty(device="cpu")
+            linear = _Linear(width, size)
             with torch.no_grad():
                 linear.weight.uniform_(-bound, bound, generator=generator)
                 linear.bias.zero_()

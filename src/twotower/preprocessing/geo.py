@@ -147,14 +147,19 @@ class FittedGeo(Config):
             DataError: If a column holds no numbers, or if a place is out of range and that is an error.
         """
         longitude, latitude = _degrees(self.config, column)
-        missing = np.isnan(longitude)
-        east, north = np.radians(longitude), np.radians(latitude)
-        point = np.stack(
-            [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north), missing], axis=1, dtype=np.float32
-        )
-        point[missing, :3] = 0
-        name = self.config.name
-        encoded = {name: torch.from_numpy(point)}
+        return {self.config.name: _points(longitude, latitude), **self._rows(longitude, latitude)}
+
+    def encode_points(self, column: pl.Series) -> Tensor:
+        """Of what `encode` gives, the floats."""
+        return _points(*_degrees(self.config, column))
+
+    def encode_cells(self, column: pl.Series) -> dict[str, Tensor]:
+        """Of what `encode` gives, the rows; raises as it does."""
+        return self._rows(*_degrees(self.config, column))
+
+    def _rows(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> dict[str, Tensor]:
+        missing, name = np.isnan(longitude), self.config.name
+        encoded = {}
         for suffix, lookup, height in zip(("coarse", "fine"), (self.coarse, self.fine), self.config.cells, strict=True):
             rows = lookup.rows(_cells(longitude, latitude, height), column=name)
             rows[missing] = lookup.size
@@ -180,6 +185,16 @@ def _degrees(config: GeoFeature, column: pl.Series) -> tuple[NDArray[np.float64]
     longitude[missing] = np.nan
     latitude[missing] = np.nan
     return longitude, latitude
+
+
+def _points(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Tensor:
+    missing = np.isnan(longitude)
+    east, north = np.radians(longitude), np.radians(latitude)
+    points = np.stack(
+        [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north), missing], axis=1, dtype=np.float32
+    )
+    points[missing, :3] = 0
+    return torch.from_numpy(points)
 
 
 def _cells(longitude: NDArray[np.float64], latitude: NDArray[np.float64], height: float) -> pl.Series:

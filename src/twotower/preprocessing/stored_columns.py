@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -14,9 +14,10 @@ from torch import Tensor
 from twotower.errors import DataError
 from twotower.preprocessing.categories import category_codes, code_dtype, code_tensor, fit_by_code
 from twotower.preprocessing.features import ColumnFeatureConfig, FittedFeature
+from twotower.preprocessing.geo import FittedGeo
 from twotower.preprocessing.lists import to_ragged
 from twotower.spec import ColumnSpec, FloatsColumn
-from twotower.types import Coded, Column, Ragged, StoredColumn
+from twotower.types import Coded, Column, Computed, Ragged, StoredColumn
 
 __all__ = ["chosen_rows", "encode_stored", "fit_stored"]
 
@@ -24,6 +25,7 @@ _CHUNK_ROWS = 1 << 18
 _MOST_DISTINCT = (1 << 8) - 1
 _FEWEST_ROWS = 1 << 12
 _FEWEST_TO_COUNT = 1 << 20
+_FEWEST_TO_COMPUTE = 1 << 20
 
 
 def encode_stored(
@@ -32,7 +34,8 @@ def encode_stored(
     """Encode rows of a table, each column in the form that takes the least memory.
 
     Columns of categories, and of numbers of which there are few (whole years of age), become codes that all features of the
-    column share, and each feature's few encoded values. What is left is encoded in parts.
+    column share, and each feature's few encoded values. What is left is encoded in parts, but for the points of millions of
+    places, which are computed when they are taken: 16 bytes a row are twice what the table has.
 
     Args:
         features: Fitted; every column that they read is in the table.
@@ -50,7 +53,12 @@ def encode_stored(
         if names not in coded:
             coded[names] = category_codes(source) if isinstance(source.dtype, pl.Enum) else _number_codes(source)
         found = coded[names]
-        encoded.update(_in_parts(feature, source) if found is None else _by_code(feature, source, *found))
+        if found is not None:
+            encoded.update(_by_code(feature, source, *found))
+        elif isinstance(feature, FittedGeo) and len(source) >= _FEWEST_TO_COMPUTE:
+            encoded.update(_of_places(feature, source))
+        else:
+            encoded.update(_in_parts(feature, source, feature.encode))
     return encoded
 
 
@@ -90,7 +98,7 @@ def _by_code(
     try:
         encoded = feature.encode(values)
     except DataError:  # for its row numbers; and the value at fault may be one that no row has
-        return dict(_in_parts(feature, source.cast(values.dtype)))
+        return dict(_in_parts(feature, source.cast(values.dtype), feature.encode))
     rows = code_tensor(codes)
     return {name: Coded(rows, column) for name, column in encoded.items()}
 
@@ -113,18 +121,28 @@ def _number_codes(source: pl.Series) -> tuple[NDArray[np.generic], pl.Series] | 
     return codes, distinct
 
 
-def _in_parts(feature: FittedFeature, source: pl.Series) -> dict[str, StoredColumn]:
+def _of_places(feature: FittedGeo, source: pl.Series) -> dict[str, StoredColumn]:
+    def points(rows: Tensor) -> Tensor:
+        return feature.encode_points(source.gather(rows.numpy()))
+
+    return {feature.config.name: Computed(len(source), points), **_in_parts(feature, source, feature.encode_cells)}
+
+
+def _in_parts(
+    feature: FittedFeature, source: pl.Series, encode: Callable[[pl.Series], Mapping[str, Column]]
+) -> dict[str, StoredColumn]:
     # text and lists are made of as many objects as rows before they come here; and each part would look for all known ids
     chunk = _CHUNK_ROWS if _is_plain(source.dtype) else max(len(source), 1)
     whole: dict[str, Tensor] = {}
     lists: dict[str, list[Ragged]] = {}
     for start in range(0, max(len(source), 1), chunk):
         try:
-            part = feature.encode(source.slice(start, chunk))
+            part = encode(source.slice(start, chunk))
         except DataError:
-            feature.encode(source)  # the same fault again, for its row numbers
+            encode(source)  # the same fault again, for its row numbers
             raise
-        for spec in feature.columns:
+        specs = [spec for spec in feature.columns if spec.name in part]
+        for spec in specs:
             found: Column = part[spec.name]
             if isinstance(found, Ragged):
                 lists.setdefault(spec.name, []).append(found)
@@ -134,7 +152,7 @@ def _in_parts(feature: FittedFeature, source: pl.Series) -> dict[str, StoredColu
             whole[spec.name][start : start + len(found)] = found
     return {
         spec.name: _joined(lists[spec.name]) if spec.name in lists else _widened(whole[spec.name], spec)
-        for spec in feature.columns
+        for spec in specs
     }
 
 

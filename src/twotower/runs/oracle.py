@@ -51,7 +51,7 @@ def oracle_ranker(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -
     warm = np.zeros(len(tables.user_ids), dtype=np.bool_)
     warm[taken(tables.user_rows, fit_rows)] = True
     user_rows = tables.user_rows[rows]
-    viewers, items = interactions.user_ids.gather(rows), tables.catalogue(fit_rows).ids
+    viewers, items = tables.users_of(rows), tables.catalogue(fit_rows).ids
 
     def scorer(examples: Examples) -> Scorer:
         if not np.array_equal(examples.user_rows.numpy(), user_rows):

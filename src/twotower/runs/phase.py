@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.columnar import release_pages
 from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
 from twotower.data.consecutive import as_slice, taken, taken_frame
 from twotower.errors import DataError
@@ -132,16 +133,19 @@ def encode_phase(
     histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
     targets = outcomes(recipe, tables)
     encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)), targets)
+    items = preprocessor.encode_items(catalogue.frame)
+    train = encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows)
+    release_pages()
     return Phase(
         tables=tables,
         fit_rows=fit_rows,
         preprocessor=preprocessor,
         catalogue=catalogue,
-        items=preprocessor.encode_items(catalogue.frame),
+        items=items,
         item_rows=item_rows,
         item_counts=_counts(taken(item_rows, fit_rows), len(catalogue)),
         users=encoded.users,
-        train=encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows),
+        train=train,
         grows=grows,
         outcomes=targets,
     )

@@ -34,12 +34,14 @@ class Sources:
         users: All columns.
         account: What became of rows and columns of the interactions before anything else, by field of
             `twotower.data.DataReport`.
+        is_text: Whether the interactions were read from files just now, so that their text is text and not coded.
     """
 
     interactions: pl.DataFrame | None = None
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
+    is_text: bool = False
 
 
 def read_sources(
@@ -88,7 +90,7 @@ def read_sources(
             table = open_columns(columns=[*needed, *both])
         return Sources(table.frame, items, users, _account(table.report, table.report.ignored))
     frame, account = _read(data.interactions, recipe.columns_read(), users=users)
-    return Sources(frame, items, users, account)
+    return Sources(frame, items, users, account, is_text=True)
 
 
 def _converts(recipe: Recipe) -> bool:

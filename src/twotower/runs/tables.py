@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.columnar import Converting
+from twotower.columnar import Converting, release_pages
 from twotower.data import IdTable, Interactions, Split, read_table, split
 from twotower.data.consecutive import taken_frame
+from twotower.data.id_columns import code_texts
 from twotower.errors import ConfigError, DataError
 from twotower.runs.catalogue import catalogue_from_rows, count_conflicts
 from twotower.runs.data_config import CatalogueConfig, SampleConfig
@@ -28,7 +29,8 @@ class Tables:
     """Checked tables, and which rows train, validate and test.
 
     Attributes:
-        interactions: Positives, in the order of the file.
+        interactions: Positives, in the order of the file. Where its users were an Enum they are not here: `user_rows` and
+            `user_ids` say who they are, without a hash table of all their names.
         items: The catalogue; None when it is made from the interactions, see `catalogue`.
         users: The users table; None when there is none.
         split: Row numbers of ``interactions``.
@@ -52,6 +54,10 @@ class Tables:
         if self.items is not None:
             return self.items
         return catalogue_from_rows(self.interactions, self.catalogue_config, fit_rows)
+
+    def users_of(self, rows: NDArray[np.int64]) -> pl.Series:
+        """The users of some interactions, String or Int64 ``[m]``."""
+        return self.user_ids.ids.gather(self.user_rows[rows])
 
     def report_lines(self) -> list[str]:
         """What was read, dropped and why, and how it was split, in sentences."""
@@ -118,6 +124,8 @@ def load_tables(
     if data.sample is not None:
         account["sampled_from"] = frame.height
         frame = taken_frame(frame, _sampled(frame.height, data.sample))
+    if found.is_text and interactions is None:
+        frame = code_texts(frame, (columns.user, columns.item))
     checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table)
     if data.catalogue is not None:
         account["conflicts"] = count_conflicts(checked, data.catalogue)
@@ -127,7 +135,7 @@ def load_tables(
         item_table = item_table.keep(np.sort(remaining))
     parts = split(checked, recipe.split)
     user_ids = IdTable.from_ids(checked.user_ids, checked.schema.user, noun="user")
-    return Tables(
+    tables = Tables(
         interactions=checked,
         items=item_table,
         users=user_table,
@@ -137,6 +145,18 @@ def load_tables(
         fingerprint=fingerprint(checked.frame, item_table, user_table, parts),
         catalogue_config=data.catalogue or CatalogueConfig(),
     )
+    release_pages()
+    return replace(tables, interactions=_without_coded_users(checked))
+
+
+def _without_coded_users(interactions: Interactions) -> Interactions:
+    user = interactions.schema.user
+    if interactions.frame.schema[user] != pl.Enum:
+        return interactions
+    negatives = interactions.negatives
+    if negatives.is_empty():  # whose type alone would keep the names
+        negatives = negatives.with_columns(pl.lit(None, dtype=pl.String).alias(user))
+    return replace(interactions, frame=interactions.frame.drop(user), negatives=negatives)
 
 
 def _sampled(rows: int, config: SampleConfig) -> NDArray[np.int64]:
