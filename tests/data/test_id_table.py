@@ -120,6 +120,18 @@ def test_a_table_of_coded_ids_is_of_those_that_occur_sorted_as_text() -> None:
         IdTable.from_ids(pl.Series("id", ["d", None], dtype=pl.Enum(["d"])), "name")
 
 
+@pytest.mark.parametrize("categories", [["a", "b", "c"], ["b", "a", "c"], ["a", "b", "c", "d"]])
+@pytest.mark.parametrize("values", [["c", "a", "b", "a"], ["c", None, "a", "b"]])
+def test_a_table_of_all_categories_is_that_of_the_text(categories: list[str], values: list[str | None]) -> None:
+    coded = pl.Series("user", values, dtype=pl.Enum(categories))
+    known = IdTable.from_ids(coded.drop_nulls(), "user", noun="user")
+    assert known.frame.equals(pl.DataFrame({"user": ["a", "b", "c"]}))
+    assert known.rows32(coded).tolist() == [-1 if value is None else "abc".index(value) for value in values]
+    if None in values:
+        with pytest.raises(DataError, match="every row needs an id"):
+            IdTable.from_ids(coded, "user", noun="user")
+
+
 def test_coded_text_is_not_a_number() -> None:
     with pytest.raises(DataError, match="item ids must have one type: 'id' is String"):
         IdTable.from_ids(pl.Series([1, 2]), "n").rows32(pl.Series("id", ["1"], dtype=pl.Enum(["1"])))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower.data.bad_rows import BadRows, BadRowsPolicy
+from twotower.data.bad_rows import BadRows, BadRowsPolicy, SkippedRows
 from twotower.data.first_record import TextFormat
 from twotower.data.source_files import find_files
 from twotower.data.text_file import TextBatch, open_text_file
@@ -200,3 +200,42 @@ def test_signs_that_the_parser_does_not_know_are_told(role: str, tmp_path: Path)
     form = TextFormat(separator="§") if role == "separator" else TextFormat(quote="§")
     with pytest.raises(TableReadError, match=rf"a\.csv: the {role} must be an ASCII character; came '§'"):
         read(tmp_path / "a.csv", "a§b\n1§2\n", form)
+
+
+LINES = [
+    b"a,1",
+    b"",
+    b"b,2\r",
+    b"short",
+    b"x,y,z",
+    b"\xff,2",
+    b"\xc3\xa9,",
+    b"\xef\xbb\xbfm,3",
+    b",",
+    b'"q,\nr",4',
+    b"long" * 5 + b",5",
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_blocks_side_by_side_give_what_one_parser_gives(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    kinds = LINES if seed % 3 else [line for line in LINES if b'"' not in line]
+    content = b"\n".join(
+        [[b"u,n", b"\xef\xbb\xbfu,n", b"u,n\r"][seed % 3 - 1]] + [kinds[i] for i in rng.integers(len(kinds), size=60)]
+    )
+    content += b"\n" * int(rng.integers(3))
+    form = [PLAIN, TextFormat(header="skip", columns=("u", "n")), without_header("u", "n")][seed % 4 - 1 if seed % 4 else 0]
+
+    def found(block_bytes: int) -> tuple[list[tuple[str, ...]], list[int], SkippedRows]:
+        bad = BadRows("skip")
+        parts = batches(tmp_path / "x.csv", content, form, bad_rows=bad, block_bytes=block_bytes)
+        rows = np.concatenate([batch.rows for batch in parts]).tolist()
+        return pl.concat([batch.frame for batch in parts]).rows(), rows, bad.skipped()
+
+    side_by_side = [found(size) for size in (40, 64, 300, 1 << 20)]
+    monkeypatch.setattr("twotower.data.text_file._Parser._side_by_side", lambda *_: iter(()))
+    one = found(1 << 20)
+    assert len(one[0]) > 10
+    for several in side_by_side:
+        assert several == one

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.types import Coded, Ragged, column_length, column_to, gather_slices, take_column
+from twotower.types import Coded, Computed, Ragged, column_length, column_to, gather_slices, take_column
 
 lists = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=6)
 
@@ -109,3 +109,18 @@ def test_codes_may_stay_in_a_file(tmp_path: Path) -> None:
     taken = take_column(Coded(codes, torch.tensor([4, 5, 6])), torch.tensor([1, 2]))
     assert isinstance(taken, torch.Tensor)
     assert taken.tolist() == [6, 5]
+
+
+def test_a_computed_column_is_asked_for_the_rows_that_are_taken() -> None:
+    asked: list[list[int]] = []
+
+    def compute(rows: torch.Tensor) -> torch.Tensor:
+        asked.append(rows.tolist())
+        return rows * 10
+
+    column = Computed(5, compute)
+    assert column_length(column) == 5
+    taken = take_column(column_to(column, "cpu"), torch.tensor([4, 0, 4]))
+    assert isinstance(taken, torch.Tensor)
+    assert taken.tolist() == [40, 0, 40]
+    assert asked == [[4, 0, 4]]

@@ -29,7 +29,7 @@ from twotower.preprocessing import (
 )
 from twotower.preprocessing import stored_columns as room
 from twotower.preprocessing.stored_columns import chosen_rows, encode_stored, fit_stored
-from twotower.types import Coded, Column, Ragged, StoredColumn, column_length, take_column
+from twotower.types import Coded, Column, Computed, Ragged, StoredColumn, column_length, take_column
 
 ROWS = 9_000
 FEATURES: dict[str, ColumnFeatureConfig] = {
@@ -102,9 +102,10 @@ CHOICES: dict[str, Callable[[int], NDArray[np.int64] | None]] = {
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("name", FEATURES)
-def test_the_rows_are_those_of_encoding(name: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "fewest"), [*((name, ROWS * 2) for name in FEATURES), ("place", 1)])
+def test_the_rows_are_those_of_encoding(name: str, fewest: int, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_CHUNK_ROWS", 1_000)
+    monkeypatch.setattr(room, "_FEWEST_TO_COMPUTE", fewest)
     frame = table()
     rows = CHOICES[choice](frame.height)
     chosen = frame if rows is None else frame[rows]
@@ -119,6 +120,20 @@ def test_the_rows_are_those_of_encoding(name: str, choice: str, monkeypatch: pyt
         assert plain(found) == plain(wanted)
         if isinstance(found, torch.Tensor) and isinstance(wanted, torch.Tensor):
             assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+
+
+def test_points_of_many_places_are_computed_when_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table()
+    assert isinstance(encode_stored([fitted("place")], frame, None)["place"], torch.Tensor)
+    monkeypatch.setattr(room, "_FEWEST_TO_COMPUTE", frame.height)
+    stored = encode_stored([fitted("place")], frame, None)
+    assert isinstance(stored["place"], Computed)
+    assert not isinstance(stored["place_fine"], Computed)
+    # a place that does not exist is still told, with its row, before any batch is taken
+    wrong = frame.with_columns(frame["lat"].scatter(7_777, 123.0))
+    wrong = wrong.with_columns(pl.lit(1.0, dtype=pl.Float32).alias("lon"))
+    with pytest.raises(DataError, match=r"'lat' must hold degrees .* row 7777 holds 123"):
+        encode_stored([fitted("place")], wrong, None)
 
 
 def size(column: StoredColumn) -> int:

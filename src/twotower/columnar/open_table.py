@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from twotower.columnar.convert import convert, require_wanted
 from twotower.columnar.manifest import MANIFEST, Manifest, find_damage, read_manifest
 from twotower.columnar.progress import ConversionClock, Converting
 from twotower.columnar.source_key import cache_folder, source_key
-from twotower.columnar.stored_column import map_column
+from twotower.columnar.stored_column import map_categories, map_column
 from twotower.data.source_files import SourceFile, find_files
 from twotower.data.table import TableConfig
 from twotower.data.table_report import TableReport
@@ -39,6 +39,7 @@ class ColumnarTable:
         report: What was left out, filled in, and not asked for.
         folder: Where it is kept.
         converted: Why it was converted just now, in words; None where the cache had it.
+        categories: By column of text, its distinct values, sorted. Unlike those of the Enum they stay in the file.
     """
 
     frame: pl.DataFrame
@@ -46,6 +47,7 @@ class ColumnarTable:
     report: TableReport
     folder: Path
     converted: str | None
+    categories: Mapping[str, pl.Series]
 
 
 def open_table(
@@ -107,7 +109,12 @@ def open_table(
         ignored=tuple(column for column in manifest.all_columns if columns is not None and column not in columns),
         filled={e.name: e.filled for e in manifest.columns if e.filled is not None and (columns is None or e.name in columns)},
     )
-    return ColumnarTable(pl.DataFrame(series), key, report, folder, converted)
+    categories = {
+        each.name: map_categories(folder, each)
+        for each in manifest.columns
+        if each.kind == "text" and (columns is None or each.name in columns)
+    }
+    return ColumnarTable(pl.DataFrame(series), key, report, folder, converted, categories)
 
 
 def _stored(

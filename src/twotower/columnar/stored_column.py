@@ -13,7 +13,7 @@ from polars.exceptions import PolarsError
 
 from twotower.columnar.manifest import ColumnEntry
 
-__all__ = ["map_column", "release_pages"]
+__all__ = ["map_categories", "map_column", "release_pages"]
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -49,6 +49,17 @@ def map_column(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
         raise ValueError(f"column {entry.name!r}: {error}") from None
 
 
+def map_categories(folder: Path, entry: ColumnEntry) -> pl.Series:
+    """The categories of a column of text: String, sorted, in several chunks, which stay in the file.
+
+    Args:
+        folder: Where its files are.
+        entry: What they hold.
+    """
+    table = pa.ipc.open_file(_map(folder / f"{entry.stem}.categories")).read_all()
+    return pl.Series(entry.name, pl.from_arrow(table.column(0)))
+
+
 def _mapped(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
     if entry.kind == "null":
         return pl.Series([None], dtype=pl.Null).new_from_index(0, rows)
@@ -62,7 +73,7 @@ def _mapped(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
     array = pa.Array.from_buffers(arrow_type, rows, [valid, values], null_count=entry.nulls)
     column = pl.Series(entry.name, pl.from_arrow(array))
     if entry.kind == "text":
-        categories = pl.read_ipc(folder / f"{entry.stem}.categories").to_series()
+        categories = map_categories(folder, entry)
         if len(categories) != entry.categories:
             raise ValueError(f"column {entry.name!r}: {len(categories):,} categories in place of {entry.categories:,}")
         return column.cat.to(pl.Enum(categories))

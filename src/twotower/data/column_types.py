@@ -91,7 +91,10 @@ def declare_types(
     for name in types:
         if name not in frame.columns:
             raise TableReadError(f"{noun}: no column {name!r}, which `types` declares{nearest(name, frame.columns)}")
-    declared = [name for name in frame.columns if name in types and not (types[name] == "string" and frame[name].dtype == pl.String)]
+    # text that is to be text is what it should be
+    declared = [
+        name for name, dtype in frame.schema.items() if name in types and (types[name], dtype) != ("string", pl.String())
+    ]
     converted = frame.with_columns(_CONVERSIONS[types[name]](frame[name]).alias(name) for name in declared)
     faults: dict[int, str] = {}
     for name in declared:

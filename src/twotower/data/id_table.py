@@ -140,7 +140,8 @@ class IdTable:
         if len(categories) == len(self) and self.ids.dtype == pl.String and (categories == self.ids).all():
             of_category = np.append(np.arange(len(self), dtype=np.int32), _UNKNOWN)
         else:
-            of_category = np.append(self.rows(categories.rename(ids.name)), -1).astype(np.int32) if len(categories) else _UNKNOWN
+            found = self.rows(categories.rename(ids.name)) if len(categories) else _UNKNOWN[:0]
+            of_category = np.append(found.astype(np.int32), _UNKNOWN)
         rows = np.empty(len(ids), dtype=np.int32)
         for start in range(0, len(ids), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
             part = codes.slice(start, _AT_ONCE).cast(pl.UInt32).fill_null(len(categories))
@@ -176,7 +177,7 @@ Catalogue: TypeAlias = IdTable
 
 
 def _is_all_of(distinct: pl.Series, categories: pl.Series) -> bool:
-    """Whether each of some sorted categories occurs, and no null does: of converted tables this is so, and nothing is sorted."""
+    """Whether each of some sorted categories occurs, and no null: so it is in converted tables, and nothing is sorted again."""
     return len(distinct) == len(categories) and not distinct.null_count() and categories.is_sorted()
 
 

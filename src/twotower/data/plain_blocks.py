@@ -18,7 +18,7 @@ class PlainBlocks:
     """A stream in blocks that end behind a line break.
 
     Without a quote every line break ends a record, so that a block can be parsed without those before it. The first block that
-    holds one is not given, and none behind it.
+    holds one, or no line break, is not given, and none behind it.
 
     Args:
         stream: Text, whose last line ends.
@@ -44,13 +44,10 @@ class PlainBlocks:
     def __iter__(self) -> Iterator[bytes]:
         """The blocks, once."""
         while data := self._stream.read(self._block_bytes):
-            if self._quote is not None and self._quote in data:
+            end = 0 if self._quote is not None and self._quote in data else data.rfind(b"\n") + 1
+            if not end:
                 self.rest += data
                 return
-            end = data.rfind(b"\n") + 1
-            if end:
-                block = b"".join((self.rest, memoryview(data)[:end]))
-                self.rest = data[end:]
-                yield block
-            else:
-                self.rest += data
+            block = b"".join((self.rest, memoryview(data)[:end]))
+            self.rest = data[end:]
+            yield block

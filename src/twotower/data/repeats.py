@@ -28,10 +28,10 @@ def count_repeats(frame: pl.DataFrame, user: str, item: str) -> int:
     num_items = len(items.categories)
     pairs = np.empty(frame.height, dtype=np.int64)
     for start in range(0, frame.height, _AT_ONCE):
-        part = frame.slice(start, _AT_ONCE)
-        of_part = pairs[start : start + part.height]
-        np.multiply(part[user].to_physical().to_numpy(), num_items, out=of_part, dtype=np.int64)
-        of_part += part[item].to_physical().to_numpy()
+        some = frame.slice(start, _AT_ONCE)
+        of_some = pairs[start : start + some.height]
+        np.multiply(some[user].to_physical().to_numpy(), num_items, out=of_some, dtype=np.int64)
+        of_some += some[item].to_physical().to_numpy()
     pairs.sort()
     repeats = 0
     for start in range(1, len(pairs), _AT_ONCE):

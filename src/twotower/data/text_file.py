@@ -149,9 +149,12 @@ class _Parser:
         blocks = PlainBlocks(marked, self.quote, block_bytes)
         with _naming(self.where):
             for frame in self._side_by_side(blocks, marked, block_bytes):
+                found = self._batch(frame, counted.count, broken=marked.broken)
+                if self.wrong:  # those behind the last row that is right
+                    self.row, self.wrong = self.wrong[-1] + 1, []
                 if frame.height:
-                    yield self._batch(frame, counted.count, broken=marked.broken)
-        if blocks.rest:
+                    yield found
+        if not marked.at_end or blocks.rest:
             marked.put_back(self._lines(blocks.rest) if self.is_begun else blocks.rest)
             yield from self._one_by_one(marked, counted, block_bytes)
 

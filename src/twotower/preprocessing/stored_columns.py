@@ -150,10 +150,7 @@ def _in_parts(
             if start == 0:
                 whole[spec.name] = torch.empty((len(source), *found.shape[1:]), dtype=_narrow(spec, found.dtype))
             whole[spec.name][start : start + len(found)] = found
-    return {
-        spec.name: _joined(lists[spec.name]) if spec.name in lists else _widened(whole[spec.name], spec)
-        for spec in specs
-    }
+    return {spec.name: _joined(lists[spec.name]) if spec.name in lists else _widened(whole[spec.name], spec) for spec in specs}
 
 
 def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:

@@ -116,6 +116,7 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
         # the same fault again, for its row numbers: those of the tables, not of what was taken from them
         fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
         raise fault
+    release_pages()
     return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue)
 
 

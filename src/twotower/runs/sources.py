@@ -34,6 +34,7 @@ class Sources:
         users: All columns.
         account: What became of rows and columns of the interactions before anything else, by field of
             `twotower.data.DataReport`.
+        categories: Of converted interactions, the distinct values of their columns of text, sorted, as they lie in the cache.
         is_text: Whether the interactions were read from files just now, so that their text is text and not coded.
     """
 
@@ -41,6 +42,7 @@ class Sources:
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
+    categories: Mapping[str, pl.Series] = field(default_factory=dict)
     is_text: bool = False
 
 
@@ -88,7 +90,7 @@ def read_sources(
         both = [name for name in recipe.columns_read() if name in elsewhere and name in table.report.ignored]
         if both:
             table = open_columns(columns=[*needed, *both])
-        return Sources(table.frame, items, users, _account(table.report, table.report.ignored))
+        return Sources(table.frame, items, users, _account(table.report, table.report.ignored), table.categories)
     frame, account = _read(data.interactions, recipe.columns_read(), users=users)
     return Sources(frame, items, users, account, is_text=True)
 

@@ -129,12 +129,16 @@ def load_tables(
     checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table)
     if data.catalogue is not None:
         account["conflicts"] = count_conflicts(checked, data.catalogue)
+        release_pages()
     checked = replace(checked, report=checked.report.model_copy(update=account))
     if item_table is not None and columns.min_item_count > 1:
         remaining = item_table.rows(checked.item_ids.unique())
         item_table = item_table.keep(np.sort(remaining))
     parts = split(checked, recipe.split)
     user_ids = IdTable.from_ids(checked.user_ids, checked.schema.user, noun="user")
+    stored = found.categories.get(checked.schema.user)
+    if stored is not None and stored.equals(user_ids.ids):  # the same names, but in the cache's file and not in memory
+        user_ids = IdTable(stored.alias(checked.schema.user).to_frame(), checked.schema.user, "user")
     tables = Tables(
         interactions=checked,
         items=item_table,
