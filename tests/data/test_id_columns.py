@@ -19,7 +19,7 @@ from twotower.errors import DataError
         (pl.Series("u", [1, 2], dtype=pl.Int8), pl.Int64),
         (pl.Series("u", [1, 2], dtype=pl.UInt64), pl.Int64),
         (pl.Series("u", ["a", "b"], dtype=pl.Categorical), pl.String),
-        (pl.Series("u", ["a"], dtype=pl.Enum(["b", "a"])), pl.String),
+        (pl.Series("u", ["a"], dtype=pl.Enum(["a", "b"])), pl.String),
         (pl.Series("u", [None], dtype=pl.Null), pl.String),
     ],
 )
@@ -119,5 +119,19 @@ def test_faults_of_a_converted_column_are_those_of_text() -> None:
 def test_text_is_coded_and_nothing_else() -> None:
     frame = pl.DataFrame({"user": ["b", None, "a", "b"], "item": [4, 4, 5, 6], "note": ["x", "y", "x", "z"]})
     coded = code_texts(frame, ["user", "item", "nobody"])
-    assert coded.schema == {"user": pl.Enum(["b", "a"]), "item": pl.Int64, "note": pl.String}
+    assert coded.schema == {"user": pl.Enum(["a", "b"]), "item": pl.Int64, "note": pl.String}
     assert coded.with_columns(pl.col("user").cast(pl.String)).equals(frame)
+
+
+@pytest.mark.parametrize("distinct", [0, 1, 255, 256, 257, 65_536, 65_537])
+def test_text_is_coded_whatever_the_number_of_its_values(distinct: int) -> None:
+    values = [None, *(f"u{n}" for n in range(distinct)), *(f"u{n}" for n in range(0, distinct, 3))]
+    frame = pl.concat(
+        [
+            pl.DataFrame({"user": values[:1]}, schema={"user": pl.String}),
+            pl.DataFrame({"user": values[1:]}, schema={"user": pl.String}),
+        ]
+    )
+    coded = code_texts(frame, ["user"])
+    assert isinstance(coded.schema["user"], pl.Enum)
+    assert coded["user"].cast(pl.String).to_list() == values

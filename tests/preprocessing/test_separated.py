@@ -70,6 +70,9 @@ def test_words_that_are_too_rare_are_left_out() -> None:
 def test_pieces() -> None:
     words, lengths = separated_words(pl.Series(["x:y:z", "", " :q "]), ":", 2)
     assert (words.to_list(), lengths.tolist()) == (["x", "y", "q"], [2, 0, 1])
-    assert word_totals(pl.Series(["y", "x", "z"]), np.array([2, 2, 5])) == [("z", 5), ("x", 2), ("y", 2)]
+    words, weights = pl.Series(["y", "x", "z"]), np.array([2, 2, 5])
+    assert word_totals(words, weights, 3) == ([("z", 5), ("x", 2), ("y", 2)], 3)
+    assert word_totals(words, weights, 2) == ([("z", 5), ("x", 2)], 3)
+    assert word_totals(words[:0], weights[:0], 1) == ([], 0)
     assert word_rows(pl.Series(["z", "x"]), ("x",)).tolist() == [0, 1]
     assert word_rows(pl.Series([], dtype=pl.String), ("x",)).tolist() == []

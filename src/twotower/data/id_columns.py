@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import polars as pl
 
 from twotower.errors import DataError, nearest, type_name
@@ -91,7 +93,7 @@ def as_coded_ids(column: pl.Series, *, noun: str) -> pl.Series:
 
 
 def code_texts(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """Turn columns of text into Enum, so that whatever is asked of them later hashes no text again.
+    """Turn columns of text into Enum, sorted, so that whatever is asked of them later hashes no text again.
 
     Args:
         frame: Any frame.
@@ -99,10 +101,20 @@ def code_texts(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
 
     Example:
         >>> code_texts(pl.DataFrame({"user": ["b", "a", "b"]}), ["user"])["user"].to_physical().to_list()
-        [0, 1, 0]
+        [1, 0, 1]
     """
     texts = [frame[name] for name in names if name in frame.columns and frame[name].dtype == pl.String]
-    return frame.with_columns(text.cast(pl.Enum(text.drop_nulls().unique(maintain_order=True))) for text in texts)
+    with ThreadPoolExecutor(max(1, len(texts))) as pool:  # polars hashes outside of Python's lock
+        return frame.with_columns(pool.map(_coded, texts))
+
+
+def _coded(text: pl.Series) -> pl.Series:
+    found = text.to_arrow().dictionary_encode()  # one look at each value; a cast to Enum after `unique` takes two
+    values = pl.Series(pl.from_arrow(found.dictionary))
+    order = values.arg_sort()
+    dtype = pl.Enum(values.gather(order))
+    places = pl.Series(np.argsort(order.to_numpy())).cast(pl.Series([], dtype=dtype).to_physical().dtype)
+    return places.gather(pl.Series(pl.from_arrow(found.indices))).alias(text.name).cat.to(dtype)
 
 
 def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: str) -> None:

@@ -32,16 +32,27 @@ def separated_words(texts: pl.Series, separator: str, max_words: int | None) -> 
     return frame["word"], np.bincount(frame["text"].to_numpy(), minlength=len(texts)).astype(np.int64)
 
 
-def word_totals(words: pl.Series, weights: NDArray[np.int64]) -> list[tuple[str, int]]:
-    """The distinct words and the sums of their weights, the greatest first, equal ones in alphabetical order.
+def word_totals(words: pl.Series, weights: NDArray[np.int64], most: int) -> tuple[list[tuple[str, int]], int]:
+    """The words with the greatest sums of weights, the greatest first, equal ones in alphabetical order.
+
+    Args:
+        words: String, ``[total]``.
+        weights: int64 ``[total]``.
+        most: How many to return, at least 1.
+
+    Returns:
+        At most so many words with their sums, and how many distinct words there are.
 
     Example:
-        >>> word_totals(pl.Series(["b", "a", "c", "b"]), np.array([1, 1, 5, 2]))
-        [('c', 5), ('b', 3), ('a', 1)]
+        >>> word_totals(pl.Series(["b", "a", "c", "b"]), np.array([1, 1, 5, 2]), 2)
+        ([('c', 5), ('b', 3)], 3)
     """
     totals = pl.DataFrame({"word": words, "weight": weights}).group_by("word").agg(pl.col("weight").sum())
-    ordered = totals.sort(["weight", "word"], descending=[True, False])
-    return list(zip(ordered["word"].to_list(), ordered["weight"].to_list(), strict=True))
+    number = totals.height
+    if number > most:  # of millions few are wanted, and only those are sorted
+        totals = totals.filter(pl.col("weight") >= totals["weight"].top_k(most).min())
+    ordered = totals.sort(["weight", "word"], descending=[True, False]).head(most)
+    return list(zip(ordered["word"].to_list(), ordered["weight"].to_list(), strict=True)), number
 
 
 def word_rows(words: pl.Series, tokens: tuple[str, ...]) -> NDArray[np.int32]:

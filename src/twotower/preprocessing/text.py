@@ -71,15 +71,16 @@ class TextFeature(ColumnFeature):
         weights = np.bincount(positions, weights=row_counts(counts, len(column)), minlength=len(texts) + 1)[1:].astype(np.int64)
         if self.only_separated:
             words, lengths = separated_words(texts, self.separator or "", self.max_tokens)
-            totals = word_totals(words, np.repeat(weights, lengths))
+            totals, distinct_words = word_totals(words, np.repeat(weights, lengths), self.max_vocabulary)
         else:
             totals = self._totals(texts, weights)
+            distinct_words = len(totals)
         kept = [word for word, count in totals[: self.max_vocabulary] if count >= self.min_count]
         if not kept:
             most = totals[0][1] if totals else 0
             raise DataError(
                 f"column {self.column!r} must have a word that occurs at least {self.min_count} times; "
-                f"the most frequent of {len(totals):,} words occurs {most} times"
+                f"the most frequent of {distinct_words:,} words occurs {most} times"
             )
         return FittedText(config=self, tokens=tuple(kept))
 

@@ -167,4 +167,6 @@ def _sampled(rows: int, config: SampleConfig) -> NDArray[np.int64]:
     size = round(config.fraction * rows)
     if size < 1:
         raise DataError(f"data.sample: {config.fraction:g} of {rows:,} rows is none; give it a greater fraction")
-    return np.sort(np.random.default_rng(config.seed).choice(rows, size, replace=False))
+    drawn = np.zeros(rows, dtype=np.bool_)
+    drawn[np.random.default_rng(config.seed).choice(rows, size, replace=False)] = True
+    return np.flatnonzero(drawn)
