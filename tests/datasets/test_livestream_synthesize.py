@@ -50,6 +50,14 @@ def test_csv_parquet_and_folder_hold_the_same(tmp_path: Path, monkeypatch: pytes
     assert pl.concat(parts).equals(whole)
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = [tmp_path / ".log.csv.12345-0123abcd.tmp", tmp_path / ".other.99-89abcdef.tmp"]
+    left[0].write_text("viewer,")
+    left[1].mkdir()
+    synthesize_livestream(tmp_path / "log.csv", rows=3)
+    assert names(tmp_path) == ["log.csv", "log.csv.truth"]
+
+
 def test_a_log_of_one_row(tmp_path: Path) -> None:
     synthesize_livestream(tmp_path / "log.csv", rows=1)
     assert pl.read_csv(tmp_path / "log.csv").shape == (1, 18)

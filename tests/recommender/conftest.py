@@ -85,6 +85,7 @@ def world_of(
     split: str = "time",
     integers: bool = False,
     positives: str | None = None,
+    order: str = "time",
     max_length: int | None = None,
     num_users: int = 25,
     num_items: int = 30,
@@ -98,7 +99,7 @@ def world_of(
         {
             "name": "world",
             "device": "cpu",
-            "data": {"columns": {"user": "user", "item": "item", "time": "at", "positives": positives}},
+            "data": {"columns": {"user": "user", "item": "item", "time": "at", "positives": positives, "order": order}},
             "split": {"kind": split, "test": 0.2, "validation": 0},
             "query": {
                 "features": [

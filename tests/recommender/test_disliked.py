@@ -43,6 +43,23 @@ def test_dislikes_are_left_out_whatever_history_is_given_and_are_not_those_of_ot
     assert stranger.height == 30
 
 
+def test_what_came_after_the_cut_is_not_known_in_the_order_of_rows_either(make_world: Callable[..., Any]) -> None:
+    world = make_world(positives="rating >= 4", order="row")
+    rows = world.interactions.with_row_index("row")
+    liked = rows.filter(pl.col("rating") >= 4)
+    cut = liked["row"][len(world.fitted.phase.fit_rows) - 1]
+    disliked = rows.filter(pl.col("rating") < 4)
+    known, later = 0, 0
+    for user in world.users["user"]:
+        mine = disliked.filter(pl.col("user") == user)
+        before = set(mine.filter(pl.col("row") < cut)["item"])
+        found = world.recommender.users.disliked_by([user]).values.tolist()
+        assert {world.items["item"][row] for row in found} == before
+        known, later = known + len(before), later + len(set(mine["item"]) - before)
+    assert known > 20
+    assert later > 20
+
+
 def test_where_every_row_is_a_positive_there_are_none(make_world: Callable[..., Any]) -> None:
     world = make_world()
     assert world.recommender.users.disliked is None

@@ -137,3 +137,19 @@ def test_columns_that_can_not_be_segments(make_recipe: MakeRecipe, rows: pl.Data
     rated = make_recipe(tasks=[{"name": "stars", "column": "rating"}])
     with pytest.raises(ConfigError, match=r"outcome of its own row \(tasks\.0\.column\)"):
         require_segments(rated, tables, [("rating",)])
+
+
+def test_more_combinations_than_numbers_of_63_bits(make_recipe: MakeRecipe, rows: pl.DataFrame) -> None:
+    rng = np.random.default_rng(2)
+    wide = pl.Enum([str(n) for n in range(65_536)])
+    names = [f"wide{n}" for n in range(5)]  # 65,536 ** 4 is 2 ** 64
+    chosen = [pl.Series(name, [wide.categories[int(n)] for n in rng.choice([7, 65_535], 100)], dtype=wide) for name in names]
+    frame = rows.with_columns(chosen)
+    found = read_segments(tables_of(make_recipe, frame, None), tuple(names))
+    values = frame.select(names).rows()
+    groups = {
+        codes: {value for value, code in zip(values, found.codes.tolist(), strict=True) if code == codes}
+        for codes in set(found.codes.tolist())
+    }
+    assert all(len(group) == 1 for group in groups.values())
+    assert len(groups) == len(set(values)) == found.count

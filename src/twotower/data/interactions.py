@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast, final
 
@@ -37,6 +37,7 @@ class Interactions:
             is a number and each distinct id is text once), times Int64 or Float64 Unix seconds. Where nothing is dropped, the
             columns are those of the source, not copies.
         negatives: Rows that fail ``schema.positives``, in the same form.
+        negatives_at: int64, for each of the negatives how many positives of the checked table come before it in the source.
         schema: What the columns mean. Where repeats were summed without a weight column, its ``weight`` names the new one.
         report: What was read, kept and dropped.
 
@@ -51,6 +52,7 @@ class Interactions:
     negatives: pl.DataFrame
     schema: Schema
     report: DataReport
+    negatives_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def from_table(
@@ -110,7 +112,10 @@ class Interactions:
             raise DataError(
                 f"interactions: at least one positive row must remain, but none does: {'; '.join(report.lines())}{rule}"
             )
-        return cls(_unnumbered(frame), _unnumbered(negatives), schema, report)
+        at = np.zeros(0, dtype=np.int64)
+        if not negatives.is_empty():
+            at = np.searchsorted(frame[_ROW].to_numpy(), negatives[_ROW].to_numpy()).astype(np.int64, copy=False)
+        return cls(_unnumbered(frame), _unnumbered(negatives), schema, report, at)
 
     @property
     def user_ids(self) -> pl.Series:
@@ -163,7 +168,7 @@ class Interactions:
 
         Rows of one time are then ordered as given: take ascending rows to keep the order of the file.
         """
-        return Interactions(taken_frame(self.frame, rows), self.negatives, self.schema, self.report)
+        return Interactions(taken_frame(self.frame, rows), self.negatives, self.schema, self.report, self.negatives_at)
 
     def __len__(self) -> int:
         return self.frame.height

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,15 +140,14 @@ def _combined(codes: Sequence[tuple[NDArray[np.int32], int]]) -> tuple[NDArray[n
     present = np.ones(len(combined), dtype=np.bool_)
     for part, _ in codes:
         present &= part >= 0
-    numbers = np.zeros(int(present.sum()), dtype=np.int64)
+    numbers, size = np.zeros(int(present.sum()), dtype=np.int64), 1
     for part, count in codes:
         numbers = numbers * count + part[present]
-    size = math.prod(count for _, count in codes)
-    if size > _MOST_MARKED:
-        distinct, inverse = np.unique(numbers, return_inverse=True)
-        combined[present] = inverse
-        return combined, len(distinct)
-    occurs = np.zeros(size, dtype=np.bool_)  # of few combinations those that occur are marked, and nothing is sorted
+        size *= count
+        if size > _MOST_MARKED:  # numbered again, so that one more part has room in 63 bits
+            distinct, numbers = np.unique(numbers, return_inverse=True)
+            size = len(distinct)
+    occurs = np.zeros(size, dtype=np.bool_)  # those that occur are marked, and nothing is sorted
     occurs[numbers] = True
     combined[present] = (np.cumsum(occurs, dtype=np.int32) - 1)[numbers]
     return combined, int(occurs.sum())

@@ -96,7 +96,10 @@ def _disliked(phase: Phase, people: IdTable) -> Ragged | None:
     """What each user met and did not like: the distinct items of the rows that are no positives. None where there are none."""
     interactions = phase.tables.interactions
     negatives, schema = interactions.negatives, interactions.schema
-    if schema.time is not None:  # what happened after the rows that were trained on is not known yet
+    # what happened after the rows that were trained on is not known yet
+    if schema.order == "row":
+        negatives = negatives.filter(pl.Series(interactions.negatives_at <= phase.fit_rows.max()))
+    elif schema.time is not None:
         latest = interactions.frame[schema.time].gather(phase.fit_rows).max()
         negatives = negatives.filter(pl.col(schema.time) <= latest)
     if negatives.is_empty():

@@ -15,6 +15,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from twotower.bundle import atomic_file, atomic_folder
+from twotower.bundle.atomic import remove_leftovers
 from twotower.datasets.livestream.columns import livestream_frame
 from twotower.datasets.livestream.truth_file import TRUTH_FILE, Truth, log_bytes, truth_folder, write_truth
 from twotower.datasets.livestream.watches import World
@@ -84,6 +85,7 @@ def synthesize_livestream(
     faults += _in_the_way(truth_folder(out), TRUTH_FILE)
     if faults:
         raise ConfigError(faults)
+    remove_leftovers(out.parent)
     world = World(rows, seed)
     try:
         if folder:
