@@ -55,6 +55,11 @@ def test_times_and_weights() -> None:
     plain = Interactions.from_table(table(), Schema(user="u", item="i", order="row"))
     assert plain.times is None
     assert plain.weights is None
+    assert plain.weights_of(np.array([0])) is None
+    for rows in ([2, 0, 2], [1, 2], []):
+        some = interactions.weights_of(np.array(rows, dtype=np.int64))
+        assert some is not None
+        assert some.tolist() == [float(row) for row in rows]
     assert plain.report.first_time is None
     interactions.times[0], interactions.weights[0] = 7, 8  # arrays of the caller's own, which torch can take over
     assert interactions.frame.row(0) == ("a", 1, 4, 0)

@@ -69,3 +69,12 @@ def test_a_missing_weight_is_no_guess() -> None:
         Interactions.from_table(frame, schema(weight_base=1))
     with pytest.raises(DataError, match=r"row 1: -1.0\); correct or drop them$"):
         Interactions.from_table(frame.with_columns(w=pl.Series([1.0, -1.0])), schema(weight_base=1))
+
+
+def test_rows_are_weighed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = pl.Series("w", VALUES * 3)
+    options = schema(weight_transform="log1p", weight_cap=59, weight_base=0.5)
+    whole = row_weights(values, options)
+    monkeypatch.setattr("twotower.data.weights._AT_ONCE", 4)
+    assert row_weights(values, options).tolist() == whole.tolist()
+    assert row_weights(values[:0], options).tolist() == []

@@ -137,6 +137,11 @@ class Interactions:
         """Weight of each row as `row_weights` shapes it, finite and at least 0, shape ``[n]``; None without a weight column."""
         return row_weights(self.frame[self.schema.weight], self.schema) if self.schema.weight is not None else None
 
+    def weights_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """The `weights` of the given rows, shape ``[len(rows)]``; no other column is copied."""
+        name = self.schema.weight
+        return None if name is None else row_weights(taken_frame(self.frame.select(name), rows)[name], self.schema)
+
     @cached_property
     def is_ordered(self) -> bool:
         """Whether the rows stand in the order in which they happened."""

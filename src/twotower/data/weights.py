@@ -10,6 +10,8 @@ from twotower.data.schema import Schema
 
 __all__ = ["row_weights"]
 
+_AT_ONCE = 2**20
+
 
 def row_weights(column: pl.Series, schema: Schema) -> NDArray[np.float32]:
     """How much each row counts: ``transform(min(value, cap)) + base``.
@@ -28,12 +30,14 @@ def row_weights(column: pl.Series, schema: Schema) -> NDArray[np.float32]:
     """
     if schema.weight_transform == "none" and schema.weight_cap is None and schema.weight_base == 0:
         return column.cast(pl.Float32).to_numpy(writable=True)
-    values = column.cast(pl.Float64).to_numpy(
-        writable=True
-    )  # in double precision: a cap may lie beyond what float32 can tell apart
-    if schema.weight_cap is not None:
-        np.minimum(values, schema.weight_cap, out=values)
-    if schema.weight_transform == "log1p":
-        np.log1p(values, out=values)
-    values += schema.weight_base
-    return values.astype(np.float32)
+    weights = np.empty(len(column), dtype=np.float32)
+    for start in range(0, len(column), _AT_ONCE):
+        # in double precision: a cap may lie beyond what float32 can tell apart
+        values = column.slice(start, _AT_ONCE).cast(pl.Float64).to_numpy(writable=True)
+        if schema.weight_cap is not None:
+            np.minimum(values, schema.weight_cap, out=values)
+        if schema.weight_transform == "log1p":
+            np.log1p(values, out=values)
+        values += schema.weight_base
+        weights[start : start + len(values)] = values
+    return weights

@@ -176,7 +176,7 @@ def bare_examples(recipe: Recipe, tables: Tables, item_rows: NDArray[np.int32], 
 
 def _weighing(tables: Tables, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows that teach something: one of weight 0 is history and is counted, but a batch of such rows has no mean."""
-    weights = tables.interactions.take(rows).weights
+    weights = tables.interactions.weights_of(rows)
     if weights is None or (weights > 0).all():
         return rows
     kept = rows[weights > 0]
@@ -201,7 +201,7 @@ class _Encoded:
 
     def examples(self, rows: NDArray[np.int64], histories: Histories, before: Tensor, *, seen_before: bool) -> Examples:
         interactions = self.tables.interactions
-        weights = interactions.take(rows).weights
+        weights = interactions.weights_of(rows)
         lookups = self.preprocessor.history_lookup(self.catalogue.ids)
         return Examples(
             user_rows=torch.from_numpy(taken(self.tables.user_rows, rows)),
