@@ -14,12 +14,15 @@ from torch.autograd.function import once_differentiable
 
 from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask, mask_pairs_
+from twotower.threads import side_by_side
 
 __all__ = ["fits_tiles", "tiled_cross_entropy"]
 
 _TILE_BYTES = 2**20
 # of fewer queries at a time the products are slow: every one of them passes over all candidates
 _LEAST_ROWS = 64
+# below so many multiplications, which take some milliseconds, threads of their own do not pay
+_LEAST_PRODUCTS = 2**25
 
 
 def fits_tiles(queries_BD: Tensor) -> bool:
@@ -75,8 +78,7 @@ def tiled_cross_entropy(
 class _Products:
     """The products of a few queries with all candidates, and of the gradient of these with either."""
 
-    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor, rows: int) -> None:
-        del rows
+    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor) -> None:
         self.queries_BD, self.candidates_CD = queries_BD, candidates_CD
         self.transposed_DC = candidates_CD.T.contiguous()
 
@@ -93,16 +95,15 @@ class _Products:
 class _NarrowProducts:
     """As `_Products`, of numbers of 8 bits; what they are added to has all of its own."""
 
-    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor, rows: int) -> None:
+    def __init__(self, queries_BD: Tensor, candidates_CD: Tensor) -> None:
         self.queries_BD, self.candidates_CD = queries_BD.to(torch.bfloat16), candidates_CD.to(torch.bfloat16)
-        self.buffer_RC = self.queries_BD.new_empty(rows, len(candidates_CD))
 
     def logits(self, tile: slice, bias_C: Tensor | None, *, out: Tensor) -> Tensor:
-        narrow_RC = torch.mm(self.queries_BD[tile], self.candidates_CD.T, out=self.buffer_RC[: len(out)])
+        narrow_RC = torch.mm(self.queries_BD[tile], self.candidates_CD.T)
         return out.copy_(narrow_RC) if bias_C is None else torch.add(narrow_RC, bias_C, out=out)
 
     def pull_back(self, tile: slice, logits_grad_RC: Tensor, queries_grad_RD: Tensor, candidates_grad_CD: Tensor) -> None:
-        narrow_RC = self.buffer_RC[: len(logits_grad_RC)].copy_(logits_grad_RC)
+        narrow_RC = logits_grad_RC.to(torch.bfloat16)
         queries_grad_RD.copy_(narrow_RC @ self.candidates_CD)
         candidates_grad_CD += narrow_RC.T @ self.queries_BD[tile]
 
@@ -125,33 +126,43 @@ class _TiledCrossEntropy(torch.autograd.Function):
         row_bytes = max(1, queries_BD.element_size() * num_candidates)
         rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else max(tile_bytes // row_bytes, 1)
         rows = max(1, min(num_queries, rows))
-        buffer_RC = queries_BD.new_empty(rows, num_candidates)
-        products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD, rows)
+        # each part has tiles, a buffer and a gradient of the candidates of its own, and meets the others at the end
+        parts = 1
+        if queries_BD.numel() * num_candidates >= _LEAST_PRODUCTS:
+            parts = max(1, min(torch.get_num_threads(), -(-num_queries // rows)))
+        products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD)
         losses_B = torch.empty_like(coefficients_B)
         wanted = any(ctx.needs_input_grad[:2])
         queries_grad_BD = torch.empty_like(queries_BD) if wanted else None
-        candidates_grad_CD = torch.zeros_like(candidates_CD) if wanted else None
+        candidates_grad_PCD = queries_BD.new_zeros(parts, *candidates_CD.shape) if wanted else None
         pairs = _sorted(masked)
-        for start in range(0, num_queries, rows):
-            tile = slice(start, min(start + rows, num_queries))
-            own_R1 = positives_B[tile, None]
-            logits_RC = products.logits(tile, bias_C, out=buffer_RC[: tile.stop - tile.start])
-            if pairs is not None:
-                mask_pairs_(logits_RC, _of_tile(pairs, tile), positives_B[tile])
-            if own_shift_B is not None:
-                logits_RC.scatter_add_(1, own_R1, own_shift_B[tile, None])
-            own_logits_R = logits_RC.gather(1, own_R1).squeeze(1)
-            highest_R = logits_RC.amax(1)
-            probabilities_RC = torch.softmax(logits_RC, 1, out=logits_RC)
-            # the largest probability is 1 / sum(exp(logit - highest)), at least 1 / C: its logarithm is never that of 0
-            losses_B[tile] = highest_R - probabilities_RC.amax(1).log() - own_logits_R
-            if queries_grad_BD is None or candidates_grad_CD is None:
-                continue
-            coefficients_R1 = coefficients_B[tile, None]
-            logits_grad_RC = probabilities_RC.mul_(coefficients_R1).scatter_add_(1, own_R1, -coefficients_R1)
-            products.pull_back(tile, logits_grad_RC, queries_grad_BD[tile], candidates_grad_CD)
-        if queries_grad_BD is not None:
-            ctx.save_for_backward(queries_grad_BD, candidates_grad_CD)
+
+        def work(part: int) -> None:
+            buffer_RC = queries_BD.new_empty(rows, num_candidates)
+            for start in range(part * rows, num_queries, rows * parts):
+                tile = slice(start, min(start + rows, num_queries))
+                own_R1 = positives_B[tile, None]
+                logits_RC = products.logits(tile, bias_C, out=buffer_RC[: tile.stop - tile.start])
+                if pairs is not None:
+                    mask_pairs_(logits_RC, _of_tile(pairs, tile), positives_B[tile])
+                if own_shift_B is not None:
+                    logits_RC.scatter_add_(1, own_R1, own_shift_B[tile, None])
+                own_logits_R = logits_RC.gather(1, own_R1).squeeze(1)
+                highest_R = logits_RC.amax(1)
+                probabilities_RC = torch.softmax(logits_RC, 1, out=logits_RC)
+                # the largest probability is 1 / sum(exp(logit - highest)), at least 1 / C: its logarithm is never that of 0
+                losses_B[tile] = highest_R - probabilities_RC.amax(1).log() - own_logits_R
+                if queries_grad_BD is None or candidates_grad_PCD is None:
+                    continue
+                coefficients_R1 = coefficients_B[tile, None]
+                logits_grad_RC = probabilities_RC.mul_(coefficients_R1).scatter_add_(1, own_R1, -coefficients_R1)
+                products.pull_back(tile, logits_grad_RC, queries_grad_BD[tile], candidates_grad_PCD[part])
+
+        side_by_side(work, parts)
+        if queries_grad_BD is not None and candidates_grad_PCD is not None:
+            for part in range(1, parts):
+                candidates_grad_PCD[0] += candidates_grad_PCD[part]
+            ctx.save_for_backward(queries_grad_BD, candidates_grad_PCD[0])
         return (losses_B * coefficients_B).sum()
 
     @staticmethod

@@ -1,0 +1,134 @@
+"""The loss of a batch and its gradients against eager PyTorch, which writes the matrix of logits out: seconds and peak memory.
+
+Both sides get the same vectors and labels, of distinct candidates, and give value and gradients of both sides' vectors:
+
+* ours: ``in_batch_softmax`` in float32 and with products in bfloat16;
+* eager: ``cross_entropy(queries @ candidates.T / temperature, labels)``, what one writes in an afternoon.
+
+Contestants take turns in one process. Peak memory is measured in a process of its own for each, beside what the process took
+before the loss; where eager does not fit it is counted, by the bytes for each logit that it took where it did. The last line of
+stdout is one JSON object.
+
+    python benchmarks/loss.py
+    python benchmarks/loss.py --batches 1024,4096 --repeats 3      (seconds)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from alternating import ceilings, medians
+from measured import peak_bytes, run_program, table
+from torch import Tensor
+from torch.nn import functional
+
+from twotower.losses import in_batch_softmax
+
+BATCHES = (4096, 16_384, 65_536)
+TEMPERATURE = 0.07
+SIDES = ("ours", "ours, bfloat16", "eager")
+
+
+def main() -> None:
+    """Measure each size, print a table and the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=_sizes, default=BATCHES, help="rows of a batch, separated by commas")
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--eager-up-to", type=int, default=16_384, help="where eager's matrix still fits; above it is counted")
+    parser.add_argument("--memory-of", choices=SIDES, help="one side, once, in this process: its peak memory")
+    options = parser.parse_args()
+    if options.memory_of:
+        print(json.dumps({"bytes": _memory(options.memory_of, options.batches[0], options.dim)}))
+        return
+    machine = ceilings()
+    sizes = [_measured(batch, options, machine) for batch in options.batches]
+    eager = [size["bytes"]["eager"] / size["batch"] ** 2 for size in sizes if "eager" in size["bytes"]]
+    for size in sizes:
+        counted = max(eager, default=12.0) * size["batch"] ** 2  # without a measurement: logits, their softmax, their gradient
+        size["memory_ratio"] = size["bytes"].get("eager", counted) / size["bytes"]["ours"]
+        size["eager_bytes_are_counted"] = "eager" not in size["bytes"]
+    print(_shown(sizes))
+    print(json.dumps({"benchmark": "loss", "dim": options.dim, "threads": torch.get_num_threads(), **machine, "sizes": sizes}))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted(int(part) for part in text.split(",")))
+
+
+def _inputs(batch: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    queries, candidates = (functional.normalize(torch.randn(batch, dim, generator=generator)) for _ in range(2))
+    return queries.requires_grad_(), candidates.requires_grad_(), torch.randperm(batch, generator=generator)
+
+
+def _work(side: str, batch: int, dim: int) -> Callable[[], None]:
+    queries_BD, candidates_BD, positives_B = _inputs(batch, dim)
+
+    def work() -> None:
+        queries_BD.grad = candidates_BD.grad = None
+        if side == "eager":
+            loss = functional.cross_entropy(queries_BD @ candidates_BD.T / TEMPERATURE, positives_B)
+        else:
+            precision = "bfloat16" if side.endswith("bfloat16") else "float32"
+            loss = in_batch_softmax(queries_BD, candidates_BD, positives_B, temperature=TEMPERATURE, precision=precision)
+        loss.backward()
+
+    return work
+
+
+def _memory(side: str, batch: int, dim: int) -> int:
+    """Bytes that the loss takes beside its inputs and a process that has done a small one."""
+    _work(side, 64, dim)()
+    work = _work(side, batch, dim)
+    before = peak_bytes()
+    work()
+    return max(peak_bytes() - before, 1)
+
+
+def _measured(batch: int, options: argparse.Namespace, machine: dict[str, float]) -> dict[str, Any]:
+    print(f"{batch:,} rows", file=sys.stderr, flush=True)
+    sides = [side for side in SIDES if side != "eager" or batch <= options.eager_up_to]
+    seconds = medians({side: _work(side, batch, options.dim) for side in sides}, options.repeats)
+    command: list[object] = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, "--memory-of"]
+    gflop = 6 * batch**2 * options.dim / 1e9  # three products: the logits, and the gradient of either side
+    return {
+        "batch": batch,
+        "seconds": seconds,
+        "ratios": {side: seconds["eager"] / seconds[side] for side in sides if "eager" in seconds and side != "eager"},
+        "share_of_ceiling": {
+            "ours": gflop / seconds["ours"] / machine["gflops_float32"],
+            "ours, bfloat16": gflop / seconds["ours, bfloat16"] / machine["gflops_bfloat16"],
+        },
+        "bytes": {side: run_program([*command, side])["bytes"] for side in sides},
+    }
+
+
+def _shown(sizes: list[dict[str, Any]]) -> str:
+    head = ["rows", "ours", "bfloat16", "eager", "times as fast", "bfloat16", "of the ceiling", "memory", "of eager", "1 /"]
+    rows = []
+    for size in sizes:
+        seconds, ratios = size["seconds"], size["ratios"]
+        eager = size["memory_ratio"] * size["bytes"]["ours"] / 1e9
+        rows.append(
+            [
+                f"{size['batch']:,}",
+                *(f"{seconds[side]:.3f} s" if side in seconds else "-" for side in SIDES),
+                *(f"{ratios[side]:.2f}" if side in ratios else "-" for side in SIDES[:2]),
+                f"{size['share_of_ceiling']['ours']:.0%}",
+                f"{size['bytes']['ours'] / 1e6:.0f} MB",
+                f"{eager:.1f} GB{' counted' if size['eager_bytes_are_counted'] else ''}",
+                f"{size['memory_ratio']:.0f}",
+            ]
+        )
+    return table(head, rows)
+
+
+if __name__ == "__main__":
+    main()
