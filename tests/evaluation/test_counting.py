@@ -89,9 +89,13 @@ def vectors(kind: str, num: int, dim: int, seed: int) -> Tensor:
     }[kind]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("kind", ["free", "twins", "collapsed", "near", "tiny", "zero", "one long"])
-def test_products_rank_as_their_tiles(kind: str, several: bool) -> None:
+def test_products_rank_as_their_tiles(kind: str, several: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.evaluation.product_counter._LEAST_PRODUCTS", 1)
+    monkeypatch.setattr("twotower.evaluation.product_counter._ITEMS_AT_ONCE", 200)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for dim in (1, 3, 64):
         scorer = Products(vectors("free", 40, dim, 1), vectors(kind, 1300, dim, 2))
         assert_same_ranks(scorer, 40, seed=dim, several=several)

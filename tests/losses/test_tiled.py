@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from twotower.losses import softmax_cross_entropy
+from twotower.losses.logits import Precision
 from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
 
 B, C, D = 11, 7, 3
@@ -64,6 +65,35 @@ def test_value_and_gradients_are_those_of_the_written_out_loss(bias: bool, shift
         (3 * expected).backward()  # type: ignore[no-untyped-call]
         torch.testing.assert_close(ours.queries.grad, theirs.queries.grad, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(ours.candidates.grad, theirs.candidates.grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("threads", [2, 3, 50])
+def test_tiles_side_by_side_are_those_of_one_thread(
+    threads: int, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for least in (10**9, 0):
+        monkeypatch.setattr("twotower.losses.tiled._LEAST_PRODUCTS", least)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        case = Case(torch.float32)
+        value = tiled_cross_entropy(
+            case.queries,
+            case.candidates,
+            case.positives,
+            case.coefficients,
+            bias_C=case.bias,
+            own_shift_B=case.shift,
+            masked=case.masked,
+            tile_bytes=4 * C * 2,
+            precision=precision,
+        )
+        value.backward()  # type: ignore[no-untyped-call]
+        found.append((value.detach(), case.queries.grad, case.candidates.grad))
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-5, atol=1e-6)
+    with torch.inference_mode():
+        assert tiled_cross_entropy(case.queries, case.candidates, case.positives, case.coefficients, tile_bytes=4 * C * 2) > 0
 
 
 def test_gradients_are_those_of_small_steps() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from twotower.threads import side_by_side
+
 __all__ = ["ProductCounter"]
 
 _ITEMS_AT_ONCE = 512
@@ -12,6 +14,8 @@ _PAIRS_AT_ONCE = 2**16
 _POSITIVES_AT_ONCE = 2048
 _MOST_UNSETTLED = 1 / 64
 """Share of a tile from which it is cheaper to compute all of it in float64."""
+_LEAST_PRODUCTS = 2**25
+"""Multiplications from which threads that share the items out pay."""
 
 
 class ProductCounter:
@@ -52,28 +56,38 @@ class ProductCounter:
         one_each = len(own_P) == len(self.queries_BD) and bool((of_P == torch.arange(len(own_P), device=device)).all())
         margins_P = self.margins_B[of_P]
         high_P1, low_P1 = (own_P + margins_P).unsqueeze(1), (own_P - margins_P).unsqueeze(1)
-        above_P, tied_P = torch.zeros(2, len(own_P), dtype=torch.int64, device=device)
-        unsettled: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(self.items_ND), _ITEMS_AT_ONCE):
-            items_TD = self.items_ND[start : start + _ITEMS_AT_ONCE]
-            scores_BT = self.queries_BD @ items_TD.T
-            for first in range(0, len(own_P), _POSITIVES_AT_ONCE):
-                part = slice(first, first + _POSITIVES_AT_ONCE)
-                scores_PT = scores_BT if one_each and len(own_P) <= _POSITIVES_AT_ONCE else scores_BT[of_P[part]]
-                high, low, own_P1 = high_P1[part], low_P1[part], own_P[part].unsqueeze(1)
-                marks_PT = torch.empty_like(scores_PT)  # floats of 1 and 0 add up faster than bools
-                settled_P = torch.gt(scores_PT, high, out=marks_PT).sum(dim=1)
-                open_P = torch.ge(scores_PT, low, out=marks_PT).sum(dim=1) - settled_P
-                if float(open_P.sum()) > _MOST_UNSETTLED * scores_PT.numel() + len(open_P):
-                    exact_PT = (self.queries_BD[of_P[part]].double() @ items_TD.double().T).float()
-                    above_P[part] += (exact_PT > own_P1).sum(dim=1)
-                    tied_P[part] += (exact_PT == own_P1).sum(dim=1)
-                    continue
-                above_P[part] += settled_P.long()
-                rows = open_P.nonzero().flatten()
-                scores_RT = scores_PT[rows]
-                place, column = ((scores_RT >= low[rows]) & (scores_RT <= high[rows])).nonzero(as_tuple=True)
-                unsettled.append((rows[place] + first, column + start))
+        parts = 1
+        if device.type == "cpu" and self.queries_BD.numel() * len(self.items_ND) >= _LEAST_PRODUCTS:
+            parts = max(1, min(torch.get_num_threads(), len(self.items_ND) // _ITEMS_AT_ONCE))
+        counts_2QP = torch.zeros(2, parts, len(own_P), dtype=torch.int64, device=device)
+        unsettled_by_part: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(parts)]
+
+        def work(number: int) -> None:
+            above_P, tied_P = counts_2QP[0, number], counts_2QP[1, number]
+            for start in range(number * _ITEMS_AT_ONCE, len(self.items_ND), parts * _ITEMS_AT_ONCE):
+                items_TD = self.items_ND[start : start + _ITEMS_AT_ONCE]
+                scores_BT = self.queries_BD @ items_TD.T
+                for first in range(0, len(own_P), _POSITIVES_AT_ONCE):
+                    part = slice(first, first + _POSITIVES_AT_ONCE)
+                    scores_PT = scores_BT if one_each and len(own_P) <= _POSITIVES_AT_ONCE else scores_BT[of_P[part]]
+                    high, low, own_P1 = high_P1[part], low_P1[part], own_P[part].unsqueeze(1)
+                    marks_PT = torch.empty_like(scores_PT)  # floats of 1 and 0 add up faster than bools
+                    settled_P = torch.gt(scores_PT, high, out=marks_PT).sum(dim=1)
+                    open_P = torch.ge(scores_PT, low, out=marks_PT).sum(dim=1) - settled_P
+                    if float(open_P.sum()) > _MOST_UNSETTLED * scores_PT.numel() + len(open_P):
+                        exact_PT = (self.queries_BD[of_P[part]].double() @ items_TD.double().T).float()
+                        above_P[part] += (exact_PT > own_P1).sum(dim=1)
+                        tied_P[part] += (exact_PT == own_P1).sum(dim=1)
+                        continue
+                    above_P[part] += settled_P.long()
+                    rows = open_P.nonzero().flatten()
+                    scores_RT = scores_PT[rows]
+                    place, column = ((scores_RT >= low[rows]) & (scores_RT <= high[rows])).nonzero(as_tuple=True)
+                    unsettled_by_part[number].append((rows[place] + first, column + start))
+
+        side_by_side(work, parts)
+        above_P, tied_P = counts_2QP.sum(dim=1)
+        unsettled = [pair for pairs in unsettled_by_part for pair in pairs]
         if unsettled:
             position = torch.cat([rows for rows, _ in unsettled])
             exact = self.pairs(queries[position.cpu()], torch.cat([items for _, items in unsettled]).cpu()).to(device)
