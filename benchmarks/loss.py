@@ -20,7 +20,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from alternating import ceilings, medians
@@ -76,9 +76,9 @@ def _work(side: str, batch: int, dim: int) -> Callable[[], None]:
         if side == "eager":
             loss = functional.cross_entropy(queries_BD @ candidates_BD.T / TEMPERATURE, positives_B)
         else:
-            precision = "bfloat16" if side.endswith("bfloat16") else "float32"
+            precision: Literal["float32", "bfloat16"] = "bfloat16" if side.endswith("bfloat16") else "float32"
             loss = in_batch_softmax(queries_BD, candidates_BD, positives_B, temperature=TEMPERATURE, precision=precision)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
 
     return work
 

@@ -1,0 +1,225 @@
+"""Training over a million users and a million items, against plain PyTorch: rows per second, and what was learned.
+
+The world: users and items belong to one of 500 segments, both are as skewed as logs are, and four of five rows stay in the
+user's segment. All sides train the same towers (an id of 64 and a segment of 16 numbers, one dense layer of 64) on the same
+rows in batches of the same size:
+
+* ours: in-batch softmax corrected for how often items are drawn; AdamW, tables by rows;
+* Adam: ``benchmarks/plain_pytorch.py`` with ``torch.optim.Adam`` over everything;
+* SparseAdam: the same with sparse gradients of the tables.
+
+Steps are timed in turn. With ``--recall`` each trains an epoch besides, and is asked for the items of rows that came later,
+over the whole catalogue. The last line of stdout is one JSON object.
+
+    python benchmarks/large_catalogue.py
+    python benchmarks/large_catalogue.py --users 20000 --items 20000 --rows 100000 --batch 1024 --recall      (seconds)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from alternating import ceilings, medians
+from measured import table
+from numpy.typing import NDArray
+from plain_pytorch import PlainTraining
+from torch import Tensor
+
+from twotower.data import Batches, Examples, build_histories
+from twotower.losses import InBatchSoftmax, log_q_from_counts
+from twotower.models import build
+from twotower.optim import OptimizerConfig, build_optimizers
+from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
+from twotower.training.step import batch_loss
+
+SEGMENTS, ID_DIM, SEGMENT_DIM, LAYERS = 500, 64, 16, (64,)
+TESTED = 5_000
+SIDES = ("ours", "SparseAdam", "Adam")
+
+
+def main() -> None:
+    """Measure, print a table and the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=2_500_000)
+    parser.add_argument("--batch", type=int, default=8_192)
+    parser.add_argument("--steps", type=int, default=5, help="of each contestant in a turn")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--recall", action="store_true", help="train an epoch of each besides")
+    parser.add_argument("--peer-rate", type=float, default=0.01, help="learning rate of plain PyTorch; its best of .001 to .03")
+    options = parser.parse_args()
+    world = _World(options.users, options.items, options.rows, peer_rate=options.peer_rate)
+    makers: dict[str, Callable[[], Any]] = {
+        "ours": lambda: _Ours(world, options.batch),
+        "SparseAdam": lambda: world.plain(options.batch, sparse=True),
+        "Adam": lambda: world.plain(options.batch, sparse=False),
+    }
+    sides = {name: make() for name, make in makers.items()}
+
+    def turn(side: Any) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(options.steps):
+                side.step()
+
+        return work
+
+    seconds = medians({name: turn(side) for name, side in sides.items()}, options.repeats)
+    rates = {name: options.batch * options.steps / taken for name, taken in seconds.items()}
+    found: dict[str, Any] = {
+        "benchmark": "large_catalogue",
+        "threads": torch.get_num_threads(),
+        "rows_per_s": rates,
+        "ratios": {name: rates["ours"] / rates[name] for name in SIDES[1:]},
+        # three products of the loss, and of each tower's layer
+        "share_of_ceiling": _gflop(options.batch) * options.steps / seconds["ours"] / ceilings()["gflops_float32"],
+    }
+    del sides
+    if options.recall:
+        found["recall@100"] = {name: _recall(world, make(), options.rows // options.batch) for name, make in makers.items()}
+        found["recall@100"]["popularity"] = world.popularity()
+    recalls = found.get("recall@100", {})
+    print(
+        table(
+            ["training", "rows/s", "ours is", "recall@100"],
+            [
+                [
+                    name,
+                    f"{rates[name]:,.0f}",
+                    f"{rates['ours'] / rates[name]:.1f} x",
+                    f"{recalls[name]:.4f}" if recalls else "-",
+                ]
+                for name in SIDES
+            ],
+        )
+    )
+    print(json.dumps(found))
+
+
+def _gflop(batch: int) -> float:
+    inputs, width = ID_DIM + SEGMENT_DIM, LAYERS[-1]
+    return (6 * batch**2 * width + 2 * 6 * batch * inputs * width) / 1e9
+
+
+class _World:
+    """Rows of a planted world; the last ones are asked for."""
+
+    def __init__(self, users: int, items: int, rows: int, *, peer_rate: float) -> None:
+        self.peer_rate = peer_rate
+        rng = np.random.default_rng(0)
+        self.num_users, self.num_items = users, items
+        self.user_segment, self.item_segment = rng.integers(0, SEGMENTS, users), rng.integers(0, SEGMENTS, items)
+        by_segment = np.argsort(self.item_segment, kind="stable")
+        starts = np.searchsorted(self.item_segment[by_segment], np.arange(SEGMENTS + 1))
+        size = rows + TESTED
+        chosen = (users * rng.random(size) ** 3).astype(np.int64)
+        segment = self.user_segment[chosen]
+        place = starts[segment] + ((starts[segment + 1] - starts[segment]) * rng.random(size) ** 4).astype(np.int64)
+        anywhere = (items * rng.random(size) ** 4).astype(np.int64)
+        watched = np.where(rng.random(size) < 0.8, by_segment[np.minimum(place, items - 1)], anywhere)
+        self.users, self.items = chosen[:rows], watched[:rows]
+        self.test_users, self.test_items = chosen[rows:], watched[rows:]
+
+    def query(self, users: NDArray[np.int64]) -> list[Tensor]:
+        return [torch.from_numpy(users), torch.from_numpy(self.user_segment[users])]
+
+    def candidate(self, items: NDArray[np.int64]) -> list[Tensor]:
+        return [torch.from_numpy(items), torch.from_numpy(self.item_segment[items])]
+
+    def plain(self, batch: int, *, sparse: bool) -> PlainTraining:
+        return PlainTraining(
+            self.query(self.users),
+            self.candidate(self.items),
+            [(self.num_users, ID_DIM), (SEGMENTS, SEGMENT_DIM)],
+            [(self.num_items, ID_DIM), (SEGMENTS, SEGMENT_DIM)],
+            layers=LAYERS,
+            batch_size=batch,
+            sparse=sparse,
+            learning_rate=self.peer_rate,
+        )
+
+    def popularity(self) -> float:
+        best = np.argsort(-np.bincount(self.items, minlength=self.num_items), kind="stable")[:100]
+        return float(np.isin(self.test_items, best).mean())
+
+
+class _Ours:
+    """The same towers here, one step at a time."""
+
+    def __init__(self, world: _World, batch: int) -> None:
+        sizes = {
+            "user": (world.num_users, ID_DIM, "rows"),
+            "user_segment": (SEGMENTS, SEGMENT_DIM, "dense"),
+            "item": (world.num_items, ID_DIM, "rows"),
+            "item_segment": (SEGMENTS, SEGMENT_DIM, "dense"),
+        }
+        tables = tuple(
+            TableSpec(name=name, vocabulary_size=rows, embedding_dim=width, update="rows" if update == "rows" else "dense")
+            for name, (rows, width, update) in sizes.items()
+        )
+        towers = [
+            TowerSpec(
+                inputs=tuple(InputSpec(column=name, width=sizes[name][1], table=name) for name in names), layer_sizes=LAYERS
+            )
+            for names in (("user", "user_segment"), ("item", "item_segment"))
+        ]
+        self.model = build(ModelSpec(tables=tables, query=towers[0], candidate=towers[1]), seed=0)
+        histories, before = build_histories(world.users, world.items, None, num_users=world.num_users)
+        users = world.query(np.arange(world.num_users))
+        self.items = dict(zip(("item", "item_segment"), world.candidate(np.arange(world.num_items)), strict=True))
+        examples = Examples(
+            user_rows=torch.from_numpy(world.users.astype(np.int32)),
+            item_rows=torch.from_numpy(world.items.astype(np.int32)),
+            users=dict(zip(("user", "user_segment"), users, strict=True)),
+            context={},
+            histories=histories,
+            before=before,
+            seen_before=True,
+        )
+        self.batches = Batches(examples, batch_size=batch, catalogue_size=world.num_items, seed=0, candidates="in_batch")
+        self.loss = InBatchSoftmax(log_q=True)
+        self.log_q_N = log_q_from_counts(torch.bincount(examples.item_rows, minlength=world.num_items).float())
+        named = [(f"model.{name}", parameter) for name, parameter in self.model.named_parameters()]
+        sparse = {f"model.{name}" for name in self.model.sparse_parameter_names()}
+        config = OptimizerConfig(kind="adamw", learning_rate=0.01, sparse_learning_rate=0.03)
+        self.optimizers = build_optimizers(named, config, sparse_parameter_names=sparse)
+        self.index = 0
+
+    def step(self) -> None:
+        batch = self.batches.batch(0, self.index)
+        self.index = (self.index + 1) % len(self.batches)
+        loss = batch_loss(self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=torch.device("cpu"))
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def query(self, columns: list[Tensor]) -> Tensor:
+        return self.model.encode_queries(dict(zip(("user", "user_segment"), columns, strict=True)))
+
+    def candidate(self, columns: list[Tensor]) -> Tensor:
+        return self.model.encode_candidates(dict(zip(("item", "item_segment"), columns, strict=True)))
+
+
+def _recall(world: _World, side: Any, steps: int) -> float:
+    """Recall@100 of the rows that came later, over the whole catalogue, after an epoch."""
+    for _ in range(steps):
+        side.step()
+    with torch.inference_mode():
+        queries_QD = side.query(world.query(world.test_users))
+        own_Q = (queries_QD * side.candidate(world.candidate(world.test_items))).sum(dim=1)
+        above_Q = torch.zeros(len(own_Q), dtype=torch.int64)
+        for start in range(0, world.num_items, 65_536):
+            items = np.arange(start, min(start + 65_536, world.num_items))
+            above_Q += (queries_QD @ side.candidate(world.candidate(items)).T > own_Q[:, None]).sum(dim=1)
+    return float((above_Q < 100).float().mean())
+
+
+if __name__ == "__main__":
+    main()
