@@ -12,6 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from twotower.errors import DataError
 from twotower.index import ExactIndex
+from twotower.index.exact import FirstPassChoice
+from twotower.index.float64_search import Float64Search
+from twotower.index.quickest import can_multiply
 from twotower.types import Ragged
 
 
@@ -109,3 +112,56 @@ def test_excluded_rows_of_a_later_block_of_queries(dtype: torch.dtype) -> None:
     excluded = Ragged(torch.tensor([0, 1, 0, 2], dtype=dtype), torch.tensor([0, 0, 2, 3, 4]))
     result = index.search(torch.ones(4, 1), 2, excluded=excluded)
     assert result.rows_BK.tolist() == [[0, 1], [2, -1], [1, 2], [0, 1]]
+
+
+@pytest.mark.parametrize("first_pass", ["float32", "bfloat16", "int8", "auto", "none"])
+@pytest.mark.parametrize("num_queries", [0, 1, 3, 50])
+def test_every_first_pass_gives_the_same_answers(first_pass: FirstPassChoice, num_queries: int) -> None:
+    if first_pass != "auto" and first_pass != "none" and not can_multiply(first_pass, 12):
+        pytest.skip(f"products in {first_pass} are not exact enough on this machine")
+    vectors_ND = normal(8, 12, 40_000).T  # not contiguous
+    vectors_ND[1::3] = vectors_ND[::3][: len(vectors_ND[1::3])]
+    vectors_ND[::7] = 0.0
+    queries_BD = normal(9, 12, num_queries).T
+    queries_BD[1::10] = 0.0
+    index = ExactIndex.build(vectors_ND, first_pass=first_pass)
+    assert index.first_pass == first_pass or first_pass == "auto"
+    offsets = torch.arange(num_queries + 1) * 30
+    excluded = Ragged(torch.randint(0, 40_000, (num_queries * 30,), generator=torch.Generator().manual_seed(0)), offsets)
+    allowed = torch.arange(40_000) % 4 > 0
+    for k in (1, 10, 39_990, 50_000):
+        for one, other in ((None, None), (excluded, None), (None, allowed), (excluded, allowed)):
+            found = index.search(queries_BD, k, excluded=one, allowed=other)
+            expected = Float64Search(vectors_ND.contiguous(), 10**7).search(queries_BD, k, one, other)
+            assert torch.equal(found.rows_BK, expected.rows_BK)
+            assert torch.equal(found.scores_BK, expected.scores_BK)
+
+
+def test_a_first_pass_is_taken_where_it_pays() -> None:
+    assert ExactIndex.build(normal(0, 40_000, 8)).first_pass != "none"
+    assert ExactIndex.build(normal(0, 4_000, 8)).first_pass == "none"
+    assert ExactIndex.build(normal(0, 40_000, 8), tile_bytes=2**20).first_pass == "none"
+    assert ExactIndex.build(torch.zeros(40_000, 8)).first_pass == "none"
+
+
+def test_a_first_pass_that_can_not_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors_ND = normal(0, 4_000, 8)
+    with pytest.raises(ValueError, match=r"first_pass must be one of auto, none, float32, bfloat16, int8 \(came: 'int4'\)"):
+        ExactIndex.build(vectors_ND, first_pass="int4")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"needs vectors on a CPU.*tiles of at least 4,194,304 bytes \(came: on cpu, 8 wide"):
+        ExactIndex.build(vectors_ND, first_pass="float32", tile_bytes=2**20)
+    with pytest.raises(ValueError, match=r"the longest between 2 \*\* -50 and 2 \*\* 50"):
+        ExactIndex.build(vectors_ND * 1e20, first_pass="float32")
+    monkeypatch.setattr("twotower.index.exact.can_multiply", lambda *_: False)
+    with pytest.raises(ValueError, match="products in int8 are not exact enough on this machine"):
+        ExactIndex.build(vectors_ND, first_pass="int8")
+
+
+@pytest.mark.parametrize("num_queries", [1, 60])
+def test_a_first_pass_keeps_to_tile_bytes(num_queries: int) -> None:
+    queries_BD = normal(2, num_queries, 16)
+    for vectors_ND in (normal(1, 200_000, 16), torch.ones(200_000, 16)):
+        index = ExactIndex.build(vectors_ND, tile_bytes=2**22, first_pass="float32")
+        with LargestTensor(index._vectors_ND, queries_BD) as largest:
+            index.search(queries_BD, 10, allowed=torch.ones(200_000, dtype=torch.bool))
+        assert largest.nbytes <= 2**22

@@ -1,28 +1,39 @@
-"""Exact search by dot product: every vector is scored. The reference that other indexes are held to."""
+"""Exact search by dot product: the k best of all vectors. The reference that other indexes are held to."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 from twotower.errors import DataError
-from twotower.index.contract import NO_ROW, SearchResult
+from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
+from twotower.index.contract import SearchResult
+from twotower.index.float64_search import Float64Search
+from twotower.index.low_precision import FIRST_PASSES, FirstPass, LowPrecision
+from twotower.index.quickest import can_multiply, quickest_first_pass
 from twotower.types import Ragged
 
-__all__ = ["ExactIndex"]
+__all__ = ["ExactIndex", "FirstPassChoice"]
 
-_FLOAT64_BYTES = 8
-_SMALLEST_TILE = 1024
+FirstPassChoice: TypeAlias = FirstPass | Literal["auto", "none"]
+"""Products in few bits before those in float64; ``auto``: what is quickest here; ``none``: all in float64."""
+
+_FEWEST_VECTORS = 2**15
+"""From how many on a first pass pays: below, all products in float64 take no longer."""
 
 
 class ExactIndex:
-    """Scores every vector, tile by tile, and keeps the best; built by :meth:`build`.
+    """The k best of all vectors by dot product; built by :meth:`build`.
 
-    Products are summed in float64 and rounded to float32. Summed in float32, the same vector at two places of the catalogue can
+    Scores are sums in float64 rounded to float32. Summed in float32, the same vector at two places of the catalogue can
     score differently in the last bit, and a query alone differently than in a batch, so that ties would be decided by the
     arithmetic. Ties go to the lowest row.
+
+    Most vectors need no such score: products in few bits, and a bound on their error, prove that they are not among the best
+    (`twotower.index.certified_search.CertifiedSearch`). Queries for which that proves too little, and small indexes, are
+    searched in float64 throughout.
 
     A ``VectorIndex``. It lives on the device of its vectors, which must have float64 (a CPU or a CUDA device); queries come
     to it.
@@ -34,22 +45,32 @@ class ExactIndex:
         ([[0, 2, -1, -1]], [[2.0, 2.0, -inf, -inf]])
     """
 
-    def __init__(self, vectors_ND: Tensor, max_norm: float, tile_bytes: int) -> None:
+    def __init__(
+        self, vectors_ND: Tensor, max_norm: float, slow: Float64Search, certified: CertifiedSearch | None, first_pass: str
+    ) -> None:
         self._vectors_ND = vectors_ND
         self._max_norm = max_norm
-        self._tile_bytes = tile_bytes
+        self._slow = slow
+        self._certified = certified
+        self._first_pass = first_pass
 
     @classmethod
-    def build(cls, vectors_ND: Tensor, *, tile_bytes: int = 16 * 2**20) -> Self:
+    def build(cls, vectors_ND: Tensor, *, tile_bytes: int = 16 * 2**20, first_pass: FirstPassChoice = "auto") -> Self:
         """Build an index over a copy of the vectors.
 
         Args:
             vectors_ND: Floats of any width (kept as float32), shape ``[N, D]``; N may be 0.
             tile_bytes: A bound on each tensor that a search makes beside its results, as long as it is enough for some
                 thousand scores and some vectors.
+            first_pass: In what products are taken before the few that matter are taken again in float64: the answers are the
+                same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none
+                (each besides a 17th of that). ``auto`` takes the one that is quickest on this machine, as measured once in a
+                process, and none where it wouldn't pay (few vectors), or bounds are not known (another device than a CPU,
+                tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than 2 ** -50).
 
         Raises:
-            ValueError: If the shape or the dtype is another, or ``tile_bytes`` is not positive.
+            ValueError: If the shape or the dtype is another, ``tile_bytes`` is not positive, or the first pass is not known,
+                not to be had on this machine, or has no bounds for these vectors.
             DataError: If a vector holds NaN or an infinity; names the rows.
         """
         if tile_bytes < 1:
@@ -58,7 +79,10 @@ class ExactIndex:
             raise ValueError(f"vectors must have the shape [N, D] with D >= 1 (came: {list(vectors_ND.shape)})")
         own_ND = _finite_float32(vectors_ND, "vectors").clone()
         norms_N = torch.linalg.vector_norm(own_ND, dim=1, dtype=torch.float64)
-        return cls(own_ND, float(norms_N.max()) if len(norms_N) else 0.0, tile_bytes)
+        max_norm = float(norms_N.max()) if len(norms_N) else 0.0
+        chosen, unit = _choose(own_ND, max_norm, tile_bytes, first_pass)
+        certified = None if chosen is None else CertifiedSearch(own_ND, chosen, unit, tile_bytes)
+        return cls(own_ND, max_norm, Float64Search(own_ND, tile_bytes), certified, chosen or "none")
 
     @property
     def num_vectors(self) -> int:
@@ -69,6 +93,11 @@ class ExactIndex:
     def embedding_dim(self) -> int:
         """The width of a vector (D)."""
         return int(self._vectors_ND.shape[1])
+
+    @property
+    def first_pass(self) -> str:
+        """In what products are taken first: float32, bfloat16 or int8; none where all are taken in float64."""
+        return self._first_pass
 
     def search(
         self, queries_BD: Tensor, k: int, *, excluded: Ragged | None = None, allowed: Tensor | None = None
@@ -102,17 +131,14 @@ class ExactIndex:
                 came = f"{allowed.dtype} {list(allowed.shape)}"
                 raise ValueError(f"allowed must be bool of shape [{self.num_vectors}], one per vector (came: {came})")
             allowed = allowed.to(device)
-        rows_BK = torch.full((num_queries, k), NO_ROW, dtype=torch.int64, device=device)
-        scores_BK = torch.full((num_queries, k), -torch.inf, dtype=torch.float32, device=device)
-        block, tile = self._plan(num_queries)
-        for start in range(0, num_queries, block):
-            stop = min(start + block, num_queries)
-            mine = None if excluded is None else excluded.take(torch.arange(start, stop, device=device))
-            best = self._search_block(own_BD[start:stop], k, mine, allowed, tile)
-            found = best.rows_BK.shape[1]
-            rows_BK[start:stop, :found] = best.rows_BK
-            scores_BK[start:stop, :found] = best.scores_BK
-        return SearchResult(rows_BK, scores_BK)
+        if self._certified is None:
+            return self._slow.search(own_BD, k, excluded, allowed)
+        result, proved_B = self._certified.search(own_BD, k, excluded, allowed)
+        rest = (~proved_B).nonzero()[:, 0]
+        if len(rest):
+            mine = None if excluded is None else excluded.take(rest)
+            result.rows_BK[rest], result.scores_BK[rest] = self._slow.search(own_BD[rest], k, mine, allowed)
+        return result
 
     def _checked_queries(self, queries_BD: Tensor) -> Tensor:
         if queries_BD.ndim != 2 or queries_BD.shape[1] != self.embedding_dim:
@@ -128,74 +154,28 @@ class ExactIndex:
             )
         return own_BD
 
-    def _plan(self, num_queries: int) -> tuple[int, int]:
-        """How many queries to take at a time, and how many vectors, so that scores and vectors as float64 fit into a tile."""
-        budget = self._tile_bytes // _FLOAT64_BYTES
-        block = max(1, min(num_queries, budget // min(_SMALLEST_TILE, max(1, self.num_vectors))))
-        return block, max(1, budget // max(block, self.embedding_dim))
 
-    def _search_block(
-        self, queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None, tile: int
-    ) -> SearchResult:
-        device = queries_BD.device
-        rows_BK = torch.empty((len(queries_BD), 0), dtype=torch.int64, device=device)
-        scores_BK = torch.empty((len(queries_BD), 0), dtype=torch.float32, device=device)
-        queries_BD = queries_BD.double()
-        leave_out = None if excluded is None else _LeaveOut(excluded)
-        for start in range(0, self.num_vectors, tile):
-            stop = min(start + tile, self.num_vectors)
-            scores_BT = (queries_BD @ self._vectors_ND[start:stop].double().T).float()
-            scores_BT += 0.0  # minus zero becomes zero: as a tie, not as less
-            if allowed is not None:
-                scores_BT.masked_fill_(~allowed[start:stop], -torch.inf)
-            if leave_out is not None:
-                leave_out.apply(scores_BT, start, stop)
-            top = _top(scores_BT, min(k, stop - start))
-            # what is there comes from lower rows and both are in order, so a stable sort keeps ties by lowest row
-            scores_BM = torch.cat([scores_BK, top.scores_BK], dim=1)
-            rows_BM = torch.cat([rows_BK, top.rows_BK + start], dim=1)
-            scores_BM, order_BM = scores_BM.sort(dim=1, descending=True, stable=True)
-            scores_BK, rows_BK = scores_BM[:, :k], rows_BM.gather(1, order_BM[:, :k])
-        return SearchResult(rows_BK.masked_fill(scores_BK == -torch.inf, NO_ROW), scores_BK)
-
-
-class _LeaveOut:
-    """Excluded rows of a block of queries, in the order of the rows, so that each tile finds its own at once."""
-
-    def __init__(self, excluded: Ragged) -> None:
-        device = excluded.values.device
-        query = torch.repeat_interleave(torch.arange(excluded.num_rows, device=device), excluded.lengths)
-        self._rows, order = excluded.values.to(torch.int64).sort()
-        self._queries = query[order]
-
-    def apply(self, scores_BT: Tensor, start: int, stop: int) -> None:
-        edges = torch.tensor([start, stop], device=self._rows.device)
-        first, last = torch.searchsorted(self._rows, edges).tolist()
-        scores_BT[self._queries[first:last], self._rows[first:last] - start] = -torch.inf
-
-
-def _top(scores_BT: Tensor, k: int) -> SearchResult:
-    """The k best columns of each row, score descending, then column ascending; ``torch.topk`` promises nothing among ties."""
-    if k == scores_BT.shape[1]:
-        scores_BK, columns_BK = scores_BT.sort(dim=1, descending=True, stable=True)
-        return SearchResult(columns_BK, scores_BK)
-    scores_BM, columns_BM = scores_BT.topk(k + 1, dim=1)
-    cut_B, columns_BK = scores_BM[:, k - 1], columns_BM[:, :k].contiguous()
-    tied = ((cut_B == scores_BM[:, k]) & (cut_B > -torch.inf)).nonzero()[:, 0]
-    if len(tied):
-        columns_BK[tied] = _lowest_columns(scores_BT[tied], cut_B[tied, None], k)
-    columns_BK = columns_BK.sort(dim=1).values
-    scores_BK, order_BK = scores_BT.gather(1, columns_BK).sort(dim=1, descending=True, stable=True)
-    return SearchResult(columns_BK.gather(1, order_BK), scores_BK)
-
-
-def _lowest_columns(scores_BT: Tensor, cut_B1: Tensor, k: int) -> Tensor:
-    """All columns above the cut, and of those at the cut the lowest, k together; ascending."""
-    above_BT = scores_BT > cut_B1
-    at_cut_BT = scores_BT == cut_B1
-    room_B1 = k - above_BT.sum(dim=1, keepdim=True)
-    kept_BT = above_BT | (at_cut_BT & (at_cut_BT.cumsum(dim=1) <= room_B1))
-    return kept_BT.nonzero()[:, 1].view(-1, k)
+def _choose(own_ND: Tensor, max_norm: float, tile_bytes: int, first_pass: FirstPassChoice) -> tuple[FirstPass | None, float]:
+    """The first pass, None for none, and the unit of its bounds."""
+    if first_pass not in ("auto", "none", *FIRST_PASSES):
+        raise ValueError(f"first_pass must be one of auto, none, {', '.join(FIRST_PASSES)} (came: {first_pass!r})")
+    num_vectors, dim = own_ND.shape
+    if first_pass == "none" or num_vectors == 0:
+        return None, 1.0
+    unit = LowPrecision.unit_of(max_norm, dim)
+    if own_ND.device.type != "cpu" or tile_bytes < SMALLEST_TILE_BYTES or unit is None:
+        if first_pass == "auto":
+            return None, 1.0
+        came = f"on {own_ND.device.type}, {dim} wide, the longest {max_norm:.3g}, tiles of {tile_bytes:,} bytes"
+        raise ValueError(
+            f"a first pass in {first_pass} needs vectors on a CPU, at most 65,536 wide, the longest between 2 ** -50 and "
+            f"2 ** 50, and tiles of at least {SMALLEST_TILE_BYTES:,} bytes (came: {came}): leave first_pass at auto"
+        )
+    if first_pass == "auto":
+        return (quickest_first_pass(dim), unit) if num_vectors >= _FEWEST_VECTORS else (None, 1.0)
+    if not can_multiply(first_pass, dim):
+        raise ValueError(f"products in {first_pass} are not exact enough on this machine: leave first_pass at auto")
+    return first_pass, unit
 
 
 def _finite_float32(vectors: Tensor, what: str) -> Tensor:

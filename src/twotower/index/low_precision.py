@@ -1,0 +1,206 @@
+"""Vectors and queries in few bits, and how far a product of theirs can be from the exact score."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = ["FIRST_PASSES", "LANES", "TILE_ROWS", "FirstPass", "LowPrecision", "LowQueries", "multiply"]
+
+FirstPass: TypeAlias = Literal["float32", "bfloat16", "int8"]
+"""What products are taken in before the few that matter are taken again in float64."""
+
+FIRST_PASSES: tuple[FirstPass, ...] = get_args(FirstPass)
+
+TILE_ROWS = 2048
+LANES = 64
+"""Rows ``r`` of a tile with the same ``r % LANES`` are a block: maxima of blocks are then maxima of long contiguous lines."""
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_OUT = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int32}
+_STEPS = 127
+_SMALLEST_SCALE = 2.0**-60
+_ABSOLUTE = 2.0**-20
+_WIDEST_UNIT = 50
+_WIDEST = 2**16  # the sum of as many products of int8 fits into int32
+
+
+class LowQueries(NamedTuple):
+    """Queries in few bits.
+
+    Attributes:
+        low_DB: The queries, transposed, in the dtype of the first pass.
+        unit_B: float64, the length of the query.
+        scale_B: float64; ``scale * low`` stands for ``query / unit``.
+        of_lengths_B: float64; what an error grows by with the length of a vector.
+        of_residuals_B: float64; what an error grows by with what a vector lost.
+    """
+
+    low_DB: Tensor
+    unit_B: Tensor
+    scale_B: Tensor
+    of_lengths_B: Tensor
+    of_residuals_B: Tensor
+
+    def take(self, queries: Tensor) -> LowQueries:
+        """The given queries (int64), in that order."""
+        return LowQueries(_laid_out(self.low_DB[:, queries]), *(part[queries] for part in self[1:]))
+
+
+class LowPrecision:
+    """A copy of the vectors in few bits (float32: the vectors themselves), and bounds per block.
+
+    Vectors are measured in ``unit``, a power of two not below the longest, each query in its own length, and scores in the
+    product of both, so that none exceeds 1. Write ``v`` for a vector, ``q`` for a query, and ``w`` and ``p`` for what
+    stands for them. Then
+
+        |q.v - p.w| = |(q - p).v + p.(v - w)| <= |q - p| |v| + |p| |v - w|
+
+    by Cauchy-Schwarz, where the lengths of what was lost, ``q - p`` and ``v - w``, are computed, not estimated. The product is
+    itself off: int8 sums whole numbers and is exact; a sum of ``D`` products in float32, in whatever order, is off by at most
+    ``(D + 1) 2 ** -24 |p| |w|``, and rounding it to bfloat16 by ``2 ** -8`` of it (Higham, Accuracy and Stability of Numerical
+    Algorithms, sections 2.2 and 3.1). The score asked for is rounded to float32: ``2 ** -24`` of it. With the longest vector
+    and the greatest loss of a block for ``|v|`` and ``|v - w|``, the error of each product of the block is at most
+
+        of_lengths[query] * lengths[block] + of_residuals[query] * residuals[block] + absolute
+
+    where the last term, ``2 ** -20``, holds numbers too small for a float32, and the rounding of the bounds themselves.
+
+    Args:
+        vectors_ND: float32, finite, on the CPU; N at least 1.
+        kind: The dtype of the copy.
+        unit: A power of two not below the longest vector.
+        rows_at_once: Rows that are converted at a time, as long as it is a tile or more.
+
+    Attributes:
+        scale_M: float64; ``scale * low`` stands for ``vector / unit``. Block ``LANES * t + j`` is lane ``j`` of tile ``t``.
+        lengths_M: float64, of the longest vector of the block, at most 1.
+        residuals_M: float64, the greatest length of what a vector of the block lost.
+    """
+
+    def __init__(self, vectors_ND: Tensor, kind: FirstPass, unit: float, rows_at_once: int = 2**16) -> None:
+        num_vectors, dim = vectors_ND.shape
+        self.kind: FirstPass = kind
+        self.low_ND = vectors_ND if kind == "float32" else torch.empty((num_vectors, dim), dtype=_DTYPES[kind])
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        step = max(1, rows_at_once // TILE_ROWS) * TILE_ROWS
+        for start in range(0, num_vectors, step):
+            part_TD = vectors_ND[start : start + step] / unit
+            parts.append(self._convert(part_TD, start, unit))
+        self.scale_M, self.lengths_M, self.residuals_M = (torch.cat(each) for each in zip(*parts, strict=True))
+        self._limits_M3 = torch.stack([torch.ones_like(self.scale_M), self.lengths_M, self.residuals_M], dim=1)
+        self._limits_M3 = (self._limits_M3 / self.scale_M.unsqueeze(1)).float()
+        self._absolute = _ABSOLUTE
+        self._dim = dim
+
+    @staticmethod
+    def unit_of(longest: float, dim: int) -> float | None:
+        """The unit for vectors of that width of which the longest is that long; None: beyond what the bounds hold for."""
+        if longest == 0.0 or dim > _WIDEST:
+            return None
+        exponent = math.frexp(longest)[1]
+        return 2.0**exponent if abs(exponent) <= _WIDEST_UNIT else None
+
+    @property
+    def num_vectors(self) -> int:
+        return len(self.low_ND)
+
+    @property
+    def out_dtype(self) -> torch.dtype:
+        """Of the products."""
+        return _OUT[self.kind]
+
+    def queries(self, queries_BD: Tensor) -> LowQueries:
+        """Convert queries (float32, finite, none of length zero)."""
+        own_BD = queries_BD.double()
+        unit_B = own_BD.norm(dim=1)
+        own_BD = own_BD / unit_B.unsqueeze(1)
+        scale_B = torch.ones(len(own_BD), dtype=torch.float64)
+        if self.kind == "int8":
+            scale_B = own_BD.abs().amax(dim=1) / _STEPS
+        low_BD = own_BD / scale_B.unsqueeze(1)
+        low_BD = (low_BD.round() if self.kind == "int8" else low_BD).to(_DTYPES[self.kind])
+        stands_BD = low_BD.double() * scale_B.unsqueeze(1)
+        length_B = own_BD.norm(dim=1)
+        rounding_B = (_product_error(self.kind, self._dim) + 2.0**-23) * (length_B + stands_BD.norm(dim=1))
+        of_lengths_B = (own_BD - stands_BD).norm(dim=1) + rounding_B
+        of_residuals_B = stands_BD.norm(dim=1) + rounding_B
+        return LowQueries(_laid_out(low_BD.T), unit_B, scale_B, of_lengths_B, of_residuals_B)
+
+    @property
+    def mask(self) -> float:
+        """What a product becomes that must not be found: below every limit."""
+        return torch.iinfo(torch.int32).min if self.kind == "int8" else -torch.inf
+
+    def limits(self, low: LowQueries, floor_B: Tensor, blocks: slice, out_MB: Tensor) -> Tensor:
+        """Products below these belong to scores below the floor.
+
+        Args:
+            low: The queries.
+            floor_B: Scores in the units above.
+            blocks: Which.
+            out_MB: float32, ``[M, B]``: is overwritten and returned; for int8 in the range of int32.
+        """
+        of_3B = torch.stack([floor_B.double() - self._absolute, -low.of_lengths_B, -low.of_residuals_B]) / low.scale_B
+        of_floor_1B, of_lengths_1B, of_residuals_1B = of_3B.float().unsqueeze(1)
+        part_M3 = self._limits_M3[blocks]
+        torch.mul(part_M3[:, :1], of_floor_1B, out=out_MB)
+        out_MB.addcmul_(part_M3[:, 1:2], of_lengths_1B).addcmul_(part_M3[:, 2:], of_residuals_1B)
+        return out_MB.clamp_(-(2.0**30), 2.0**30) if self.kind == "int8" else out_MB
+
+    def lower_bounds(self, products_M: Tensor, low: LowQueries, blocks: slice) -> Tensor:
+        """What the scores of these products, one for each block, of the one query are at least."""
+        error_M = self.lengths_M[blocks] * low.of_lengths_B + self.residuals_M[blocks] * low.of_residuals_B
+        return products_M * (self.scale_M[blocks] * low.scale_B) - error_M - self._absolute
+
+    def _convert(self, part_TD: Tensor, start: int, unit: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Write one part of the copy; scales, lengths and residuals of its blocks."""
+        num_rows, dim = part_TD.shape
+        tiles = -(-num_rows // TILE_ROWS)
+        if self.kind == "int8":
+            largest_M = _block_maxima(part_TD.abs().amax(dim=1), tiles)
+            # in float32 as the division below, so that none rounds to a step above the last
+            scale_M = (largest_M.float() / _STEPS).clamp(min=_SMALLEST_SCALE)
+            scale_T1 = scale_M.view(tiles, 1, LANES).expand(-1, TILE_ROWS // LANES, -1).reshape(-1, 1)[:num_rows]
+            low_TD = (part_TD / scale_T1).round_().clamp_(-_STEPS, _STEPS)
+            residual_TD = part_TD - low_TD * scale_T1
+        else:
+            scale_M = torch.full((tiles * LANES,), 1.0 if self.kind == "bfloat16" else 1.0 / unit)
+            low_TD = part_TD.to(_DTYPES[self.kind])
+            residual_TD = part_TD - low_TD.float()
+        if self.kind != "float32":
+            self.low_ND[start : start + num_rows] = low_TD
+        # lengths and residuals are themselves computed in float32
+        rounding = (dim + 8) * 2.0**-23
+        lengths_M = _block_maxima(part_TD.norm(dim=1), tiles) * (1 + rounding)
+        residuals_M = _block_maxima(residual_TD.norm(dim=1), tiles) * (1 + rounding) + 2.0**-22 * lengths_M
+        return scale_M.double(), lengths_M, residuals_M
+
+
+def multiply(low_TD: Tensor, low_DB: Tensor, out_TB: Tensor) -> None:
+    """Products of vectors and queries in few bits: int8 into int32, bfloat16 and float32 into their own."""
+    if low_TD.dtype == torch.int8:
+        torch._int_mm(low_TD, low_DB, out=out_TB)
+    else:
+        torch.mm(low_TD, low_DB, out=out_TB)
+
+
+def _laid_out(low_DB: Tensor) -> Tensor:
+    """A copy whose strides are those of its shape: a product of int8 reads the stride that `contiguous` leaves to one line."""
+    return torch.empty(low_DB.shape, dtype=low_DB.dtype).copy_(low_DB)
+
+
+def _product_error(kind: FirstPass, dim: int) -> float:
+    """Of a product, as a share of the two lengths."""
+    if kind == "int8":
+        return 0.0
+    return (dim + 8) * 2.0**-24 * 1.01 + (2.0**-8 * 1.01 if kind == "bfloat16" else 0.0)
+
+
+def _block_maxima(values_T: Tensor, tiles: int) -> Tensor:
+    padded = torch.zeros(tiles * TILE_ROWS, dtype=torch.float64)
+    padded[: len(values_T)] = values_T
+    return padded.view(tiles, TILE_ROWS // LANES, LANES).amax(dim=1).view(-1)
