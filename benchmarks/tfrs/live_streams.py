@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped,unused-ignore]
 import tensorflow as tf  # type: ignore[import-untyped,unused-ignore]
 import tensorflow_recommenders as tfrs  # type: ignore[import-not-found,unused-ignore]
+from tfrs_towers import Tower, looked_up  # type: ignore[import-not-found,unused-ignore]
 
 COLUMNS = {
     "viewer": "str",
@@ -74,32 +75,12 @@ class Phases:
         print(f"{name}: {seconds:.1f} s, {peak / 1e9:.2f} GB at most so far", file=sys.stderr, flush=True)
 
 
-class Tower(tf.keras.Model):  # type: ignore[misc,unused-ignore]
-    """Features, then dense layers: ReLU after all but the last."""
-
-    def __init__(self, features: Any, layer_sizes: list[int]) -> None:
-        super().__init__()
-        self.features = features
-        self.layers_of_tower = tf.keras.Sequential(
-            [tf.keras.layers.Dense(size, activation="relu") for size in layer_sizes[:-1]]
-            + [tf.keras.layers.Dense(layer_sizes[-1])]
-        )
-
-    def call(self, inputs: Any) -> Any:
-        return self.layers_of_tower(self.features(inputs))
-
-
 class ViewerFeatures(tf.keras.Model):  # type: ignore[misc,unused-ignore]
     """Viewer id, age in buckets, age standardised: 65 numbers."""
 
     def __init__(self, viewers: Any, age_edges: Any, ages: Any) -> None:
         super().__init__()
-        self.id = tf.keras.Sequential(
-            [
-                tf.keras.layers.StringLookup(vocabulary=viewers, mask_token=None),
-                tf.keras.layers.Embedding(len(viewers) + 1, 32),
-            ]
-        )
+        self.id = looked_up(viewers)
         self.age_bucket = tf.keras.Sequential(
             [
                 tf.keras.layers.Discretization(age_edges.tolist()),
@@ -119,12 +100,7 @@ class BroadcasterFeatures(tf.keras.Model):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, broadcasters: Any, catalogue: Any) -> None:
         super().__init__()
-        self.id = tf.keras.Sequential(
-            [
-                tf.keras.layers.StringLookup(vocabulary=broadcasters, mask_token=None),
-                tf.keras.layers.Embedding(len(broadcasters) + 1, 32),
-            ]
-        )
+        self.id = looked_up(broadcasters)
         words = tf.keras.layers.TextVectorization(
             max_tokens=32, standardize=None, split=lambda text: tf.strings.split(text, ":")
         )
