@@ -108,9 +108,9 @@ class Watched(ProductCounter):
         super().__init__(queries_BD, items_ND, longest)
         self.asked: list[int] = []
 
-    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         self.asked.append(len(items))
-        return super().pairs(queries, items)
+        return super().versus(queries, items, scores)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -120,8 +120,27 @@ def test_seen_items_are_scored_a_part_at_a_time(several: bool, monkeypatch: pyte
     counter = Watched(vectors("free", 6, 3, 1), vectors("twins", 50, 3, 2), 10.0)
     seen = ragged([list(range(12)), [], list(range(4)), list(range(6)), list(range(6)), [3]])
     count_positives(counter, torch.arange(6), torch.full((6,), 49), seen)
-    assert counter.asked[0] == 6  # the positives
-    assert [asked for asked in counter.asked[1:] if asked] == [12, 10, 7]
+    assert [asked for asked in counter.asked if asked] == [12, 10, 7]
+
+
+@pytest.mark.parametrize("pair_in_products", [0, 10**9])
+@pytest.mark.parametrize("sorted_queries", [False, True])
+@pytest.mark.parametrize("kind", ["free", "twins", "collapsed", "near", "tiny", "zero", "one long"])
+def test_pairs_against_scores(kind: str, sorted_queries: bool, pair_in_products: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.evaluation.product_counter._PAIR_IN_PRODUCTS", pair_in_products)
+    monkeypatch.setattr("twotower.evaluation.product_counter._PRODUCTS_AT_ONCE", 500)
+    monkeypatch.setattr("twotower.evaluation.product_counter._PAIRS_AT_ONCE", 77)
+    rng = np.random.default_rng(3)
+    queries_QD, items_ND = vectors("free", 30, 4, 1), vectors(kind, 100, 4, 2)
+    counter = ProductCounter(queries_QD, items_ND, float(items_ND.double().norm(dim=1).max()))
+    queries = torch.from_numpy(rng.integers(0, 30, 1000))
+    queries = queries.sort().values if sorted_queries else queries
+    items, others = torch.from_numpy(rng.integers(0, 100, 1000)), torch.from_numpy(rng.integers(0, 100, 1000))
+    scores = counter.pairs(queries, others)
+    exact = (queries_QD[queries].double() * items_ND[items].double()).sum(dim=1).float()
+    above, tied = counter.versus(queries, items, scores)
+    assert above.tolist() == (exact > scores).tolist()
+    assert tied.tolist() == (exact == scores).tolist()
 
 
 def test_products_that_float32_can_not_tell_apart_are_summed_again() -> None:

@@ -141,6 +141,11 @@ class SegmentCounter:
             scores[asked[found]] = scores_of_known[place[found]]
         return scores
 
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.ScoreCounter`."""
+        found = self.pairs(queries, items)
+        return found > scores, found == scores
+
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.ScoreCounter`."""
         above, tied = count_sorted(self.scorer.sorted_shares_N, scores)

@@ -44,6 +44,11 @@ class SharedCounter:
         del queries
         return self.scores_N[items]
 
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.ScoreCounter`."""
+        found = self.pairs(queries, items)
+        return found > scores, found == scores
+
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.ScoreCounter`."""
         del queries

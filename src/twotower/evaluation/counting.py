@@ -30,6 +30,19 @@ class ScoreCounter(Protocol):
         """
         ...
 
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Which pairs score more than, and which as much as, some scores.
+
+        Args:
+            queries: int64 ``[P]``, positions among the counter's queries; quickest where they do not fall.
+            items: int64 ``[P]``, catalogue rows.
+            scores: ``[P]``, from `pairs`.
+
+        Returns:
+            Two bool ``[P]``, on the CPU.
+        """
+        ...
+
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """How many items of the whole catalogue score more than, and as much as, some scores.
 
@@ -80,8 +93,8 @@ def count_positives(
     for part in _parts(seen.lengths[queries]):
         rivals = seen.take(queries[part])  # of each positive, so that many positives of one query ask for its items again
         position = torch.repeat_interleave(torch.arange(part.start, part.start + rivals.num_rows), rivals.lengths)
-        values = counter.pairs(queries[position], rivals.values.long())
-        for place, beats in ((2, values > scores[position]), (3, values == scores[position])):
+        found = counter.versus(queries[position], rivals.values.long(), scores[position])
+        for place, beats in zip((2, 3), found, strict=True):
             counts[place, known[part]] = torch.bincount(position[beats] - part.start, minlength=rivals.num_rows)
     return counts[0], counts[1], counts[2], counts[3]
 

@@ -12,6 +12,9 @@ __all__ = ["ProductCounter"]
 _ITEMS_AT_ONCE = 512
 _PAIRS_AT_ONCE = 2**16
 _POSITIVES_AT_ONCE = 2048
+_PRODUCTS_AT_ONCE = 2**20
+_PAIR_IN_PRODUCTS = 16
+"""Scores of a tile that take as long as that of one pair, whose vectors have to be fetched."""
 _MOST_UNSETTLED = 1 / 64
 """Share of a tile from which it is cheaper to compute all of it in float64."""
 _LEAST_PRODUCTS = 2**25
@@ -48,6 +51,33 @@ class ProductCounter:
             left_PD = self.queries_BD[queries[part].to(device)].double()
             scores[part] = (left_PD * self.items_ND[items[part].to(device)].double()).sum(dim=1).float().cpu()
         return scores
+
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.counting.ScoreCounter`: float32 settles nearly all pairs, as in `count`."""
+        above, tied = torch.zeros(2, len(queries), dtype=torch.bool)
+        dense = len(queries) * _PAIR_IN_PRODUCTS > len(self.queries_BD) * len(self.items_ND)
+        dense = dense and bool((queries[1:] >= queries[:-1]).all())
+        rows = max(1, _PRODUCTS_AT_ONCE // max(1, len(self.items_ND)))
+        starts = range(0, len(self.queries_BD), rows) if dense else range(0, len(queries), _PAIRS_AT_ONCE)
+        for start in starts:
+            if dense:  # of so many pairs it is quicker to score the queries' whole catalogue
+                first, last = torch.searchsorted(queries, torch.tensor([start, start + rows])).tolist()
+                products_RN = self.queries_BD[start : start + rows] @ self.items_ND.T
+                part = slice(first, last)
+                left, right = queries[part].to(products_RN.device), items[part].to(products_RN.device)
+                near = products_RN.view(-1)[(left - start) * len(self.items_ND) + right]
+            else:
+                part = slice(start, start + _PAIRS_AT_ONCE)
+                left, right = queries[part].to(self.queries_BD.device), items[part].to(self.queries_BD.device)
+                near = (self.queries_BD[left] * self.items_ND[right]).sum(dim=1)
+            difference, margins = near - scores[part].to(near.device), self.margins_B[left]
+            above[part] = (difference > margins).cpu()
+            unsettled = (difference.abs() <= margins).nonzero().flatten().cpu()
+            if len(unsettled):
+                exact = self.pairs(queries[part][unsettled], items[part][unsettled])
+                above[part.start + unsettled] = exact > scores[part][unsettled]
+                tied[part.start + unsettled] = exact == scores[part][unsettled]
+        return above, tied
 
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.counting.ScoreCounter`."""

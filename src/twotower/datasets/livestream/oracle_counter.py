@@ -78,6 +78,11 @@ class OracleCounter:
             scores[known] = self._with_shares(scores[known], found[known])
         return torch.from_numpy(scores)
 
+    def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See `twotower.evaluation.ScoreCounter`."""
+        found = self.pairs(queries, items)
+        return found > scores, found == scores
+
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """How many items score more, and as much; see `twotower.evaluation.ScoreCounter`."""
         rows, own = queries.numpy(), scores.numpy().astype(np.float32)
