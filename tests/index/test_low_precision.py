@@ -90,11 +90,15 @@ def test_limits_are_products_that_may_reach_the_floor() -> None:
         multiply(low.low_ND, queries.low_DB, products_NB)
         exact_NB = vectors_ND.double() @ queries_BD.double().T / (queries.unit_B * 16.0)
         floor_B = torch.full((8,), 0.05, dtype=torch.float64)
-        limits_MB = low.limits(queries, floor_B, slice(0, LANES), torch.empty(LANES, 8)).repeat(2_048 // LANES, 1)
+        limits_MB = low.limits(low.limit_terms(queries, floor_B), slice(0, LANES), torch.empty(LANES, 8)).repeat(
+            2_048 // LANES, 1
+        )
         reach_NB = products_NB.double() >= limits_MB
         assert bool(reach_NB[exact_NB >= floor_B].all())
         assert reach_NB.sum() < 1.2 * (exact_NB >= floor_B).sum()
-        assert low.mask < float(limits_MB.min())
+        none_B = torch.full((8,), -torch.inf, dtype=torch.float64)
+        limits_MB = low.limits(low.limit_terms(queries, none_B), slice(0, LANES), torch.empty(LANES, 8))
+        assert low.mask < float(limits_MB.min()) <= float(limits_MB.max()) < float(products_NB.min())
 
 
 def test_lower_bounds_of_blocks() -> None:

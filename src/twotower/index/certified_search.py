@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -36,13 +35,11 @@ _GATHERED_BYTES = 2**20
 class _Workspace:
     """Tensors that every tile writes anew: to allocate them costs as much as to fill them."""
 
-    def __init__(self, rows: int, num_queries: int, group: int, dtype: torch.dtype) -> None:
-        tiles = rows // TILE_ROWS
+    def __init__(self, rows: int, num_queries: int, dtype: torch.dtype) -> None:
         self.products_TB = torch.empty(rows, num_queries, dtype=dtype)
-        self.gathered = torch.empty(rows * num_queries, dtype=dtype)
-        self.maxima_XB = torch.empty(tiles, TILE_ROWS // group, num_queries, dtype=dtype)
-        self.limits_MB = torch.empty(tiles * LANES, num_queries)
-        self.whole_limits_MB = torch.empty(tiles * LANES, num_queries, dtype=torch.int32)
+        self.limits_MB = torch.empty(rows // _GROUP, num_queries)
+        self.whole_limits_MB = torch.empty(rows // _GROUP, num_queries, dtype=torch.int32)
+        self.reach_TB = torch.empty(rows, num_queries, dtype=torch.bool)
 
 
 class CertifiedSearch:
@@ -51,8 +48,8 @@ class CertifiedSearch:
     1. A *floor* for each query: a score that at least k vectors probably reach. For a batch it is read off every 9th or 17th
        vector; for a query alone, it is the k-th greatest lower bound among the blocks (a block holds a vector at least as good
        as the lower bound of its maximum), which is certain.
-    2. All products in few bits, tile by tile while they are in cache; the maximum of each block of vectors; in the blocks whose
-       maximum may reach the floor, the vectors that may.
+    2. All products in few bits, tile by tile, and while a tile is in cache, which of them may belong to a score that reaches
+       the floor.
     3. These are scored in float64. If the k-th best of them reaches the floor, the floor was one, and nothing that was passed
        over can be among the best: its score is below. Otherwise again, with the k-th best as the floor, which is certain.
 
@@ -114,21 +111,19 @@ class CertifiedSearch:
         best = np.empty(0)
         found: list[Array] = []
         most = self._most(1, k)
-        space = self._workspace(self._tile_bytes // 8, 1, _GROUP)
-        floor = -math.inf
+        space = self._workspace(self._tile_bytes // 8, 1)
+        floor_B = torch.full((1,), -torch.inf, dtype=torch.float64)
         for start, products_TB in self._tiles(self._low, low, space.products_TB, excluded, allowed):
-            maxima_M1 = products_TB.view(-1, _GROUP, LANES).amax(dim=1).view(-1, 1)
-            blocks = slice(start // _GROUP, start // _GROUP + len(maxima_M1))
-            lower_M = self._low.lower_bounds(maxima_M1[:, 0], low, blocks)
-            best = np.concatenate([best, lower_M.numpy()])
+            maxima_M = products_TB.view(-1, _GROUP, LANES).amax(dim=1).view(-1)
+            blocks = slice(start // _GROUP, start // _GROUP + len(maxima_M))
+            best = np.concatenate([best, self._low.lower_bounds(maxima_M, low, blocks).numpy()])
             if len(best) >= k:
                 best = np.partition(best, len(best) - k)[len(best) - k :]
-                floor = float(best[0])
-            limits_M1 = self._limits(space, low, torch.tensor([floor]), blocks)
-            found.append(_reaching(products_TB, maxima_M1, limits_M1, start, space.gathered))
+                floor_B[0] = float(best[0])
+            found.append(self._reaching(space, products_TB, self._low.limit_terms(low, floor_B), start))
             if sum(len(part) for part in found) > most:
                 return _nothing(1, k)
-        return self._scored(queries_1D, low, k, torch.tensor([floor], dtype=torch.float64), found)
+        return self._scored(queries_1D, low, k, floor_B, found)
 
     def _together(
         self, queries_BD: Tensor, k: int, ranks_B: Tensor, excluded: Ragged | None, allowed: Tensor | None
@@ -153,19 +148,19 @@ class CertifiedSearch:
     def _guessed_floor(self, low: LowQueries, ranks_B: Tensor, allowed: Tensor | None) -> Tensor:
         """For each query the given rank among maxima of small blocks of a sample; in the units of `LowPrecision`."""
         parts = []
+        num_queries = len(low.unit_B)
         group = 8 if self._sample.num_vectors < 2 * _GROUP * 8 * int(ranks_B.max()) else _GROUP
-        space = self._workspace(self._products_at_once, len(low.unit_B), _GROUP)
+        space = self._workspace(self._products_at_once, num_queries)
         own = None if allowed is None else allowed[:: self._stride]
         for start, products_TB in self._tiles(self._sample, low, space.products_TB, None, own):
-            maxima_XB = products_TB.view(-1, group, TILE_ROWS // group, len(low.unit_B)).amax(dim=1)
+            maxima_XB = products_TB.view(-1, group, TILE_ROWS // group, num_queries).amax(dim=1)
             tiles = len(maxima_XB)
-            scale_XL1 = self._sample.scale_M[start // _GROUP :][: tiles * LANES].float().view(tiles, 1, LANES, 1)
-            maxima_XB = maxima_XB.view(tiles, -1, LANES, len(low.unit_B)) * scale_XL1
-            parts.append(maxima_XB.view(-1, len(low.unit_B)))
+            scale_X11 = self._sample.scale_M[start // _GROUP :][: tiles * LANES].float().view(tiles, 1, LANES, 1)
+            parts.append((maxima_XB.view(tiles, -1, LANES, num_queries) * scale_X11).view(-1, num_queries))
         maxima_XB = torch.cat(parts)
         fewer = len(maxima_XB) // (16 * int(ranks_B.max()))
         if fewer > 1:
-            maxima_XB = maxima_XB[: len(maxima_XB) // fewer * fewer].view(fewer, -1, len(low.unit_B)).amax(dim=0)
+            maxima_XB = maxima_XB[: len(maxima_XB) // fewer * fewer].view(fewer, -1, num_queries).amax(dim=0)
         sorted_BX = np.sort(maxima_XB.T.contiguous().numpy(), axis=1)
         at_B = torch.from_numpy(sorted_BX).gather(1, (sorted_BX.shape[1] - ranks_B).unsqueeze(1))[:, 0]
         return at_B.double() * low.scale_B
@@ -177,17 +172,13 @@ class CertifiedSearch:
         num_queries = len(floor_B)
         given_up = torch.zeros(num_queries, dtype=torch.bool)
         most = self._most(num_queries, k)
-        group = _group(k, len(self._vectors_ND))
         floor_B = floor_B.clone()
+        terms = self._low.limit_terms(low, floor_B)
         found: list[Array] = []
         fresh = 0
-        space = self._workspace(self._products_at_once, num_queries, group)
+        space = self._workspace(self._products_at_once, num_queries)
         for start, products_TB in self._tiles(self._low, low, space.products_TB, excluded, allowed):
-            grouped_XB = products_TB.view(-1, group, TILE_ROWS // group, num_queries)
-            maxima_XB = torch.amax(grouped_XB, dim=1, out=space.maxima_XB[: len(grouped_XB)])
-            blocks = slice(start // _GROUP, start // _GROUP + len(grouped_XB) * LANES)
-            limits_MB = self._limits(space, low, floor_B, blocks)
-            part = _reaching(products_TB, maxima_XB.view(-1, num_queries), limits_MB, start, space.gathered)
+            part = self._reaching(space, products_TB, terms, start)
             found.append(part)
             fresh += len(part)
             if fresh > most * num_queries // 8:
@@ -195,6 +186,7 @@ class CertifiedSearch:
                 counts = sum(np.bincount(each % num_queries, minlength=num_queries) for each in found)
                 given_up |= torch.from_numpy(np.asarray(counts) > most)
                 floor_B[given_up] = _OUT_OF_REACH
+                terms = self._low.limit_terms(low, floor_B)
                 if bool(given_up.any()):
                     found = [each[~given_up.numpy()[each % num_queries]] for each in found]
                 if bool(given_up.all()):
@@ -219,18 +211,31 @@ class CertifiedSearch:
                 products_TB[rows, queries] = mask
             yield start, products_TB
 
-    def _workspace(self, products: int, num_queries: int, group: int) -> _Workspace:
+    def _workspace(self, products: int, num_queries: int) -> _Workspace:
         """For so many products at a time, in whole tiles."""
         tiles = min(products // (num_queries * TILE_ROWS), -(-len(self._vectors_ND) // TILE_ROWS))
-        return _Workspace(tiles * TILE_ROWS, num_queries, group, self._low.out_dtype)
+        return _Workspace(tiles * TILE_ROWS, num_queries, self._low.out_dtype)
 
-    def _limits(self, space: _Workspace, low: LowQueries, floor_B: Tensor, blocks: slice) -> Tensor:
-        num_blocks = blocks.stop - blocks.start
-        limits_MB = self._low.limits(low, floor_B, blocks, space.limits_MB[:num_blocks])
-        if self._low.out_dtype == torch.int32:
+    def _reaching(self, space: _Workspace, products_TB: Tensor, terms: Tensor, start: int) -> Array:
+        """The places of products that reach the limit of their block: ``row * B + query``, ascending."""
+        num_rows, num_queries = products_TB.shape
+        blocks = slice(start // _GROUP, (start + num_rows) // _GROUP)
+        limits_MB = self._low.limits(terms, blocks, space.limits_MB[: num_rows // _GROUP])
+        if products_TB.dtype == torch.int32:
             # cut off towards zero, a positive limit is lower, and a negative one is met by the same whole numbers
-            limits_MB = space.whole_limits_MB[:num_blocks].copy_(limits_MB)
-        return limits_MB
+            limits_MB = space.whole_limits_MB[: len(limits_MB)].copy_(limits_MB)
+        reach_TB = space.reach_TB[:num_rows]
+        of_tiles = (-1, _GROUP, LANES * num_queries), (-1, 1, LANES * num_queries)
+        if products_TB.dtype == torch.bfloat16:
+            torch.ge(products_TB.view(of_tiles[0]), limits_MB.view(of_tiles[1]), out=reach_TB.view(of_tiles[0]))
+        else:
+            products, limits, reach = (each.numpy() for each in (products_TB, limits_MB, reach_TB))
+            np.greater_equal(products.reshape(of_tiles[0]), limits.reshape(of_tiles[1]), out=reach.reshape(of_tiles[0]))
+        # few of them do: look at eight at a time first
+        eights = reach_TB.view(-1).view(torch.int64).numpy()
+        some = np.flatnonzero(eights != 0)
+        within = np.flatnonzero(eights[some].view(np.bool_))
+        return (some.take(within >> 3) << 3) + (within & 7) + start * num_queries
 
     def _most(self, num_queries: int, k: int) -> int:
         """How many vectors a query may leave to be scored."""
@@ -274,47 +279,6 @@ def _rank(wanted_B: Tensor, stride: int) -> Tensor:
     """A rank in the sample that in 99 of 100 cases is below the wanted rank among all: by deviations of a Poisson count."""
     expected_B = wanted_B.double() / stride
     return (expected_B + 2.3 * expected_B.sqrt() + 1.5).ceil().long()
-
-
-def _group(k: int, num_vectors: int) -> int:
-    """How many vectors a block has: the more of them are found, the smaller, as all of a block are looked at again."""
-    share = (k + 50) / num_vectors
-    best = math.log2(math.sqrt(0.15 / share))
-    return min(_GROUP, max(8, 1 << max(0, round(best))))
-
-
-def _reaching(products_TB: Tensor, maxima_XB: Tensor, limits_MB: Tensor, start: int, space: Tensor) -> Array:
-    """The places of products that reach the limit of their block: ``row * B + query``, ascending.
-
-    The maxima are of blocks, or of parts of them.
-    """
-    num_queries = products_TB.shape[1]
-    tiles = len(products_TB) // TILE_ROWS
-    # a tile is so many lines below each other, with one product of each of its blocks in each
-    line = maxima_XB.numel() // tiles
-    lines = products_TB.numel() // (tiles * line)
-    over_X = maxima_XB.view(tiles, -1, LANES, num_queries) >= limits_MB.view(tiles, 1, LANES, num_queries)
-    blocks = np.flatnonzero(over_X.numpy())
-    if tiles == 1:
-        tile, place = np.zeros(1, dtype=np.int64), blocks
-        products_GP = space[: lines * len(blocks)].view(lines, len(blocks))
-        torch.index_select(products_TB.view(lines, line), 1, torch.from_numpy(blocks), out=products_GP)
-    else:
-        tile, place = np.divmod(blocks, line)
-        first_P = torch.from_numpy(tile * (lines * line) + place)
-        products_GP = products_TB.view(-1).take(first_P + torch.arange(lines).unsqueeze(1) * line)
-    limits_P = limits_MB.numpy().ravel().take(tile * (LANES * num_queries) + place % (LANES * num_queries))
-    if products_GP.dtype == torch.bfloat16:
-        products_GP = products_GP.float()
-    # masked products are below every limit
-    chosen = np.flatnonzero(products_GP.numpy() >= limits_P)
-    line_of = chosen // max(1, len(blocks))
-    of = chosen - line_of * len(blocks)
-    within = line_of * line + place.take(of)
-    if tiles > 1:
-        within += tile.take(of) * (lines * line)
-        within.sort()
-    return within + start * num_queries
 
 
 def _side_by_side(queries: Array, rows: Array, num_queries: int) -> Array:

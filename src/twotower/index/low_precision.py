@@ -135,21 +135,24 @@ class LowPrecision:
         """What a product becomes that must not be found: below every limit."""
         return torch.iinfo(torch.int32).min if self.kind == "int8" else -torch.inf
 
-    def limits(self, low: LowQueries, floor_B: Tensor, blocks: slice, out_MB: Tensor) -> Tensor:
+    def limit_terms(self, low: LowQueries, floor_B: Tensor) -> Tensor:
+        """What `limits` needs to know of the queries and their floors, which are scores in the units above; ``[3, B]``."""
+        floor_B = floor_B.double() - self._absolute
+        return (torch.stack([floor_B, -low.of_lengths_B, -low.of_residuals_B]) / low.scale_B).float()
+
+    def limits(self, terms_3B: Tensor, blocks: slice, out_MB: Tensor) -> Tensor:
         """Products below these belong to scores below the floor.
 
         Args:
-            low: The queries.
-            floor_B: Scores in the units above.
+            terms_3B: See `limit_terms`.
             blocks: Which.
             out_MB: float32, ``[M, B]``: is overwritten and returned; for int8 in the range of int32.
         """
-        of_3B = torch.stack([floor_B.double() - self._absolute, -low.of_lengths_B, -low.of_residuals_B]) / low.scale_B
-        of_floor_1B, of_lengths_1B, of_residuals_1B = of_3B.float().unsqueeze(1)
         part_M3 = self._limits_M3[blocks]
-        torch.mul(part_M3[:, :1], of_floor_1B, out=out_MB)
-        out_MB.addcmul_(part_M3[:, 1:2], of_lengths_1B).addcmul_(part_M3[:, 2:], of_residuals_1B)
-        return out_MB.clamp_(-(2.0**30), 2.0**30) if self.kind == "int8" else out_MB
+        torch.mul(part_M3[:, :1], terms_3B[0], out=out_MB)
+        out_MB.addcmul_(part_M3[:, 1:2], terms_3B[1]).addcmul_(part_M3[:, 2:], terms_3B[2])
+        most = 2.0**30 if self.kind == "int8" else 1e30
+        return out_MB.clamp_(-most, most)
 
     def lower_bounds(self, products_M: Tensor, low: LowQueries, blocks: slice) -> Tensor:
         """What the scores of these products, one for each block, of the one query are at least."""
