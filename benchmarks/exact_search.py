@@ -3,8 +3,8 @@
 The peers take turns, at least five times, with as many threads each; figures are medians. Ids are compared, ties aside. FAISS
 (`pip install faiss-cpu`) is left out with a line where it is missing; of its settings for when to use a BLAS, the one that is
 fastest in a trial is taken. Prints a table and ends in one line of JSON. The last column says how much our search gets of what
-the machine can do: products and bytes are counted, and the ceilings (products a second of a large matrix product in the dtype of
-our first pass, bytes a second of reading memory) are measured in the same run.
+the machine can do: products and bytes are counted, and the ceilings (products a second of a large matrix product in the dtype
+of our first pass, bytes a second of reading memory) are measured in the same run.
 
     python benchmarks/exact_search.py                                          (a quarter of an hour)
     python benchmarks/exact_search.py --sizes 20000x16 --ks 10 --queries 64    (seconds)

@@ -86,11 +86,14 @@ class CertifiedSearch:
         rows_BK = torch.full((num_queries, k), NO_ROW, dtype=torch.int64)
         scores_BK = torch.full((num_queries, k), -torch.inf)
         proved_B = torch.zeros(num_queries, dtype=torch.bool)
-        lost_B = torch.zeros(num_queries, dtype=torch.int64) if excluded is None else excluded.lengths
-        ranks_B = _rank(k + lost_B, self._stride)
         alone = num_queries <= _ALONE
-        enough = torch.full_like(ranks_B, 4 * k * _GROUP) if alone else ranks_B * (2 * 8 * self._stride)
-        usable_B = (queries_BD.double().norm(dim=1) >= _SHORTEST_QUERY) & (enough <= len(self._vectors_ND))
+        usable_B = torch.linalg.vector_norm(queries_BD, dim=1, dtype=torch.float64) >= _SHORTEST_QUERY
+        if alone:
+            ranks_B = torch.zeros(num_queries)
+            usable_B &= 4 * k * _GROUP <= len(self._vectors_ND)
+        else:
+            ranks_B = _rank(k + (torch.zeros(num_queries) if excluded is None else excluded.lengths), self._stride)
+            usable_B &= ranks_B * (2 * 8 * self._stride) <= len(self._vectors_ND)
         usable = usable_B.nonzero()[:, 0]
         at_once = 1 if alone else self._at_once(k)
         for part in usable.split(at_once) if len(usable) else ():
@@ -108,7 +111,7 @@ class CertifiedSearch:
     ) -> tuple[SearchResult, Tensor]:
         """One query: bound by memory, so all vectors are read once, and the floor comes from the same products."""
         low = self._low.queries(queries_1D)
-        best = np.empty(0)
+        best = np.empty(0, dtype=np.float32)
         found: list[Array] = []
         most = self._most(1, k)
         space = self._workspace(self._tile_bytes // 8, 1)
@@ -120,7 +123,10 @@ class CertifiedSearch:
             if len(best) >= k:
                 best = np.partition(best, len(best) - k)[len(best) - k :]
                 floor_B[0] = float(best[0])
-            found.append(self._reaching(space, products_TB, self._low.limit_terms(low, floor_B), start))
+            limits_M1 = self._low.limits(self._low.limit_terms(low, floor_B), blocks, space.limits_MB[: len(maxima_M)])
+            reach = (maxima_M >= limits_M1[:, 0]).nonzero()
+            rows_PG = reach // LANES * TILE_ROWS + reach % LANES + torch.arange(_GROUP) * LANES
+            found.append(np.sort(rows_PG[products_TB[:, 0][rows_PG] >= limits_M1[reach[:, 0]]].numpy() + start))
             if sum(len(part) for part in found) > most:
                 return _nothing(1, k)
         return self._scored(queries_1D, low, k, floor_B, found)

@@ -91,8 +91,11 @@ class LowPrecision:
             part_TD = vectors_ND[start : start + step] / unit
             parts.append(self._convert(part_TD, start, unit))
         self.scale_M, self.lengths_M, self.residuals_M = (torch.cat(each) for each in zip(*parts, strict=True))
-        self._limits_M3 = torch.stack([torch.ones_like(self.scale_M), self.lengths_M, self.residuals_M], dim=1)
-        self._limits_M3 = (self._limits_M3 / self.scale_M.unsqueeze(1)).float()
+        ones_M = torch.ones_like(self.scale_M)
+        limits = torch.stack([ones_M, self.lengths_M, self.residuals_M]) / self.scale_M
+        # transposed: of each column the blocks are next to each other
+        self._limits_M3 = limits.float().T
+        self._bounds_M3 = torch.stack([self.scale_M, self.lengths_M, self.residuals_M]).float().T
         self._absolute = _ABSOLUTE
         self._dim = dim
 
@@ -116,18 +119,15 @@ class LowPrecision:
     def queries(self, queries_BD: Tensor) -> LowQueries:
         """Convert queries (float32, finite, none of length zero)."""
         own_BD = queries_BD.double()
-        unit_B = own_BD.norm(dim=1)
-        own_BD = own_BD / unit_B.unsqueeze(1)
-        scale_B = torch.ones(len(own_BD), dtype=torch.float64)
-        if self.kind == "int8":
-            scale_B = own_BD.abs().amax(dim=1) / _STEPS
+        unit_B = torch.linalg.vector_norm(own_BD, dim=1)
+        own_BD /= unit_B.unsqueeze(1)
+        scale_B = own_BD.abs().amax(dim=1) / _STEPS if self.kind == "int8" else torch.ones_like(unit_B)
         low_BD = own_BD / scale_B.unsqueeze(1)
-        low_BD = (low_BD.round() if self.kind == "int8" else low_BD).to(_DTYPES[self.kind])
-        stands_BD = low_BD.double() * scale_B.unsqueeze(1)
-        length_B = own_BD.norm(dim=1)
-        rounding_B = (_product_error(self.kind, self._dim) + 2.0**-23) * (length_B + stands_BD.norm(dim=1))
-        of_lengths_B = (own_BD - stands_BD).norm(dim=1) + rounding_B
-        of_residuals_B = stands_BD.norm(dim=1) + rounding_B
+        low_BD = (low_BD.round_() if self.kind == "int8" else low_BD).to(_DTYPES[self.kind])
+        lost_B = torch.linalg.vector_norm(torch.addcmul(own_BD, low_BD.double(), scale_B.unsqueeze(1), value=-1), dim=1)
+        # both lengths are 1, but for what was lost
+        rounding_B = (_product_error(self.kind, self._dim) + 2.0**-23) * (2 + lost_B)
+        of_lengths_B, of_residuals_B = lost_B + rounding_B, 1 + lost_B + rounding_B
         return LowQueries(_laid_out(low_BD.T), unit_B, scale_B, of_lengths_B, of_residuals_B)
 
     @property
@@ -155,9 +155,11 @@ class LowPrecision:
         return out_MB.clamp_(-most, most)
 
     def lower_bounds(self, products_M: Tensor, low: LowQueries, blocks: slice) -> Tensor:
-        """What the scores of these products, one for each block, of the one query are at least."""
-        error_M = self.lengths_M[blocks] * low.of_lengths_B + self.residuals_M[blocks] * low.of_residuals_B
-        return products_M * (self.scale_M[blocks] * low.scale_B) - error_M - self._absolute
+        """What the scores of these products, one for each block, of the one query are at least; float32."""
+        scale, of_lengths, of_residuals = (float(each) for each in (low.scale_B, low.of_lengths_B, low.of_residuals_B))
+        part_M3 = self._bounds_M3[blocks]
+        lower_M = (products_M * part_M3[:, 0]).mul_(scale).sub_(self._absolute)
+        return lower_M.sub_(part_M3[:, 1], alpha=of_lengths).sub_(part_M3[:, 2], alpha=of_residuals)
 
     def _convert(self, part_TD: Tensor, start: int, unit: float) -> tuple[Tensor, Tensor, Tensor]:
         """Write one part of the copy; scales, lengths and residuals of its blocks."""
