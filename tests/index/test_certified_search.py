@@ -190,3 +190,16 @@ def test_tiles_and_blocks_of_queries_change_nothing(num_queries: int) -> None:
     allowed = torch.arange(700_000) % 3 > 0
     for tile_bytes in (SMALLEST_TILE_BYTES, LARGE):
         assert share_proved(vectors_ND, queries_BD, 20, KINDS[-1], None, allowed, tile_bytes) >= 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_change_nothing(kind: FirstPass) -> None:
+    vectors_ND, queries_BD = world("normal", 30_000, 500, 16, 10)
+    excluded = some_rows(500, 30_000, 40, 0)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert share_proved(vectors_ND, queries_BD, 10, kind, excluded) >= 0.95
+    finally:
+        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twotower.index.contract import NO_ROW, SearchResult
 from twotower.index.float64_search import LeaveOut
+from twotower.index.in_threads import in_threads, shared_out
 from twotower.index.low_precision import LANES, TILE_ROWS, FirstPass, LowPrecision, LowQueries, multiply
 from twotower.types import Ragged
 
@@ -24,6 +25,7 @@ _SAMPLE_STRIDES = (9, 17)
 _MANY_VECTORS = 2**19
 _ALONE = 3
 _TOGETHER = 512
+_OF_A_THREAD = 64
 _PRODUCTS_AT_ONCE = 2**20
 _ATTEMPTS = 3
 _SHORTEST_QUERY = 2.0**-50
@@ -61,7 +63,8 @@ class CertifiedSearch:
         vectors_ND: float32, finite, on the CPU.
         first_pass: The dtype of the products.
         unit: See `LowPrecision`.
-        tile_bytes: A bound on each tensor that a search makes, at least ``SMALLEST_TILE_BYTES``.
+        tile_bytes: A bound on each tensor that a search makes, at least ``SMALLEST_TILE_BYTES``; a large batch is shared out to
+            as many threads as torch has, and each makes its own.
     """
 
     def __init__(self, vectors_ND: Tensor, first_pass: FirstPass, unit: float, tile_bytes: int) -> None:
@@ -95,8 +98,8 @@ class CertifiedSearch:
             ranks_B = _rank(k + (torch.zeros(num_queries) if excluded is None else excluded.lengths), self._stride)
             usable_B &= ranks_B * (2 * 8 * self._stride) <= len(self._vectors_ND)
         usable = usable_B.nonzero()[:, 0]
-        at_once = 1 if alone else self._at_once(k)
-        for part in usable.split(at_once) if len(usable) else ():
+
+        def work(part: Tensor) -> None:
             mine = None if excluded is None else excluded.take(part)
             own_BD = queries_BD[part]
             if alone:
@@ -104,6 +107,12 @@ class CertifiedSearch:
             else:
                 found, proved = self._together(own_BD, k, ranks_B[part], mine, allowed)
             rows_BK[part], scores_BK[part], proved_B[part] = found.rows_BK, found.scores_BK, proved
+
+        if alone:
+            for part in usable.split(1) if len(usable) else ():
+                work(part)
+        else:
+            in_threads(work, shared_out(usable, self._at_once(k), _OF_A_THREAD))
         return SearchResult(rows_BK, scores_BK), proved_B
 
     def _alone(

@@ -61,7 +61,7 @@ class ExactIndex:
         Args:
             vectors_ND: Floats of any width (kept as float32), shape ``[N, D]``; N may be 0.
             tile_bytes: A bound on each tensor that a search makes beside its results, as long as it is enough for some
-                thousand scores and some vectors.
+                thousand scores and some vectors. With a first pass, each thread that works on a large batch makes its own.
             first_pass: In what products are taken before the few that matter are taken again in float64: the answers are the
                 same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none
                 (each besides a 17th of that). ``auto`` takes the one that is quickest on this machine, as measured once in a
