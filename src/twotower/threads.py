@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Lock
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Barrier, Lock, local
 
 import torch
 
 __all__ = ["side_by_side"]
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[int, tuple[int, ThreadPoolExecutor]] = {}
 _lock = Lock()
+_here = local()
 
 
 def side_by_side(work: Callable[[int], None], parts: int) -> None:
     """Do all parts of a work, side by side, and wait for them.
 
-    Grad mode is off in every part, and inference mode as it is for the caller.
+    Grad mode is off in every part, and inference mode as it is for the caller. Called from within a part, or while the
+    interpreter ends, it does one part after the other.
 
     Args:
         work: Called with 0 to ``parts - 1``, each in a thread in which torch's operations are not shared out; a single part in
             the caller's, where they are.
-        parts: How many; mostly ``torch.get_num_threads()``.
+        parts: How many; at most ``torch.get_num_threads()`` of them make sense.
 
     Raises:
         Exception: What a part raised, the first one in their order, when all have ended.
@@ -39,32 +41,45 @@ def side_by_side(work: Callable[[int], None], parts: int) -> None:
         >>> found
         [1, 1]
     """
-    if parts == 1:
-        with torch.no_grad():
-            work(0)
-        return
     inference = torch.is_inference_mode_enabled()
 
     def alone(part: int) -> None:
         with torch.inference_mode(inference), torch.no_grad():
             work(part)
 
-    futures = [_pool(parts).submit(alone, part) for part in range(parts)]
-    faults = [future.exception() for future in futures]
-    for fault in faults:
-        if fault is not None:
-            raise fault
+    if parts == 1 or getattr(_here, "is_part", False):
+        for part in range(parts):
+            alone(part)
+        return
+    futures: list[Future[None]] = []
+    try:
+        pool = _pool(parts)
+        futures.extend(pool.submit(alone, part) for part in range(parts))
+    except RuntimeError:  # no new threads while the interpreter ends
+        for part in range(len(futures), parts):
+            alone(part)
+    wait(futures)
+    for future in futures:
+        future.result()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads of this process; those of the process that it was forked from are not there."""
-    key = (os.getpid(), threads)
+    """Threads of this process, as many as were ever asked for; those of the process it was forked from are not there."""
     with _lock:
-        if key not in _pools:
+        size, pool = _pools.get(os.getpid(), (0, None))
+        if pool is None or size < threads:
+            if pool is not None:
+                pool.shutdown(wait=False)
             before = torch.get_num_threads()
-            pool = ThreadPoolExecutor(threads, thread_name_prefix="part", initializer=torch.set_num_threads, initargs=(1,))
+            pool = ThreadPoolExecutor(threads, thread_name_prefix="part", initializer=_begin)
             barrier = Barrier(threads)
-            list(pool.map(lambda _: barrier.wait(), range(threads)))  # so that all of them are there
+            list(pool.map(lambda _: barrier.wait(timeout=60), range(threads)))  # so that all of them are there
             torch.set_num_threads(before)  # a thread that starts later takes over what was set last, in whatever thread
-            _pools[key] = pool
-        return _pools[key]
+            _pools[os.getpid()] = threads, pool
+        return pool
+
+
+def _begin() -> None:
+    _here.is_part = True
+    torch.get_num_threads()  # the first look takes the process's number over, and would do so after what is set here
+    torch.set_num_threads(1)

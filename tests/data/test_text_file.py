@@ -55,6 +55,14 @@ def test_a_declared_separator_goes_before_the_name(tmp_path: Path) -> None:
     assert read(tmp_path / "x.tsv", "u;n\na;1\n", TextFormat(separator=";")).rows() == [("a", "1")]
 
 
+@pytest.mark.parametrize("separator", list(" -eof\x1c"))
+def test_a_separator_that_words_have(separator: str, tmp_path: Path) -> None:
+    form = TextFormat(separator=separator)
+    content = f"U{separator}I\nA{separator}X\n"
+    assert read(tmp_path / "x.csv", content, form).rows() == [("A", "X")]
+    assert read(tmp_path / "x.csv", f'{content}"Q{separator}Q"{separator}Y\n', form).rows()[1] == (f"Q{separator}Q", "Y")
+
+
 def test_columns_for_a_file_without_a_header(tmp_path: Path) -> None:
     assert read(tmp_path / "x.csv", "a,1\nb,2\n", without_header("u", "n")).rows(named=True)[0] == {"u": "a", "n": "1"}
 

@@ -203,3 +203,17 @@ def test_threads_change_nothing(kind: FirstPass) -> None:
             assert share_proved(vectors_ND, queries_BD, 10, kind, excluded) >= 0.95
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "float32"])
+def test_a_floor_that_is_none_is_found_out(kind: FirstPass, monkeypatch: pytest.MonkeyPatch) -> None:
+    # above the k-th best by nearly the error that is allowed for: k are found, but others than the best
+    vectors_ND, queries_BD = world("normal", 30_000, 80, 16, 11)
+    least_B = Float64Search(vectors_ND, LARGE).search(queries_BD, 40, None, None).scores_BK[:, -1].double()
+    search = certified(vectors_ND, kind)
+    low = search._low.queries(queries_BD)
+    error_B = low.of_lengths_B * search._low.lengths_M.median() + low.of_residuals_B * search._low.residuals_M.median()
+    for share in (-1.0, 0.7, 0.8, 0.9, 1.0, 3.0):
+        too_high_B = least_B / (low.unit_B * search._unit) + share * error_B
+        monkeypatch.setattr(CertifiedSearch, "_guessed_floor", lambda *_, floor_B=too_high_B: floor_B.clone())
+        assert share_proved(vectors_ND, queries_BD, 40, kind) >= (0.95 if share < 0.8 else 0.0)

@@ -151,6 +151,18 @@ def test_users_of_text_are_told_by_rows_and_not_by_a_column(wide: MakeRecipe, lo
     assert tables.users_of(rows).to_list() == viewers.gather(rows).to_list()
 
 
+def test_a_file_and_a_frame_of_the_same_text_have_one_fingerprint(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": list("abcab") * 8, "item": list("xyzzyxyx") * 5, "at": range(40)})
+    frame.write_csv(tmp_path / "log.csv")
+    data = {"interactions": {"path": str(tmp_path / "log.csv")}, "cache": "never"}
+    columns = {"user": "user", "item": "item", "time": "at"}
+    recipe = make_recipe(data={**data, "columns": columns}, split={"test": 4, "validation": 4})
+    of_file, of_frame = load_tables(recipe), load_tables(recipe, interactions=frame)
+    assert of_file.fingerprint == of_frame.fingerprint
+    with pytest.raises(LookupError, match="users_of"):
+        _ = of_file.interactions.user_ids
+
+
 def test_only_the_columns_that_are_read_are_kept(wide: MakeRecipe, tmp_path: Path) -> None:
     for cache in ("always", "never"):
         tables = load_tables(wide(data={"cache": cache}), cache_dir=tmp_path)

@@ -119,7 +119,13 @@ class Interactions:
 
     @property
     def user_ids(self) -> pl.Series:
-        """User of each row: String, Int64 or Enum, no nulls; of the interactions of a run's tables, ask the tables."""
+        """User of each row: String, Int64 or Enum, no nulls.
+
+        Raises:
+            LookupError: If the column was taken out, as of `twotower.runs.Tables`.
+        """
+        if self.schema.user not in self.frame.columns:
+            raise LookupError("these interactions know their users as rows alone: ask Tables.users_of for the ids")
         return self.frame[self.schema.user]
 
     @property

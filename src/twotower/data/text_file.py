@@ -25,11 +25,11 @@ from twotower.data.plain_blocks import PlainBlocks
 from twotower.data.source_files import SourceFile
 from twotower.data.text_stream import (
     BROKEN_MARK,
-    END_MARK,
     CountedBytes,
     MarkedStream,
     as_broken_bytes,
     as_replaced_bytes,
+    end_mark,
     unzipped,
 )
 from twotower.errors import TableReadError
@@ -134,7 +134,8 @@ class _Parser:
         behind = first.width - len(first.names)  # an index column
         chosen = [each for each in first.names if wanted is None or each in wanted] or first.names
         self.fields = [f"f{i}" for i in range(self.width)]
-        self.last_record = (END_MARK + separator * (first.width - 1) + "\n").encode()
+        self.end_mark = end_mark(separator, quote)
+        self.last_record = (self.end_mark + separator * (first.width - 1) + "\n").encode()
         self.names = {f"f{i + behind}": each for i, each in enumerate(first.names) if each in chosen}
         self.separator, self.quote, self.bad_rows = separator, quote, bad_rows
         self.headers = int(first.is_header)
@@ -212,7 +213,7 @@ class _Parser:
                 held = batch if batch.num_rows else held
         except pa.ArrowInvalid as error:
             raise TableReadError(self._explained(str(error), block_bytes)) from None
-        if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == END_MARK:
+        if self.unclosed is None and held is not None and held.num_rows and held.column(0)[-1].as_py() == self.end_mark:
             yield self._batch(self._as_frame(held.slice(0, held.num_rows - 1)), counted.count, broken=marked.broken)
         else:
             row = self.unclosed if self.unclosed is not None else int(self._take_rows(held.num_rows if held else 1)[-1])
@@ -259,7 +260,7 @@ class _Parser:
 
     def _wrong_width(self, record: Any) -> str:
         row = self.rows_before + int(record.number) - 1 - self.headers
-        if END_MARK in record.text:
+        if self.end_mark in record.text:
             self.unclosed = row
             return "skip"
         text = as_replaced_bytes(record.text)

@@ -8,10 +8,7 @@ import io
 import re
 from typing import BinaryIO, cast
 
-__all__ = ["BROKEN_MARK", "END_MARK", "CountedBytes", "MarkedStream", "as_broken_bytes", "as_replaced_bytes", "unzipped"]
-
-END_MARK = "\x1cend of file\x1c"
-"""The first field of a record that is put behind the last one: swallowed by it where a quote was never closed."""
+__all__ = ["BROKEN_MARK", "CountedBytes", "MarkedStream", "as_broken_bytes", "as_replaced_bytes", "end_mark", "unzipped"]
 
 BROKEN_MARK = "\U0010fffe"
 """Stands before the two digits of a byte that is not UTF-8; no character of any text."""
@@ -19,6 +16,16 @@ BROKEN_MARK = "\U0010fffe"
 _NO_UTF_8 = re.compile("[\udc80-\udcff]")
 _MARKED = re.compile(f"{BROKEN_MARK}([0-9a-f]{{2}})")
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+def end_mark(separator: str, quote: str | None) -> str:
+    """The first field of a record that is put behind the last one: swallowed by it where a quote was never closed.
+
+    Example:
+        >>> end_mark(" ", None).strip("\\x1c\\x1d")
+        'end-of-file'
+    """
+    return "".join(sign for sign in "\x1c\x1dend-of-file\x1d\x1c" if sign not in (separator, quote))
 
 
 class CountedBytes(io.RawIOBase):

@@ -23,6 +23,8 @@ _TILE_BYTES = 2**20
 _LEAST_ROWS = 64
 # below so many multiplications, which take some milliseconds, threads of their own do not pay
 _LEAST_PRODUCTS = 2**25
+# what the parts have of their own, all together
+_MOST_BYTES = 2**28
 
 
 def fits_tiles(queries_BD: Tensor) -> bool:
@@ -129,7 +131,9 @@ class _TiledCrossEntropy(torch.autograd.Function):
         # each part has tiles, a buffer and a gradient of the candidates of its own, and meets the others at the end
         parts = 1
         if queries_BD.numel() * num_candidates >= _LEAST_PRODUCTS:
-            parts = max(1, min(torch.get_num_threads(), -(-num_queries // rows)))
+            bytes_of_part = candidates_CD.element_size() * (candidates_CD.numel() + rows * num_candidates)
+            most = max(1, _MOST_BYTES // bytes_of_part)
+            parts = max(1, min(torch.get_num_threads(), -(-num_queries // rows), most))
         products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD)
         losses_B = torch.empty_like(coefficients_B)
         wanted = any(ctx.needs_input_grad[:2])

@@ -124,7 +124,8 @@ def load_tables(
     if data.sample is not None:
         account["sampled_from"] = frame.height
         frame = taken_frame(frame, _sampled(frame.height, data.sample))
-    if found.is_text and interactions is None:
+    coded = found.is_text and interactions is None
+    if coded:
         frame = code_texts(frame, (columns.user, columns.item))
     checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table)
     if data.catalogue is not None:
@@ -146,11 +147,18 @@ def load_tables(
         split=parts,
         user_ids=user_ids,
         user_rows=user_ids.rows32(checked.user_ids),
-        fingerprint=fingerprint(checked.frame, item_table, user_table, parts),
+        fingerprint=fingerprint(_as_read(checked, is_text=coded), item_table, user_table, parts),
         catalogue_config=data.catalogue or CatalogueConfig(),
     )
     release_pages()
     return replace(tables, interactions=_without_coded_users(checked))
+
+
+def _as_read(interactions: Interactions, *, is_text: bool) -> pl.DataFrame:
+    """What is hashed: ids that were coded here are text, as they would be in a data frame."""
+    frame, schema = interactions.frame, interactions.schema
+    ids = [name for name in (schema.user, schema.item) if is_text and frame.schema[name] == pl.Enum]
+    return frame.with_columns(pl.col(ids).cast(pl.String))
 
 
 def _without_coded_users(interactions: Interactions) -> Interactions:
