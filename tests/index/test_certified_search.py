@@ -217,3 +217,14 @@ def test_a_floor_that_is_none_is_found_out(kind: FirstPass, monkeypatch: pytest.
         too_high_B = least_B / (low.unit_B * search._unit) + share * error_B
         monkeypatch.setattr(CertifiedSearch, "_guessed_floor", lambda *_, floor_B=too_high_B: floor_B.clone())
         assert share_proved(vectors_ND, queries_BD, 40, kind) >= (0.95 if share < 0.8 else 0.0)
+
+
+def test_products_in_float32_prove_nothing_while_less_is_asked_for() -> None:
+    vectors_ND, queries_BD = world("normal", 20_000, 20, 16, 12)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert share_proved(vectors_ND, queries_BD, 10, "float32") == 0
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert share_proved(vectors_ND, queries_BD, 10, "float32") >= 0.9

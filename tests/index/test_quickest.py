@@ -73,7 +73,14 @@ def one_bit_less(low_TD: Tensor, low_DB: Tensor, out_TB: Tensor) -> None:
     out_TB.copy_((low_TD.double() @ low_DB.double()) * (1 + 2.0**-6))
 
 
-@pytest.mark.parametrize(("kind", "broken"), [("int8", saturating), ("bfloat16", one_bit_less)])
+def of_fewer_bits(low_TD: Tensor, low_DB: Tensor, out_TB: Tensor) -> None:
+    out_TB.copy_(low_TD.bfloat16().double() @ low_DB.bfloat16().double())
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [("int8", saturating), ("bfloat16", one_bit_less), ("float32", one_bit_less), ("float32", of_fewer_bits)],
+)
 def test_products_that_are_less_exact_than_their_bounds_are_noticed(
     kind: FirstPass, broken: Callable[[Tensor, Tensor, Tensor], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,8 @@ class CertifiedSearch:
         rows_BK = torch.full((num_queries, k), NO_ROW, dtype=torch.int64)
         scores_BK = torch.full((num_queries, k), -torch.inf)
         proved_B = torch.zeros(num_queries, dtype=torch.bool)
+        if self._low.kind == "float32" and torch.get_float32_matmul_precision() != "highest":
+            return SearchResult(rows_BK, scores_BK), proved_B  # the bounds are not those of such products
         alone = num_queries <= _ALONE
         usable_B = torch.linalg.vector_norm(queries_BD, dim=1, dtype=torch.float64) >= _SHORTEST_QUERY
         if alone:

@@ -63,10 +63,10 @@ class ExactIndex:
             tile_bytes: A bound on each tensor that a search makes beside its results, as long as it is enough for some
                 thousand scores and some vectors. With a first pass, each thread that works on a large batch makes its own.
             first_pass: In what products are taken before the few that matter are taken again in float64: the answers are the
-                same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none
-                (each besides a 17th of that). ``auto`` takes the one that is quickest on this machine, as measured once in a
-                process, and none where it wouldn't pay (few vectors), or bounds are not known (another device than a CPU,
-                tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than 2 ** -50).
+                same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none,
+                and each a sample of every 9th or 17th besides. ``auto`` takes the one that is quickest on this machine, as
+                measured once in a process, and none where it wouldn't pay (few vectors), or bounds are not known (another
+                device than a CPU, tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than 2 ** -50).
 
         Raises:
             ValueError: If the shape or the dtype is another, ``tile_bytes`` is not positive, or the first pass is not known,
