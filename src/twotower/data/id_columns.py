@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import polars as pl
 
 from twotower.errors import DataError, nearest, type_name
@@ -109,12 +108,7 @@ def code_texts(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
 
 
 def _coded(text: pl.Series) -> pl.Series:
-    found = text.to_arrow().dictionary_encode()  # one look at each value; a cast to Enum after `unique` takes two
-    values = pl.Series(pl.from_arrow(found.dictionary))
-    order = values.arg_sort()
-    dtype = pl.Enum(values.gather(order))
-    places = pl.Series(np.argsort(order.to_numpy())).cast(pl.Series([], dtype=dtype).to_physical().dtype)
-    return places.gather(pl.Series(pl.from_arrow(found.indices))).alias(text.name).cat.to(dtype)
+    return text.cast(pl.Enum(text.drop_nulls().unique().sort()))
 
 
 def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: str) -> None:

@@ -17,7 +17,8 @@ from twotower.data.bad_rows import BadRows, BadRowsPolicy, SkippedRows
 from twotower.data.column_types import ColumnType, infer_types
 from twotower.data.fill import FillValue, fill_missing, require_filled_columns
 from twotower.data.first_record import HeaderRule, TextFormat
-from twotower.data.source_files import find_files, is_url
+from twotower.data.sampled_lines import Sample, sampled_lines
+from twotower.data.source_files import SourceFile, find_files, is_url
 from twotower.data.table_batches import declare_batch, read_batches
 from twotower.data.table_report import TableReport
 from twotower.errors import TableReadError
@@ -105,10 +106,12 @@ class ReadTable:
     Attributes:
         frame: At least one row.
         report: What was left out and what was filled in.
+        sampled_from: Data rows of the source, where only a sample of them was read; else None.
     """
 
     frame: pl.DataFrame
     report: TableReport
+    sampled_from: int | None = None
 
 
 def read_table_with_report(
@@ -124,10 +127,12 @@ def read_table_with_report(
     fill: Mapping[str, FillValue] | None = None,
     on_bad_rows: BadRowsPolicy = "error",
     wanted: Collection[str] | None = None,
+    sample: Sample | None = None,
 ) -> ReadTable:
     """Read a table as `read_table` does, and say what was left out and filled in.
 
-    Of files, only the ``wanted`` columns are returned (None: all) and the report names the others; see `read_batches`.
+    Of files, only the ``wanted`` columns are returned (None: all) and the report names the others; see `read_batches`. Of a
+    ``sample``, only the chosen rows are read where `sampled_lines` can take them; elsewhere the whole table is returned.
     """
     if (header is True) == (columns is not None):
         rule = "`columns` is for tables without a header only" if header is True else "a table without a header needs `columns`"
@@ -136,16 +141,16 @@ def read_table_with_report(
     bad_rows = BadRows(on_bad_rows)
     name = noun
     ignored: tuple[str, ...] = ()
+    sampled_from: int | None = None
     if isinstance(source, str | Path):
         name = f"{noun} {source}"
         files = find_files(source, noun=noun)
         form = TextFormat(separator, header, None if columns is None else tuple(columns), quote, index_column)
-        batches = read_batches(files, form, declared, noun=noun, bad_rows=bad_rows, wanted=wanted)
-        head = next(batches).frame
-        names = [column for column in head.columns if wanted is None or column in wanted] or head.columns
-        ignored = tuple(column for column in head.columns if column not in names)
-        frame = _joined([head.select(names), *(batch.frame.select(names) for batch in batches)])
-        frame = infer_types(frame, declared=declared) if any(file.kind == "text" for file in files) else frame
+        of_sample = None if sample is None or on_bad_rows != "error" else _sampled(files, form, declared, noun, wanted, sample)
+        if of_sample is None:
+            frame, ignored = _read_files(files, form, declared, noun, bad_rows, wanted)
+        else:
+            frame, ignored, sampled_from = of_sample
     else:
         raw = _from_frame(source, noun)
         frame = declare_batch(raw, declared, None, 0, np.arange(raw.height), noun=noun, bad_rows=bad_rows)
@@ -155,7 +160,45 @@ def read_table_with_report(
     require_filled_columns(fill or {}, [*frame.columns, *ignored], noun=name)
     fills = {column: value for column, value in (fill or {}).items() if column not in ignored}
     frame, filled = fill_missing(frame, fills, noun=name)
-    return ReadTable(frame, TableReport(rows=frame.height, skipped=skipped, ignored=ignored, filled=filled))
+    report = TableReport(rows=frame.height, skipped=skipped, ignored=ignored, filled=filled)
+    return ReadTable(frame, report, sampled_from)
+
+
+def _read_files(
+    files: list[SourceFile],
+    form: TextFormat,
+    declared: Mapping[str, ColumnType],
+    noun: str,
+    bad_rows: BadRows,
+    wanted: Collection[str] | None,
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The wanted columns, and the names of the others."""
+    batches = read_batches(files, form, declared, noun=noun, bad_rows=bad_rows, wanted=wanted)
+    head = next(batches).frame
+    names = [column for column in head.columns if wanted is None or column in wanted] or head.columns
+    ignored = tuple(column for column in head.columns if column not in names)
+    frame = _joined([head.select(names), *(batch.frame.select(names) for batch in batches)])
+    return infer_types(frame, declared=declared) if any(file.kind == "text" for file in files) else frame, ignored
+
+
+def _sampled(
+    files: list[SourceFile],
+    form: TextFormat,
+    declared: Mapping[str, ColumnType],
+    noun: str,
+    wanted: Collection[str] | None,
+    sample: Sample,
+) -> tuple[pl.DataFrame, tuple[str, ...], int] | None:
+    """A sample's rows, the columns that are not wanted, and the rows of the file; None where all of it has to be read."""
+    taken = sampled_lines(files, form, sample)
+    if taken is None:
+        return None
+    try:
+        frame, ignored = _read_files([taken.file], form, declared, noun, BadRows("error"), wanted)
+    except TableReadError:  # the whole file says it better: there the rows have their numbers
+        return None
+    # a type that is not declared is that of all values
+    return (frame, ignored, taken.rows) if declared.keys() >= set(frame.columns) else None
 
 
 def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -231,7 +274,12 @@ class TableConfig(Config):
         return self.read_with_report(noun=noun, base_dir=base_dir).frame
 
     def read_with_report(
-        self, *, noun: str = "table", base_dir: Path | None = None, wanted: Collection[str] | None = None
+        self,
+        *,
+        noun: str = "table",
+        base_dir: Path | None = None,
+        wanted: Collection[str] | None = None,
+        sample: Sample | None = None,
     ) -> ReadTable:
         """Read the table, and say what was left out and filled in.
 
@@ -239,6 +287,7 @@ class TableConfig(Config):
             noun: What the table is called in an error.
             base_dir: Folder that a relative ``path`` starts from; None: the working directory.
             wanted: Columns that are needed; one that is not there is no error. None, or where none of them is there: all.
+            sample: Read these rows only, where that can be done: what is returned says whether it was.
         """
         return read_table_with_report(
             self.source(base_dir),
@@ -252,6 +301,7 @@ class TableConfig(Config):
             fill=self.fill,
             on_bad_rows=self.on_bad_rows,
             wanted=wanted,
+            sample=sample,
         )
 
 

@@ -12,7 +12,9 @@ import polars as pl
 
 from twotower.columnar import Converting, open_table
 from twotower.data import DroppedRows, TableConfig
+from twotower.data.sampled_lines import Sample
 from twotower.data.source_files import find_files
+from twotower.data.table import ReadTable
 from twotower.data.table_report import TableReport
 from twotower.datasets import movielens
 from twotower.datasets.cache import cache_root
@@ -35,6 +37,7 @@ class Sources:
         account: What became of rows and columns of the interactions before anything else, by field of
             `twotower.data.DataReport`.
         categories: Of converted interactions, the distinct values of their columns of text, sorted, as they lie in the cache.
+        sampled_from: Rows of the interactions' source, where only the sample of them was read; else None.
         is_text: Whether the interactions were read from files just now, so that their text is text and not coded.
     """
 
@@ -44,6 +47,7 @@ class Sources:
     account: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, pl.Series] = field(default_factory=dict)
     is_text: bool = False
+    sampled_from: int | None = None
 
 
 def read_sources(
@@ -52,6 +56,7 @@ def read_sources(
     *,
     cache_dir: Path | None,
     listener: Callable[[Converting], None] | None,
+    sample: Sample | None = None,
 ) -> Sources:
     """Read the tables that a recipe names.
 
@@ -60,6 +65,7 @@ def read_sources(
         wanted: Those of ``interactions``, ``items`` and ``users`` that are needed; others are not read.
         cache_dir: Where public data sets and converted tables are kept; None for the default.
         listener: Is told how far a conversion is.
+        sample: The rows of the interactions that are needed; where they can't be taken alone, all are read.
 
     Raises:
         DataError: If a table can't be read.
@@ -91,8 +97,8 @@ def read_sources(
         if both:
             table = open_columns(columns=[*needed, *both])
         return Sources(table.frame, items, users, _account(table.report, table.report.ignored), table.categories)
-    frame, account = _read(data.interactions, recipe.columns_read(), users=users)
-    return Sources(frame, items, users, account, is_text=True)
+    read, account = _read(data.interactions, recipe.columns_read(), users=users, sample=sample)
+    return Sources(read.frame, items, users, account, is_text=True, sampled_from=read.sampled_from)
 
 
 def _converts(recipe: Recipe) -> bool:
@@ -115,12 +121,14 @@ def is_converted(table: TableConfig, *, noun: str) -> bool:
     return sum(file.size for file in find_files(table.source(), noun=noun)) >= _CONVERTED_FROM
 
 
-def _read(table: TableConfig, wanted: tuple[str, ...], *, users: pl.DataFrame | None) -> tuple[pl.DataFrame, dict[str, Any]]:
-    found = table.read_with_report(noun="interactions", wanted=wanted)
+def _read(
+    table: TableConfig, wanted: tuple[str, ...], *, users: pl.DataFrame | None, sample: Sample | None
+) -> tuple[ReadTable, dict[str, Any]]:
+    found = table.read_with_report(noun="interactions", wanted=wanted, sample=sample)
     absent = set(wanted) - set(found.frame.columns) - set([] if users is None else users.columns)
     if absent:  # a column that is nowhere is told later, with the nearest of all the names that there are
         found = table.read_with_report(noun="interactions")
-    return found.frame, _account(found.report, found.report.ignored)
+    return found, _account(found.report, found.report.ignored)
 
 
 def _account(report: TableReport, ignored: tuple[str, ...]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from twotower.columnar import Converting, release_pages
 from twotower.data import IdTable, Interactions, Split, read_table, split
 from twotower.data.consecutive import taken_frame
 from twotower.data.id_columns import code_texts
+from twotower.data.sampled_lines import Sample
 from twotower.errors import ConfigError, DataError
 from twotower.runs.catalogue import catalogue_from_rows, count_conflicts
 from twotower.runs.data_config import CatalogueConfig, SampleConfig
@@ -102,7 +103,9 @@ def load_tables(
     data = recipe.data
     given = {"interactions": interactions, "items": items, "users": users}
     wanted = [name for name, frame in given.items() if frame is None]
-    found = read_sources(recipe, wanted, cache_dir=cache_dir, listener=listener)
+    config = data.sample
+    sample = None if config is None else Sample(config.fraction, lambda rows: _sampled(rows, config))
+    found = read_sources(recipe, wanted, cache_dir=cache_dir, listener=listener, sample=sample)
     frame = found.interactions if interactions is None else read_table(interactions, noun="interactions")
     catalogue = found.items if items is None else read_table(items, noun="items")
     people = found.users if users is None else read_table(users, noun="users")
@@ -121,9 +124,10 @@ def load_tables(
         None if people is None else IdTable.from_table(people, columns.user, noun="user", duplicates=data.duplicate_users)
     )
     account = dict(found.account) if interactions is None else {}
-    if data.sample is not None:
-        account["sampled_from"] = frame.height
-        frame = taken_frame(frame, _sampled(frame.height, data.sample))
+    if sample is not None:
+        is_taken = interactions is None and found.sampled_from is not None
+        account["sampled_from"] = found.sampled_from if is_taken else frame.height
+        frame = frame if is_taken else taken_frame(frame, sample.choose(frame.height))
     coded = found.is_text and interactions is None
     if coded:
         frame = code_texts(frame, (columns.user, columns.item))
