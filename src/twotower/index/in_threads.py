@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
+
+from twotower.threads import side_by_side
 
 __all__ = ["in_threads", "shared_out"]
 
@@ -38,8 +39,7 @@ def shared_out(numbers: Tensor, at_most: int, at_least: int) -> list[Tensor]:
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Results of the parts, in order; where there are as many parts as torch has threads, each part is worked on by one thread.
 
-    What numpy and Python do for a part so runs beside that of others, which the threads of torch alone don't bring about. The
-    threads are new and end with the call; the number of threads of the caller is what it was.
+    What numpy and Python do for a part so runs beside that of others, which the threads of torch alone don't bring about.
 
     Raises:
         Exception: What the work raises.
@@ -47,9 +47,11 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     threads = torch.get_num_threads()
     if threads == 1 or len(parts) < threads:
         return [work(part) for part in parts]
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, parts))
-    finally:
-        # a thread's number is its own, but the last one set is also that of threads to come
-        torch.set_num_threads(threads)
+    results: list[Result | None] = [None] * len(parts)
+
+    def of_thread(number: int) -> None:
+        for place in range(number, len(parts), threads):
+            results[place] = work(parts[place])
+
+    side_by_side(of_thread, threads)
+    return cast("list[Result]", results)
