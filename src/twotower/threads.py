@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Barrier, Lock, local
 
 import torch
+from torch import get_num_threads, set_num_threads
 
 __all__ = ["side_by_side"]
 
@@ -70,16 +71,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         if pool is None or size < threads:
             if pool is not None:
                 pool.shutdown(wait=False)
-            before = torch.get_num_threads()
+            before = get_num_threads()
             pool = ThreadPoolExecutor(threads, thread_name_prefix="part", initializer=_begin)
             barrier = Barrier(threads)
             list(pool.map(lambda _: barrier.wait(timeout=60), range(threads)))  # so that all of them are there
-            torch.set_num_threads(before)  # a thread that starts later takes over what was set last, in whatever thread
+            set_num_threads(before)  # a thread that starts later takes over what was set last, in whatever thread
             _pools[os.getpid()] = threads, pool
         return pool
 
 
 def _begin() -> None:
     _here.is_part = True
-    torch.get_num_threads()  # the first look takes the process's number over, and would do so after what is set here
-    torch.set_num_threads(1)
+    get_num_threads()  # the first look takes the process's number over, and would do so after what is set here
+    set_num_threads(1)
