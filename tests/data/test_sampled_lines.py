@@ -111,6 +111,18 @@ def test_nor_of_several_files_other_files_and_large_samples(tmp_path: Path, monk
     assert sampled_lines(find_files(tmp_path / "c.parquet", noun="log"), TextFormat(), SAMPLE) is None
 
 
+def test_a_line_that_fits_no_window_and_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(PLAIN + "u," + "9" * 200 + "\n", encoding="utf-8")
+    files = find_files(path, noun="log")
+    assert sampled_lines(files, TextFormat(), SAMPLE) is not None
+    monkeypatch.setattr(room, "_AT_ONCE", 64)
+    assert sampled_lines(files, TextFormat(), SAMPLE) is None
+    monkeypatch.undo()
+    path.unlink()
+    assert sampled_lines(files, TextFormat(), SAMPLE) is None
+
+
 def test_what_is_wrong_in_a_taken_row_is_told_with_its_row_in_the_file(tmp_path: Path) -> None:
     row = int(chosen(30)[-1])
     (tmp_path / "log.csv").write_text(PLAIN.replace(f"u{row},{row}\n", f"u{row},many\n"), encoding="utf-8")

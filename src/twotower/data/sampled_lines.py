@@ -65,7 +65,7 @@ def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> 
         sample: Which rows.
 
     Returns:
-        None where the file is not plain, or the sample too much for memory: it has to be read whole.
+        None where the file is not plain, can't be opened, or the sample is too much for memory: it has to be read whole.
     """
     if len(files) != 1 or files[0].store is not None or files[0].kind != "text" or form.index_column:
         return None
@@ -73,7 +73,10 @@ def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> 
     separator = form.separator or ("\t" if ".tsv" in file.suffixes else ",")
     if sample.fraction * file.size > _MOST_BYTES or len(separator.encode()) != 1 or not (form.quote or " ").isascii():
         return None
-    descriptor = os.open(file.path, os.O_RDONLY)
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY)
+    except OSError:  # the parser says it in words
+        return None
     try:
         head = os.pread(descriptor, _HEAD_BYTES, 0)
         if not head.isascii():
@@ -91,6 +94,8 @@ def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> 
             windows = range(start, file.size, _AT_ONCE)
             blocks = _blocks(start, list(pool.map(lambda at: _count(descriptor, at, file.size), windows)))
             if not blocks or blocks[-1].end != file.size:  # the last line does not end
+                return None
+            if max(block.end - block.start for block in blocks) > 2 * _AT_ONCE:  # a line that fits no window
                 return None
             chosen = sample.choose(blocks[-1].row + blocks[-1].lines)
             edges = np.searchsorted(chosen, [block.row for block in blocks] + [blocks[-1].row + blocks[-1].lines]).tolist()
