@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twotower.datasets.cache import cache_root, load_tables, store_tables
+from twotower.datasets.cache import load_tables, store_tables
 
 TABLES = {"a": pl.DataFrame({"x": ["é", None], "y": [[1, 2], []]}), "b": pl.DataFrame({"z": [1.5]})}
 
@@ -59,12 +59,3 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     loaded = load_tables(tmp_path, ("a", "b"))
     assert loaded is not None
     assert loaded["a"].equals(TABLES["a"])
-
-
-def test_the_root_is_chosen_then_from_the_environment_then_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TWOTOWER_CACHE", str(tmp_path / "env"))
-    assert cache_root(tmp_path / "chosen") == tmp_path / "chosen"
-    assert cache_root(None) == tmp_path / "env"
-    monkeypatch.delenv("TWOTOWER_CACHE")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert cache_root(None) == tmp_path / ".cache" / "twotower"

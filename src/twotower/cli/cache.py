@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from twotower.cache_root import cache_root
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.columnar.cached_tables import CachedTable, list_tables, old_tables, remove_tables
-from twotower.datasets.cache import cache_root
 from twotower.errors import ConfigError
 
 __all__ = ["cache_command"]

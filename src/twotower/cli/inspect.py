@@ -15,6 +15,7 @@ import polars as pl
 
 from twotower.bundle import open_bundle
 from twotower.bundle.atomic import write_text
+from twotower.cache_root import cache_root
 from twotower.cli.first_fields import first_fields
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.progress import RunProgress
@@ -23,7 +24,6 @@ from twotower.columnar import open_table
 from twotower.config import parse_config
 from twotower.data import TableConfig
 from twotower.data.source_files import is_url
-from twotower.datasets.cache import cache_root
 from twotower.errors import ConfigError
 from twotower.runs.column_roles import Roles, roles_of
 from twotower.runs.column_suggestions import column_suggestions

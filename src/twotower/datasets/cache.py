@@ -12,21 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-__all__ = ["cache_root", "load_tables", "store_tables"]
+__all__ = ["load_tables", "store_tables"]
 
 _HASHES = "hashes.json"
-
-
-def cache_root(cache_dir: Path | None) -> Path:
-    """The folder that data sets are kept in.
-
-    Args:
-        cache_dir: Chosen by the caller; None: ``$TWOTOWER_CACHE``, read now, else ``~/.cache/twotower``.
-    """
-    if cache_dir is not None:
-        return cache_dir
-    chosen = os.environ.get("TWOTOWER_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "twotower"
 
 
 def store_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias, final
 
 import polars as pl
 
-from twotower.datasets.cache import cache_root, load_tables, store_tables
+from twotower.cache_root import cache_root
+from twotower.datasets.cache import load_tables, store_tables
 from twotower.datasets.download import download_url, download_wheel
 from twotower.datasets.grouplens import read_archive
 from twotower.datasets.recbole_wheel import read_wheel

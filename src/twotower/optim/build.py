@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from twotower.config import Config
 from twotower.optim.exact_adagrad import ExactAdagrad
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
+from twotower.optim.uncompiled import uncompiled
 
 __all__ = ["OptimizerConfig", "build_optimizers"]
 
@@ -133,11 +134,11 @@ def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return torch.optim.AdamW(groups, betas=config.betas, eps=1e-8 if config.epsilon is None else config.epsilon)
+    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=1e-8 if config.epsilon is None else config.epsilon)
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return torch.optim.Adagrad(groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config))
+    return uncompiled(torch.optim.Adagrad)(groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config))
 
 
 def _table_adagrad(

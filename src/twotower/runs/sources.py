@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from twotower.cache_root import cache_root
 from twotower.columnar import Converting, open_table
 from twotower.data import DroppedRows, TableConfig
 from twotower.data.sampled_lines import Sample
@@ -17,7 +18,6 @@ from twotower.data.source_files import find_files
 from twotower.data.table import ReadTable
 from twotower.data.table_report import TableReport
 from twotower.datasets import movielens
-from twotower.datasets.cache import cache_root
 from twotower.runs.recipe import Recipe
 
 __all__ = ["Sources", "is_converted", "read_sources"]
