@@ -66,7 +66,7 @@ def test_every_parameter_is_trained_once_by_the_right_optimiser(kind: Any, dense
     optimizers = build_optimizers(model.named_parameters(), OptimizerConfig(kind=kind), sparse_parameter_names=SPARSE)
     for name, parameter in model.named_parameters():
         optimizer, _ = group_of(optimizers, parameter)
-        assert type(optimizer) is (table if name in SPARSE else dense)
+        assert isinstance(optimizer, table if name in SPARSE else dense)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     train(model, optimizers)
     for name, parameter in model.named_parameters():

@@ -145,7 +145,7 @@ def _table_adagrad(
     optimizer_type: type[ExactAdagrad] | type[RowwiseAdagrad], groups: list[dict[str, Any]], config: OptimizerConfig
 ) -> Optimizer:
     without_decay = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
-    return optimizer_type(
+    return uncompiled(optimizer_type)(
         without_decay,
         lr=groups[0]["lr"],
         initial_accumulator_value=_start(config),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from inspect import unwrap
 from typing import Any, overload
 
 import torch
@@ -53,7 +54,7 @@ class InPlaceAdagrad(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, their accumulators at once: a saved state is complete before the first step."""
-        super().add_param_group(param_group)
+        unwrap(Optimizer.add_param_group)(self, param_group)  # as in `uncompiled`, which can't reach a call of super
         group = self.param_groups[-1]
         for parameter in group["params"]:
             self.state[parameter]["accumulator"] = self.new_accumulator(parameter, group["initial_accumulator_value"])
