@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Mask", "count_own_once_", "mask_pairs_"]
+__all__ = ["Mask", "count_own_once_", "mask_pairs_", "pairs_of"]
 
 Mask: TypeAlias = Tensor | tuple[Tensor, Tensor]
 """Pairs that must not compete: bool ``[B, C]``, or int64 ``(rows, columns)`` of equal length, in any order, repeats allowed."""
@@ -42,16 +42,41 @@ def mask_pairs_(logits_BC: Tensor, masked: Mask, positives_B: Tensor) -> Tensor:
         own_B1 = positives_B[:, None]
         own_logits_B1 = logits_BC.gather(1, own_B1)
         if isinstance(masked, Tensor):
-            if masked.dtype != torch.bool or masked.shape != logits_BC.shape:
-                raise ValueError(
-                    f"a mask must be bool of shape {tuple(logits_BC.shape)}; came {masked.dtype} of {tuple(masked.shape)}"
-                )
+            _check_matrix(masked, logits_BC.shape)
             logits_BC.masked_fill_(masked, -torch.inf)
         else:
             rows, columns = masked
-            _check_pairs(rows, columns, logits_BC)
+            _check_pairs(rows, columns, logits_BC.shape)
             logits_BC[rows, columns] = -torch.inf
         return logits_BC.scatter_(1, own_B1, own_logits_B1)
+
+
+def pairs_of(masked: Mask, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The pairs, sorted by row.
+
+    Args:
+        masked: The pairs; on the CPU.
+        shape: ``(B, C)``.
+
+    Returns:
+        int64 ``(rows, columns)``, contiguous.
+
+    Raises:
+        ValueError: If the mask does not fit the shape.
+
+    Example:
+        >>> import torch
+        >>> pairs_of((torch.tensor([1, 0, 1]), torch.tensor([1, 2, 0])), (2, 3))
+        (tensor([0, 1, 1]), tensor([2, 1, 0]))
+    """
+    if isinstance(masked, Tensor):
+        _check_matrix(masked, shape)
+        rows, columns = masked.nonzero().T.contiguous()
+        return rows, columns
+    rows, columns = masked
+    _check_pairs(rows, columns, shape)
+    rows, order = rows.sort(stable=True)
+    return rows, columns[order]
 
 
 def count_own_once_(logits_BC: Tensor, positives_B: Tensor, log_counts_C: Tensor) -> Tensor:
@@ -80,14 +105,19 @@ def count_own_once_(logits_BC: Tensor, positives_B: Tensor, log_counts_C: Tensor
         return logits_BC.scatter_add_(1, positives_B[:, None], -log_counts_C[positives_B, None])
 
 
-def _check_pairs(rows: Tensor, columns: Tensor, logits_BC: Tensor) -> None:
+def _check_matrix(masked: Tensor, shape: tuple[int, ...]) -> None:
+    if masked.dtype != torch.bool or masked.shape != shape:
+        raise ValueError(f"a mask must be bool of shape {tuple(shape)}; came {masked.dtype} of {tuple(masked.shape)}")
+
+
+def _check_pairs(rows: Tensor, columns: Tensor, shape: tuple[int, ...]) -> None:
     if rows.dim() != 1 or rows.shape != columns.shape:
         raise ValueError(
             f"a mask of pairs must be two int64 vectors of equal length; came {tuple(rows.shape)} and {tuple(columns.shape)}"
         )
     # a negative index would wrap round and mask the wrong pair; on an accelerator this check would stall the queue
     if rows.device.type == "cpu" and rows.numel():
-        for name, values, size in (("row", rows, logits_BC.shape[0]), ("column", columns, logits_BC.shape[1])):
+        for name, values, size in (("row", rows, shape[0]), ("column", columns, shape[1])):
             low, high = (int(bound) for bound in values.aminmax())
             if low < 0 or high >= size:
                 raise ValueError(f"masked {name}s must be in [0, {size}); came {low} to {high}")
