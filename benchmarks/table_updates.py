@@ -1,10 +1,10 @@
 """Where updates by rows begin to pay: the cost of a table in a step, dense and by rows, as the table grows.
 
-A step looks rows up in a table, sends a gradient back and lets the optimiser move them: torch's lookups with the optimisers that
-`build_optimizers` gives. Dense, the gradient, the accumulator and the weights of all N rows pass through memory; by rows, only
-those that were looked up, but these are sorted and added up first. Both take turns for every width, number of looked-up rows and
-number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what it costs beside always taking
-the better of both. Ids are drawn by Zipf's law, as skewed as logs are. The last line of stdout is one JSON object.
+A step looks rows up in a table, sends a gradient back and lets the optimiser move them: torch's lookups with the optimisers
+that `build_optimizers` gives. Dense, the gradient, the accumulator and the weights of all N rows pass through memory; by rows,
+only those that were looked up, but these are sorted and added up first. Both take turns for every width, number of looked-up rows
+and number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what it costs beside always
+taking the better of both. Ids are drawn by Zipf's law, as skewed as logs are. The last line of stdout is one JSON object.
 
     python benchmarks/table_updates.py                                                             (minutes)
     python benchmarks/table_updates.py --widths 16 --lookups 256 --rows 64,1024 --repeats 1        (seconds)
@@ -68,22 +68,18 @@ def main() -> None:
     )
     regrets = [case[f"{case['rule']}_s"] / min(case["dense_s"], case["rows_s"]) for case in cases]
     by_rows = [regret for regret, case in zip(regrets, cases, strict=True) if case["rule"] == "rows"]
-    found = {
-        "benchmark": "table_updates",
-        "threads": torch.get_num_threads(),
-        "rule_costs": {
-            "mean": statistics.geometric_mean(regrets),
-            "most": max(regrets),
-            "most_by_rows": max(by_rows, default=1.0),
-        },
-        "cases": cases,
+    costs = {
+        "mean": statistics.geometric_mean(regrets),
+        "most": max(regrets),
+        "most_by_rows": max(by_rows, default=1.0),
     }
     print(
         "the rule, beside the better of both: mean {mean:.3f}, most {most:.2f}, where it says rows {most_by_rows:.2f}".format(
-            **found["rule_costs"]
+            **costs
         )
     )
-    print(json.dumps(found))
+    threads = torch.get_num_threads()
+    print(json.dumps({"benchmark": "table_updates", "threads": threads, "rule_costs": costs, "cases": cases}))
 
 
 def _numbers(text: str) -> list[int]:

@@ -138,7 +138,9 @@ def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return uncompiled(torch.optim.Adagrad)(groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config))
+    return uncompiled(torch.optim.Adagrad)(
+        groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=True
+    )
 
 
 def _table_adagrad(

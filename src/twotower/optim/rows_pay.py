@@ -14,11 +14,12 @@ ROWS_PER_TOUCHED = 3
 def rows_pay(num_rows: int, width: int, touched: float) -> bool:
     """Whether updates by rows make a step of Adagrad cheaper than dense ones.
 
-    A dense step fills a gradient of the whole table, adds its squares to the accumulators and moves every weight: its cost grows
-    with ``num_rows * width``. By rows it grows with what was touched, but what was looked up is sorted and added up first, in a
-    dozen small operations. ``benchmarks/table_updates.py`` measured both for tables of 64 to 262,144 rows, 16 to 128 wide, with
-    512 to 65,536 rows looked up by Zipf's law: both cost the same near three rows for each touched one, and not before 2**18
-    numbers. Of 288 such cases the rule costs 4% more than the better of both on average; where it says rows, 14% at most.
+    A dense step fills a gradient of the whole table, adds its squares to the accumulators and moves every weight: its cost
+    grows with ``num_rows * width``. By rows it grows with what was touched, but what was looked up is sorted and added up
+    first, in a dozen small operations. ``benchmarks/table_updates.py`` measured both for tables of 64 to 262,144 rows, 16 to
+    128 wide, with 512 to 65,536 rows looked up by Zipf's law: both cost the same near three rows for each touched one, and not
+    before 2**18 numbers. Of 288 such cases the rule costs 4% more than the better of both on average; where it says rows, 14%
+    at most.
 
     Args:
         num_rows: Rows of the table.
