@@ -2,9 +2,11 @@
 
 A step looks rows up in a table, sends a gradient back and lets the optimiser move them: torch's lookups with the optimisers
 that `build_optimizers` gives. Dense, the gradient, the accumulator and the weights of all N rows pass through memory; by rows,
-only those that were looked up, but these are sorted and added up first. Both take turns for every width, number of looked-up rows
-and number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what it costs beside always
-taking the better of both. Ids are drawn by Zipf's law, as skewed as logs are. The last line of stdout is one JSON object.
+only those that were looked up, but these are sorted and added up first. Both take turns for every width, number of looked-up
+rows and number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what it costs beside
+always taking the better of both. Ids are drawn by Zipf's law, as skewed as logs are.
+
+The last line of stdout is one JSON object.
 
     python benchmarks/table_updates.py                                                             (minutes)
     python benchmarks/table_updates.py --widths 16 --lookups 256 --rows 64,1024 --repeats 1        (seconds)

@@ -10,7 +10,7 @@ import pytest
 
 from twotower.errors import ConfigError
 from twotower.runs import Recipe, load_tables
-from twotower.runs.model_spec import model_spec
+from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import fit_phase
 from twotower.spec import ModelSpec
 
@@ -44,7 +44,7 @@ def test_a_history_can_share_the_table_of_the_items(make_recipe: MakeRecipe, int
     [
         ({"dim": 8}, {"dim": 4}, {}, "rows of 4"),
         ({"dim": 4, "init_scale": 0.1}, {"dim": 4}, {}, "init_scale"),
-        ({"dim": 4, "update": "rows"}, {"dim": 4}, {}, "dense"),
+        ({"dim": 4, "update": "rows"}, {"dim": 4, "update": "dense"}, {}, "dense"),
         ({"dim": 4}, {"dim": 4}, {"min_count": 12}, "different vocabularies"),
     ],
 )
@@ -60,6 +60,18 @@ def test_tables_that_can_not_be_shared(
     with pytest.raises(ConfigError, match="'items'") as caught:
         spec_of(make_recipe(**sections), interactions)
     assert says in str(caught.value)
+
+
+def test_features_that_share_a_table_do_as_the_one_that_says_something(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    for history, item, expected in (("rows", "auto", "rows"), ("auto", "rows", "rows"), ("auto", "dense", "dense")):
+        table = {"dim": 4, "table": "items"}
+        recipe = make_recipe(**shared(table | {"update": history}, table | {"update": item}))
+        assert [spec.update for spec in spec_of(recipe, interactions).tables] == [expected]
+        tables = load_tables(recipe, interactions=interactions)
+        preprocessor = fit_phase(recipe, tables, tables.split.train).preprocessor
+        assert asked_updates(recipe, preprocessor) == {"items": expected}
 
 
 def test_hashed_ids_have_no_vocabulary_to_share(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:

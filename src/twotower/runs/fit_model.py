@@ -16,9 +16,10 @@ from twotower.evaluation import ModelScorer, evaluate
 from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
-from twotower.runs.model_spec import model_spec
+from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import LossConfig, Recipe
+from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
 from twotower.runs.tasks import head_specs, objective
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
@@ -98,6 +99,7 @@ class UntrainedModel:
         loss: As the recipe asks for.
         batches: Of the phase's train rows.
         log_q_N: log of each catalogue item's sampling probability; None where nothing is corrected.
+        updates: How each table is updated, and why.
     """
 
     phase: Phase
@@ -105,6 +107,7 @@ class UntrainedModel:
     loss: RetrievalLoss
     batches: Batches
     log_q_N: Tensor | None
+    updates: tuple[TableUpdate, ...] = ()
 
 
 def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> UntrainedModel:
@@ -140,7 +143,8 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
         rows_drawn = min(batch_size, len(phase.train))
         log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
-    model = own.builder(spec, seed=recipe.seed)
+    updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
+    model = own.builder(with_updates(spec, updates), seed=recipe.seed)
     missing = [task.name for task in recipe.tasks if task.name not in model.head_names]
     if missing:
         raise ConfigError(
@@ -148,7 +152,7 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             "them on, TwoTower(..., heads=[build_head(head, ...) for head in spec.heads]), or leave [[tasks]] out",
             source="recipe",
         )
-    return UntrainedModel(phase, model, loss, batches, log_q_N)
+    return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates))
 
 
 def fit_model(

@@ -6,6 +6,7 @@ from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor
 from twotower.runs.recipe import (
     WITH_UNKNOWN_ROW,
+    AskedUpdate,
     CandidateConfig,
     EmbeddingConfig,
     FeatureEntry,
@@ -15,14 +16,14 @@ from twotower.runs.recipe import (
 )
 from twotower.spec import HeadSpec, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
 
-__all__ = ["model_spec"]
+__all__ = ["asked_updates", "model_spec"]
 
 _ID_DROPOUT = 0.01
 """Enough to train the row of unknown values, too little to be felt by the known ones."""
 
 
 def model_spec(recipe: Recipe, preprocessor: Preprocessor, heads: tuple[HeadSpec, ...] = ()) -> ModelSpec:
-    """Translate a recipe into the spec that `twotower.models.build` takes.
+    """Translate a recipe into the spec that `twotower.models.build` takes; tables that are left to the rule are dense here.
 
     Args:
         recipe: Towers and tables.
@@ -32,15 +33,7 @@ def model_spec(recipe: Recipe, preprocessor: Preprocessor, heads: tuple[HeadSpec
     Raises:
         ConfigError: If inputs that share a table do not have the same vocabulary and width; all faults at once.
     """
-    spec = preprocessor.spec
-    tables = _Tables()
-    query = _tower(
-        recipe.query,
-        recipe.model,
-        {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
-        tables,
-    )
-    candidate = _tower(recipe.candidate, recipe.model, {f.config.output_name: f.columns for f in spec.candidate}, tables)
+    tables, query, candidate = _collected(recipe, preprocessor)
     faults = tables.faults + _vocabulary_faults(recipe, preprocessor)
     if faults:
         raise ConfigError(faults, source="recipe")
@@ -53,29 +46,58 @@ def model_spec(recipe: Recipe, preprocessor: Preprocessor, heads: tuple[HeadSpec
     )
 
 
+def asked_updates(recipe: Recipe, preprocessor: Preprocessor) -> dict[str, AskedUpdate]:
+    """What a recipe says of how each table is updated, by name of the table.
+
+    Args:
+        recipe: Towers and tables; `model_spec` finds no fault in it.
+        preprocessor: What fitting found of the inputs.
+    """
+    return _collected(recipe, preprocessor)[0].asked
+
+
+def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, TowerSpec, TowerSpec]:
+    spec = preprocessor.spec
+    tables = _Tables()
+    query = _tower(
+        recipe.query,
+        recipe.model,
+        {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
+        tables,
+    )
+    candidate = _tower(recipe.candidate, recipe.model, {f.config.output_name: f.columns for f in spec.candidate}, tables)
+    return tables, query, candidate
+
+
 class _Tables:
     """The embedding tables collected so far, and where sharing them went wrong."""
 
     def __init__(self) -> None:
         self.specs: dict[str, TableSpec] = {}
+        self.asked: dict[str, AskedUpdate] = {}
         self.faults: list[str] = []
 
     def add(self, name: str, column: RowsColumn, embedding: EmbeddingConfig) -> None:
+        before = self.asked.get(name, "auto")
+        asked = embedding.update if before == "auto" else before
         spec = TableSpec(
             name=name,
             vocabulary_size=column.vocabulary_size,
             embedding_dim=embedding.dim,
             init_scale=embedding.init_scale,
-            update=embedding.update,
+            update="rows" if asked == "rows" else "dense",
         )
-        existing = self.specs.setdefault(name, spec)
-        if existing != spec:
+        existing = self.specs.get(name, spec)
+        both = {before, embedding.update} == {"dense", "rows"}
+        if both or existing.model_copy(update={"update": spec.update}) != spec:
             self.faults.append(
                 f"feature {column.name!r} shares the embedding table {name!r}, but asks for {spec.vocabulary_size:,} rows of "
-                f"{spec.embedding_dim} ({spec.update}, init_scale {spec.init_scale:g}) where the table has "
-                f"{existing.vocabulary_size:,} of {existing.embedding_dim} ({existing.update}, init_scale "
+                f"{spec.embedding_dim} ({embedding.update}, init_scale {spec.init_scale:g}) where the table has "
+                f"{existing.vocabulary_size:,} of {existing.embedding_dim} ({before}, init_scale "
                 f"{existing.init_scale:g}): make both features alike, min_count included"
             )
+            return
+        self.specs[name], self.asked[name] = spec, asked
 
 
 def _tower(

@@ -1,0 +1,131 @@
+"""Which tables are updated by their touched rows: what a recipe says, or the measured rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from twotower.data import Batches
+from twotower.optim import rows_pay
+from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
+from twotower.runs.recipe import AskedUpdate, Recipe
+from twotower.spec import InputSpec, ModelSpec, TableSpec
+from twotower.training import resolve_device
+from twotower.types import Features, Ragged, take_column
+
+__all__ = ["TableUpdate", "TouchedRows", "decide_updates", "with_updates"]
+
+
+@dataclass(frozen=True)
+class TableUpdate:
+    """How a table is updated, and why.
+
+    Attributes:
+        spec: The table, ``update`` decided.
+        why: In a few words.
+    """
+
+    spec: TableSpec
+    why: str
+
+
+class TouchedRows:
+    """How many rows of each table a batch touches: counted in the first one of the first epoch.
+
+    Args:
+        spec: Says which columns look up which table.
+        batches: The feed.
+        items: Features of the whole catalogue.
+    """
+
+    def __init__(self, spec: ModelSpec, batches: Batches, items: Features) -> None:
+        self.spec = spec
+        self.batches = batches
+        self.items = items
+
+    def __call__(self, table: str) -> int:
+        """Distinct rows of a table."""
+        values = [
+            *_values(self.spec.query.inputs, table, self._queries),
+            *_values(self.spec.candidate.inputs, table, self._items),
+        ]
+        return int(torch.unique(torch.cat(values)).numel()) if values else 0
+
+    @cached_property
+    def _first(self) -> tuple[Features, Tensor | None]:
+        batch = self.batches.batch(0, 0)
+        return batch.queries, batch.candidate_rows
+
+    @property
+    def _queries(self) -> Features:
+        return self._first[0]
+
+    @cached_property
+    def _items(self) -> Features:
+        rows = self._first[1]
+        return self.items if rows is None else {name: take_column(column, rows) for name, column in self.items.items()}
+
+
+def decide_updates(
+    recipe: Recipe, spec: ModelSpec, asked: Mapping[str, AskedUpdate], touched: Callable[[str], int]
+) -> list[TableUpdate]:
+    """Decide for every table, in the order of the spec.
+
+    What the recipe says holds. Otherwise a table is updated by rows where the result is that of dense updates (so never beside
+    AdamW, whose tables of row updates are Adagrad's, nor with a decay, which is of every row) and `rows_pay` says so.
+
+    Args:
+        recipe: Optimiser and device.
+        spec: As `model_spec` gives it.
+        asked: As `asked_updates` gives it.
+        touched: A `TouchedRows`; is asked of the tables that the rule is about, and no others.
+    """
+    held = _what_holds(recipe)
+    found = []
+    update: AskedUpdate
+    for table in spec.tables:
+        if asked[table.name] != "auto":
+            update, why = asked[table.name], "the recipe says so"
+        elif held is not None:
+            update, why = "dense", held
+        else:
+            update, why = _by_rule(table, touched)
+        found.append(TableUpdate(table.model_copy(update={"update": update}), why))
+    return found
+
+
+def with_updates(spec: ModelSpec, updates: Iterable[TableUpdate]) -> ModelSpec:
+    """The spec with its tables as they were decided on."""
+    return spec.model_copy(update={"tables": tuple(update.spec for update in updates)})
+
+
+def _what_holds(recipe: Recipe) -> str | None:
+    """Why no table is updated by rows unless the recipe says so; None: nothing stands against it."""
+    optimizer = recipe.training.optimizer
+    if optimizer.kind == "adamw":
+        return "AdamW moves every row at every step"
+    if optimizer.weight_decay > 0:
+        return "weight_decay is of every row"
+    if recipe.device == "mps" or (recipe.device == "auto" and resolve_device("auto").type == "mps"):
+        return "sparse gradients were never tried on MPS"
+    return None
+
+
+def _by_rule(table: TableSpec, touched: Callable[[str], int]) -> tuple[AskedUpdate, str]:
+    if not rows_pay(table.vocabulary_size, table.embedding_dim, 0):
+        return "dense", f"less than {LEAST_NUMBERS:,} numbers"
+    count = touched(table.name)
+    pays = rows_pay(table.vocabulary_size, table.embedding_dim, count)
+    sign = "at least" if pays else "less than"
+    return ("rows" if pays else "dense"), f"{sign} {ROWS_PER_TOUCHED} rows for each that a batch touches"
+
+
+def _values(inputs: Iterable[InputSpec], table: str, columns: Features) -> Iterator[Tensor]:
+    for entry in inputs:
+        if entry.table == table:
+            column = columns[entry.column]
+            yield (column.values if isinstance(column, Ragged) else column).to(torch.int64)
