@@ -65,6 +65,19 @@ def test_the_rows_are_those_of_the_whole_file(
     assert found.report.ignored == ("note",)
 
 
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_the_kernel_takes_what_is_taken_without_it(
+    frame: pl.DataFrame, native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWOTOWER_NATIVE", native)
+    frame.write_csv(tmp_path / "log.csv")
+    taken = sampled_lines(find_files(tmp_path / "log.csv", noun="log"), TextFormat(), SAMPLE, {"x", "user"})
+    assert taken is not None
+    assert (taken.names, taken.rows) == (("user", "note", "n", "x"), 500)
+    assert taken.frame.equals(pl.read_csv(tmp_path / "log.csv", infer_schema=False)["user", "x"][chosen(500)])
+    assert taken.frame["user"].null_count() > 0
+
+
 PLAIN = "user,n\n" + "".join(f"u{n},{n}\n" for n in range(30))
 
 
@@ -132,6 +145,12 @@ def test_what_is_wrong_in_a_taken_row_is_told_with_its_row_in_the_file(tmp_path:
     # rows that are skipped are not rows to choose from
     found = read_table_with_report(tmp_path / "log.csv", types=types, sample=SAMPLE, on_bad_rows="skip")
     assert (found.sampled_from, found.frame.height) == (None, 29)
+
+
+def test_a_type_of_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(PLAIN, encoding="utf-8")
+    with pytest.raises(TableReadError, match="no column 'usr', which `types` declares"):
+        read_table_with_report(tmp_path / "log.csv", types={"user": "string", "n": "integer", "usr": "string"}, sample=SAMPLE)
 
 
 def test_types_that_are_not_declared_are_those_of_all_rows(tmp_path: Path) -> None:

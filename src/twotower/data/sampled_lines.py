@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import BinaryIO
+from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
+import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from twotower.data.first_record import TextFormat, read_first_record
+from twotower.data.plain_lines import Fields, PlainLines, Seen
 from twotower.data.source_files import SourceFile
 from twotower.errors import TableReadError
 
-__all__ = ["Sample", "SampledFile", "sampled_lines"]
+__all__ = ["Sample", "SampledRows", "sampled_lines"]
 
-_AT_ONCE = 4 << 20
+_AT_ONCE = 2 << 20
 _HEAD_BYTES = 1 << 20
 _MOST_BYTES = 1 << 28
 _MOST_THREADS = 8
-_BREAK = 10
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,23 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class SampledFile:
-    """Lines that were taken from a file.
+class SampledRows:
+    """Rows that were taken from a file.
 
     Attributes:
-        file: Reads as the file would if it had these lines only, after its header.
+        names: The columns of the file.
+        frame: Of the wanted columns, text; an empty field is null.
         rows: How many data rows the file has.
     """
 
-    file: SourceFile
+    names: tuple[str, ...]
+    frame: pl.DataFrame
     rows: int
 
 
-def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> SampledFile | None:
+def sampled_lines(
+    files: list[SourceFile], form: TextFormat, sample: Sample, wanted: Collection[str] | None = None
+) -> SampledRows | None:
     """Take some lines of a file that is as plain as can be.
 
     Plain is one local file of ASCII without quotes, carriage returns and blank lines, with a line break at its end, in which
@@ -63,6 +68,7 @@ def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> 
         files: The source.
         form: How it is written.
         sample: Which rows.
+        wanted: Which columns; None, or where the file has none of them: all.
 
     Returns:
         None where the file is not plain, can't be opened, or the sample is too much for memory: it has to be read whole.
@@ -88,25 +94,73 @@ def sampled_lines(files: list[SourceFile], form: TextFormat, sample: Sample) -> 
         start = head.find(b"\n") + 1 if first.is_header else 0
         if first.width == 1 or (first.is_header and not start):
             return None
-        refused = (b"\r", *([] if form.quote is None else [form.quote.encode()]))
-        form_of_lines = _Lines(descriptor, ord(separator), first.width - 1, refused)
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), thread_name_prefix="scan") as pool:
-            windows = range(start, file.size, _AT_ONCE)
-            blocks = _blocks(start, list(pool.map(lambda at: _count(descriptor, at, file.size), windows)))
-            if not blocks or blocks[-1].end != file.size:  # the last line does not end
-                return None
-            if max(block.end - block.start for block in blocks) > 2 * _AT_ONCE:  # a line that fits no window
-                return None
-            chosen = sample.choose(blocks[-1].row + blocks[-1].lines)
-            edges = np.searchsorted(chosen, [block.row for block in blocks] + [blocks[-1].row + blocks[-1].lines]).tolist()
-            mine = [chosen[a:b] - block.row for a, b, block in zip(edges, edges[1:], blocks, strict=False)]
-            parts = list(pool.map(form_of_lines.taken, blocks, mine))
+        lines = PlainLines(separator, first.width - 1, form.quote)
+        chosen = [name for name in first.names if wanted is None or name in wanted] or list(first.names)
+        taken = _taken(descriptor, start, file.size, lines, first.width - 1, sample, [first.names.index(n) for n in chosen])
     finally:
         os.close(descriptor)
-    if any(part is None for part in parts):
+    if taken is None:
         return None
-    data = b"".join([head[:start], *(part for part in parts if part is not None)])
-    return SampledFile(replace(file, size=len(data), store=_Store(data)), blocks[-1].row + blocks[-1].lines)
+    parts, rows = taken
+    columns = {name: _column([part[place] for part in parts]) for place, name in enumerate(chosen)}
+    return SampledRows(first.names, pl.DataFrame(columns), rows)
+
+
+def _taken(
+    descriptor: int, start: int, size: int, lines: PlainLines, separators: int, sample: Sample, wanted: list[int]
+) -> tuple[list[list[Fields]], int] | None:
+    """The fields of the sample's lines, part by part, and how many lines there are."""
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    reader = _Reader(descriptor, threads)
+    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
+        starts = range(start, size, _AT_ONCE)
+        plain = True
+
+        def scan(at: int) -> Seen | None:
+            nonlocal plain
+            with reader.part(at, min(at + _AT_ONCE, size)) as text:
+                seen = lines.scan(text) if plain and len(text) else None
+            plain = plain and seen is not None  # what is not plain in one place is not looked at in others
+            return seen
+
+        blocks = _blocks(starts, list(pool.map(scan, starts)), separators)
+        if not blocks or blocks[-1].end != size:  # the last line does not end
+            return None
+        if max(block.end - block.start for block in blocks) > 2 * _AT_ONCE:  # a line that fits no window
+            return None
+        rows = blocks[-1].row + blocks[-1].lines
+        chosen = sample.choose(rows)
+        edges = np.searchsorted(chosen, [*(block.row for block in blocks), rows]).tolist()
+
+        def take(block: _Block, first: int, last: int) -> list[Fields] | None:
+            with reader.part(block.start, block.end) as text:
+                return lines.fields(text, chosen[first:last] - block.row, wanted)
+
+        parts = list(pool.map(take, blocks, edges[:-1], edges[1:]))
+    found = [part for part in parts if part is not None]
+    return (found, rows) if len(found) == len(parts) else None
+
+
+class _Reader:
+    """Parts of a file, read into few buffers again and again: memory that is new costs more than what is read into it."""
+
+    def __init__(self, descriptor: int, parts: int) -> None:
+        self._descriptor = descriptor
+        self._buffers: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
+        for _ in range(parts):
+            self._buffers.put(np.empty(0, dtype=np.uint8))
+
+    @contextmanager
+    def part(self, start: int, end: int) -> Iterator[NDArray[np.uint8]]:
+        """The bytes from one place to another, as long as nothing else is read; fewer where the file has become shorter."""
+        buffer = self._buffers.get()
+        try:
+            if len(buffer) < end - start:
+                buffer = np.empty(end - start, dtype=np.uint8)
+            text = buffer[: end - start]
+            yield text[: os.preadv(self._descriptor, [text.data], start)]
+        finally:
+            self._buffers.put(buffer)
 
 
 @dataclass(frozen=True)
@@ -119,53 +173,30 @@ class _Block:
     lines: int
 
 
-def _count(descriptor: int, start: int, size: int) -> tuple[int, int]:
-    """How many lines end in a window of the file, and where the last of them does."""
-    data = os.pread(descriptor, min(_AT_ONCE, size - start), start)
-    lines = int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _BREAK))
-    return lines, start + data.rfind(b"\n") + 1
-
-
-def _blocks(start: int, counts: list[tuple[int, int]]) -> list[_Block]:
+def _blocks(starts: range, seen: list[Seen | None], separators: int) -> list[_Block]:
+    """The lines that end in each part of a file; none where one has another number of separators."""
     blocks: list[_Block] = []
-    row = 0
-    for lines, end in counts:
-        if lines:
-            blocks.append(_Block(start, end, row, lines))
-            start, row = end, row + lines
+    row, count, begin = 0, 0, starts.start
+    for at, part in zip(starts, seen, strict=True):
+        if part is None:
+            return []
+        count += part.before
+        if part.lines:
+            if count != separators:
+                return []
+            blocks.append(_Block(begin, at + part.end, row, part.lines))
+            row, count, begin = row + part.lines, part.behind, at + part.end
     return blocks
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """What all lines of a file must be like."""
-
-    descriptor: int
-    separator: int
-    separators: int
-    refused: tuple[bytes, ...]
-
-    def taken(self, block: _Block, chosen: NDArray[np.int64]) -> bytes | None:
-        """Some lines of a block, by number, after each other; None where one of all its lines is another."""
-        data = os.pread(self.descriptor, block.end - block.start, block.start)
-        if len(data) != block.end - block.start or not data.isascii() or any(sign in data for sign in self.refused):
-            return None
-        text = np.frombuffer(data, dtype=np.uint8)
-        ends = np.flatnonzero(text == _BREAK) + 1
-        begins = np.append(0, ends[:-1])
-        counts = np.add.reduceat((text == self.separator).view(np.uint8), begins, dtype=np.int32)
-        if not bool((counts == self.separators).all()):
-            return None
-        return b"".join([data[a:b] for a, b in zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)])
-
-
-@dataclass(frozen=True)
-class _Store:
-    """What a `SourceFile` opens: bytes in memory."""
-
-    data: bytes
-
-    @contextmanager
-    def open(self, path: str, mode: str) -> Iterator[BinaryIO]:
-        del path, mode
-        yield BytesIO(self.data)
+def _column(parts: list[Fields]) -> pl.Series:
+    """Text from its bytes; what has none is null."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    text = np.concatenate([part.text for part in parts])
+    there = lengths > 0
+    nulls = len(there) - int(np.count_nonzero(there))
+    valid = pa.py_buffer(np.packbits(there, bitorder="little")) if nulls else None
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.large_string(), len(lengths), buffers, null_count=nulls)))

@@ -190,15 +190,18 @@ def _sampled(
     sample: Sample,
 ) -> tuple[pl.DataFrame, tuple[str, ...], int] | None:
     """A sample's rows, the columns that are not wanted, and the rows of the file; None where all of it has to be read."""
-    taken = sampled_lines(files, form, sample)
-    if taken is None:
+    taken = sampled_lines(files, form, sample, wanted)
+    if taken is None or not declared.keys() <= set(taken.names):  # the whole file says it
         return None
+    types = {name: kind for name, kind in declared.items() if name in taken.frame.columns}
+    if types.keys() < set(taken.frame.columns):  # a type that is not declared is that of all values
+        return None
+    rows = np.arange(taken.frame.height)
     try:
-        frame, ignored = _read_files([taken.file], form, declared, noun, BadRows("error"), wanted)
+        frame = declare_batch(taken.frame, types, files[0], 0, rows, noun=noun, bad_rows=BadRows("error"))
     except TableReadError:  # the whole file says it better: there the rows have their numbers
         return None
-    # a type that is not declared is that of all values
-    return (frame, ignored, taken.rows) if declared.keys() >= set(frame.columns) else None
+    return frame, tuple(name for name in taken.names if name not in frame.columns), taken.rows
 
 
 def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
