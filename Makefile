@@ -5,6 +5,8 @@ VENV   ?= .venv
 RUN    ?= runs/movielens
 ROWS   ?= 500000
 LIVE   ?= runs/livestream-$(ROWS)
+PEERS  ?=
+BENCH  ?= build/benchmarks.jsonl
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,12 +15,13 @@ PIP   := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # the flags of pip, such as another index for a build of torch without CUDA, come from pip's own settings (PIP_INDEX_URL)
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-# benchmarks/ and acceptance/ may hold modules that the programs share; a program has a main guard
-BENCHMARKS  = $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)
+# acceptance/ may hold modules that the programs share; a program has a main guard
+OTHER_BENCHMARKS = benchmarks/livestream_scale.py benchmarks/livestream_ingredients.py benchmarks/movielens_quality.py \
+                   benchmarks/table_updates.py
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lint test test-all demo demo-livestream bench accept docs clean
+.PHONY: help install data lint test test-all demo demo-livestream bench bench-others accept docs clean
 
 help: ## this list
 	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
@@ -68,8 +71,13 @@ demo-livestream: install ## a planted log of live streams: train, judge beside p
 	@$(BIN)/twotower recommend $(LIVE) --query viewer_country=BR,viewer_lang=pt,viewer_age=23
 	@echo "The bundle is in $(LIVE)/bundle; ROWS=5300000 makes the log of full size"
 
-bench: install ## every benchmark; each ends in one line of JSON
-	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done
+bench: install ## the engine beside its peers, and the table of what was asked (PEERS=1: TensorFlow Recommenders, RecTools, FAISS too)
+	@$(BIN)/python benchmarks/run_engine.py --out $(BENCH) $(if $(PEERS),--peer)
+	@$(BIN)/python benchmarks/asked.py $(BENCH)
+	@echo "Lines of JSON are in $(BENCH); for the page: $(BIN)/python benchmarks/performance_page.py $(BENCH)"
+
+bench-others: install ## the other benchmarks, an hour and more; each ends in one line of JSON
+	@set -e; for program in $(OTHER_BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done
 
 accept: install ## every acceptance program; fails when one does
 	@failed=""; for program in $(ACCEPTANCES); do \

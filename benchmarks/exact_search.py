@@ -1,29 +1,30 @@
 """Exact top-k: `ExactIndex`, FAISS flat, and `matmul` + `topk` as one would write them in an afternoon, in one process.
 
 The peers take turns, at least five times, with as many threads each; figures are medians. Ids are compared, ties aside. FAISS
-(`pip install faiss-cpu`) is left out with a line where it is missing; of its settings for when to use a BLAS, the one that is
-fastest in a trial is taken. Prints a table and ends in one line of JSON. The last column says how much our search gets of what
-the machine can do: products and bytes are counted, and the ceilings (products a second of a large matrix product in the dtype
-of our first pass, bytes a second of reading memory) are measured in the same run.
+is installed where ``--peer`` asks for it, and left out with a line where it is missing; of its settings for when to use a
+BLAS, the one that is fastest in a trial is taken. Prints a table and ends in one line of JSON. The last column says how much
+our search gets of what the machine can do: products and bytes are counted, and the ceilings (products a second of a large
+matrix product in the dtype of our first pass, bytes a second of reading memory) are measured in the same run.
 
-    python benchmarks/exact_search.py                                          (a quarter of an hour)
+    python benchmarks/exact_search.py --peer                                   (a quarter of an hour)
     python benchmarks/exact_search.py --sizes 20000x16 --ks 10 --queries 64    (seconds)
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from measured import table
+from peers import PeerUnavailableError, faiss_module
 from torch import Tensor
 
 from twotower.index import ExactIndex
@@ -51,14 +52,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every peer")
     parser.add_argument("--first-pass", default="auto", help="of ExactIndex")
+    parser.add_argument("--peer", action="store_true", help="install FAISS where it is missing")
+    parser.add_argument("--faiss-folder", type=Path, help="where FAISS is kept; left out, in twotower's cache")
     parser.add_argument("--normalised", action="store_true", help="vectors and queries of length 1")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    options.faiss, left_out = None, {}
+    try:
+        options.faiss = faiss_module(options.faiss_folder, install=options.peer)
+    except PeerUnavailableError as fault:
+        left_out["FAISS flat"] = str(fault)
+        print(f"  FAISS is left out: {fault}", file=sys.stderr, flush=True)
     rows: list[dict[str, Any]] = []
     for num_vectors, dim in options.sizes:
         rows += _measured(num_vectors, dim, options)
     print(_shown(rows))
-    print(json.dumps({"benchmark": "exact_search", "threads": options.threads, "repeats": options.repeats, "rows": rows}))
+    line = {"benchmark": "exact_search", "threads": options.threads, "repeats": options.repeats}
+    print(json.dumps({**line, "rows": rows, "left_out": left_out}))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -85,7 +95,7 @@ def _measured(num_vectors: int, dim: int, options: argparse.Namespace) -> list[d
             "ours": Peer(lambda queries, k: index.search(queries, k).rows_BK, f"first pass {index.first_pass}"),
             "matmul + topk": Peer(lambda queries, k: _naive(vectors_ND, queries, k), "float32, blocks of queries"),
         }
-        flat = _flat(vectors_ND, batch_BD, options.threads)
+        flat = _flat(options.faiss, vectors_ND, batch_BD, options.threads)
         if flat is not None:
             peers["FAISS flat"] = flat
         for k in options.ks:
@@ -137,11 +147,8 @@ def _naive(vectors_ND: Tensor, queries_BD: Tensor, k: int) -> Tensor:
     return torch.cat([(part_BD @ vectors_ND.T).topk(k, dim=1).indices for part_BD in torch.split(queries_BD, block)])
 
 
-def _flat(vectors_ND: Tensor, queries_BD: Tensor, threads: int) -> Peer | None:
-    try:
-        faiss = importlib.import_module("faiss")
-    except ModuleNotFoundError:
-        print("  FAISS is left out: it is not installed (pip install faiss-cpu)", file=sys.stderr, flush=True)
+def _flat(faiss: Any, vectors_ND: Tensor, queries_BD: Tensor, threads: int) -> Peer | None:
+    if faiss is None:
         return None
     faiss.omp_set_num_threads(threads)
     index = faiss.IndexFlatIP(vectors_ND.shape[1])

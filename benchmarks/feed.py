@@ -9,7 +9,7 @@ which ``TensorDataset`` can't give, are timed apart.
 * ``DataLoader, whole batches``: the same with a ``BatchSampler`` as sampler, so that the data set is asked once for each batch:
   not what its documentation shows first, but its best.
 
-The last line of stdout is one JSON object.
+The roofline counts the bytes of each row's columns, read and written once. The last line of stdout is one JSON object.
 
     python benchmarks/feed.py
     python benchmarks/feed.py --rows 200000 --batch 2048 --repeats 3      (seconds)
@@ -24,7 +24,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from alternating import medians
+from ceilings import ceilings
 from measured import table
+from roofline import roofline
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
@@ -88,10 +90,16 @@ def main() -> None:
             [[name, f"{rate:,.0f}", f"{rates['ours'] / rate:.1f} x"] for name, rate in rates.items()],
         )
     )
+    machine = ceilings()
+    # codes and rows as they are kept, and the int64 that steps are given
+    moved = options.rows * (4 + 4 + sum(1 if size <= 256 else 2 for size in DISTINCT) + 8 * (2 + len(DISTINCT)))
     print(
         json.dumps(
             {
                 "benchmark": "feed",
+                "repeats": options.repeats,
+                "machine": machine,
+                "roofline": roofline(options.rows / rates["ours"], flops=0, num_bytes=moved, machine=machine),
                 "rows": options.rows,
                 "batch": options.batch,
                 "columns": 2 + len(DISTINCT),

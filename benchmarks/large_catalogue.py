@@ -20,15 +20,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from alternating import ceilings, medians
+from alternating import medians
+from ceilings import ceilings
 from measured import table
 from numpy.typing import NDArray
 from plain_pytorch import PlainTraining
+from roofline import roofline
 from torch import Tensor
+from turns import Turns
 
 from twotower.data import Batches, Examples, build_histories
 from twotower.losses import InBatchSoftmax, log_q_from_counts
@@ -52,6 +56,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="of each contestant in a turn")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--recall", action="store_true", help="train an epoch of each besides")
+    parser.add_argument("--recall-steps", type=int, help="fewer than an epoch's")
+    parser.add_argument("--keep", type=Path, help="a file of what was measured; another call goes on with it")
+    parser.add_argument("--minutes", type=float, help="train no other side that would end later")
     parser.add_argument("--peer-rate", type=float, default=0.01, help="learning rate of plain PyTorch; its best of .001 to .03")
     options = parser.parse_args()
     world = _World(options.users, options.items, options.rows, peer_rate=options.peer_rate)
@@ -60,28 +67,35 @@ def main() -> None:
         "SparseAdam": lambda: world.plain(options.batch, sparse=True),
         "Adam": lambda: world.plain(options.batch, sparse=False),
     }
-    sides = {name: make() for name, make in makers.items()}
-
-    def turn(side: Any) -> Callable[[], None]:
-        def work() -> None:
-            for _ in range(options.steps):
-                side.step()
-
-        return work
-
-    seconds = medians({name: turn(side) for name, side in sides.items()}, options.repeats)
+    jobs = ["steps", *(SIDES if options.recall else ())]
+    chosen = ("users", "items", "rows", "batch", "steps", "repeats", "peer_rate", "recall_steps")
+    settings = {"benchmark": "large_catalogue", "jobs": jobs, **{name: getattr(options, name) for name in chosen}}
+    turns = Turns(len(jobs), settings=settings, keep=options.keep, minutes=options.minutes)
+    epoch = options.recall_steps or options.rows // options.batch
+    for number in turns:
+        if jobs[number] == "steps":
+            turns.add(_steps({name: make() for name, make in makers.items()}, options))
+        else:
+            turns.add({"recall@100": _recall(world, makers[jobs[number]](), epoch)})
+    first, *learned = turns.found
+    seconds = first["seconds"]
     rates = {name: options.batch * options.steps / taken for name, taken in seconds.items()}
     found: dict[str, Any] = {
         "benchmark": "large_catalogue",
         "threads": torch.get_num_threads(),
+        "repeats": options.repeats,
+        "complete": turns.complete,
+        "users": options.users,
+        "items": options.items,
+        "batch": options.batch,
         "rows_per_s": rates,
         "ratios": {name: rates["ours"] / rates[name] for name in SIDES[1:]},
-        # three products of the loss, and of each tower's layer
-        "share_of_ceiling": _gflop(options.batch) * options.steps / seconds["ours"] / ceilings()["gflops_float32"],
+        "roofline": _limit(options.batch, seconds["ours"] / options.steps, first["machine"]),
+        "machine": first["machine"],
     }
-    del sides
-    if options.recall:
-        found["recall@100"] = {name: _recall(world, make(), options.rows // options.batch) for name, make in makers.items()}
+    if learned:
+        found["recall_steps"] = epoch
+        found["recall@100"] = {name: turn["recall@100"] for name, turn in zip(SIDES, learned, strict=False)}
         found["recall@100"]["popularity"] = world.popularity()
     recalls = found.get("recall@100", {})
     print(
@@ -92,7 +106,7 @@ def main() -> None:
                     name,
                     f"{rates[name]:,.0f}",
                     f"{rates['ours'] / rates[name]:.1f} x",
-                    f"{recalls[name]:.4f}" if recalls else "-",
+                    f"{recalls[name]:.4f}" if name in recalls else "-",
                 ]
                 for name in SIDES
             ],
@@ -101,9 +115,24 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _gflop(batch: int) -> float:
+def _steps(sides: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of some steps of each side, in turn, and the ceilings."""
+
+    def turn(side: Any) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(options.steps):
+                side.step()
+
+        return work
+
+    return {"seconds": medians({name: turn(side) for name, side in sides.items()}, options.repeats), "machine": ceilings()}
+
+
+def _limit(batch: int, seconds: float, machine: dict[str, float]) -> dict[str, Any]:
+    """Three products of the loss and of each tower's layer; touched rows of tables and accumulators, read and written."""
     inputs, width = ID_DIM + SEGMENT_DIM, LAYERS[-1]
-    return (6 * batch**2 * width + 2 * 6 * batch * inputs * width) / 1e9
+    flops = 6 * batch**2 * width + 2 * 6 * batch * inputs * width
+    return roofline(seconds, flops=flops, num_bytes=2 * batch * inputs * 4 * 4, machine=machine)
 
 
 class _World:

@@ -9,20 +9,22 @@ rows trained for 3 epochs, 20,000 rows evaluated over every broadcaster of the t
   are trained on whole are.
 * evaluating: top-1 to top-100 accuracy of the 20,000 rows over the whole catalogue, all candidate vectors made anew. There:
   ``model.evaluate`` with ``FactorizedTopK``. Here: `judge`, which also counts with seen items removed.
+* training: rows a second of an epoch's steps, without the first epoch of a process, which compiles and fills caches.
 * memory: the largest resident set of the one process that does the whole job.
 
-The peer needs an environment of 2 GB, which is built when ``--peer`` asks for it; without it only our side is measured. The log
-is in the page cache for both sides. The last line of stdout is one JSON object.
+Both sides take turns; figures are medians over the turns. The peer needs an environment of 2 GB, which is built when ``--peer``
+asks for it; without it only our side is measured. The log is in the page cache for both sides. The roofline counts the products
+and bytes of a training step (towers, three products of the loss over distinct candidates, touched rows of tables) and of the
+evaluation (one product of all test rows with the catalogue). The last line of stdout is one JSON object.
 
     python benchmarks/livestream_preparation.py --peer
-    python benchmarks/livestream_preparation.py --log log.csv --peer --repeats 5
+    python benchmarks/livestream_preparation.py --log log.csv --peer --keep turns.jsonl --minutes 9    (again and again)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -33,13 +35,20 @@ from pathlib import Path
 from typing import Any
 
 from measured import run_program, table
-from tfrs.environment import PeerUnavailableError, peer_environment, peer_python
+from peers import PeerUnavailableError, tfrs_python
+from roofline import roofline
+from tfrs.environment import peer_environment
+from turns import Turns
 
 BENCHMARKS = Path(__file__).resolve().parent
 RECIPE = BENCHMARKS.parent / "recipes" / "livestream-reference.toml"
 STEPS = BENCHMARKS / "steps" / "livestream.py"
 NOTEBOOK = BENCHMARKS / "tfrs" / "live_streams.py"
 LAYER_SIZES = (64, 32)
+BATCH = 16_384
+CEILINGS = ("gflops_float32", "gflops_bfloat16", "gigabytes_per_s")
+QUERY_LAYERS, CANDIDATE_LAYERS, TOUCHED = 65 * 64 + 64 * 32, 64 * 64 + 64 * 32, 4 * 32 * 4
+"""Weights of the dense layers of either tower; bytes of a row of a table read and written, with its accumulator."""
 SETTINGS = ("evaluation.draws=0",)
 
 
@@ -54,7 +63,9 @@ def main() -> None:
         "--peer", action="store_true", help="measure TensorFlow Recommenders beside us (an environment of 2 GB)"
     )
     parser.add_argument("--peer-folder", type=Path, help="where its environment is kept; left out, in twotower's cache")
-    parser.add_argument("--repeats", type=int, default=3, help="of our side; medians are compared. The peer runs once: minutes")
+    parser.add_argument("--turns", type=int, default=5, help="of both sides; medians are compared")
+    parser.add_argument("--keep", type=Path, help="a file of the turns that were made; another call goes on with it")
+    parser.add_argument("--minutes", type=float, help="begin no turn that would end later")
     parser.add_argument(
         "--catalogue-batches", type=int, nargs="+", default=[128, 4096], help="of FactorizedTopK; first: compared"
     )
@@ -62,35 +73,33 @@ def main() -> None:
     peer, left_out = None, "not asked for (--peer)"
     if options.peer:
         try:
-            peer = peer_python(options.peer_folder or _cache_folder() / "peers" / "tfrs-0.7.7")
+            peer = tfrs_python(options.peer_folder)
         except PeerUnavailableError as fault:
             left_out = str(fault)
             print(f"the peer is left out: {left_out}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        log = options.log or _made(work / "log.csv", options.rows)
+        log = options.log or made_log(work / "log.csv", options.rows)
         rows = _counted(log)
-        jobs: list[dict[str, Any]] = []
-        whole: list[dict[str, Any]] = []
-        for _ in range(options.repeats):  # alternating, so that a busy minute of the machine falls on both
-            jobs.append(_ours(log, work, "evaluate"))
-            whole.append(
-                _ours(log, work, "prepare", f"split.train={rows - 20_000}", "data.sample.fraction=1.0", "data.cache='always'")
-            )
-        theirs = None if peer is None else _theirs(peer, log, options.catalogue_batches)
-    found = _compared(rows, jobs, whole, theirs)
+        settings = {"benchmark": "livestream_preparation", "log": log.name, "rows": rows, "peer": peer is not None}
+        settings["catalogue_batches"] = options.catalogue_batches
+        turns = Turns(options.turns, settings=settings, keep=options.keep, minutes=options.minutes)
+        everything = (f"split.train={rows - 20_000}", "data.sample.fraction=1.0", "data.cache='always'")
+        for _ in turns:
+            turn = {"job": _ours(log, work, "evaluate"), "whole": _ours(log, work, "prepare", *everything)}
+            if peer is not None:
+                turn["theirs"] = _theirs(peer, log, options.catalogue_batches)
+            turns.add(turn)
+    machine = run_program([sys.executable, BENCHMARKS / "ceilings.py"])
+    found = _compared(rows, turns.found, {name: machine[name] for name in CEILINGS})
     print(_shown(found))
-    if theirs is None:
+    if peer is None:
         found["peer_left_out"] = left_out
-    print(json.dumps({"benchmark": "livestream_preparation", **found}))
+    print(json.dumps({"benchmark": "livestream_preparation", "turns": len(turns.found), "complete": turns.complete, **found}))
 
 
-def _cache_folder() -> Path:
-    """As twotower has it; not asked of twotower, whose imports would make this process, and so its children, look large."""
-    return Path(os.environ.get("TWOTOWER_CACHE") or Path.home() / ".cache" / "twotower")
-
-
-def _made(path: Path, rows: int) -> Path:
+def made_log(path: Path, rows: int) -> Path:
+    """A planted log of so many rows, made first."""
     print(f"making a log of {rows:,} rows (not counted)", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "twotower", "synth", "livestream", "--rows", str(rows), "--seed", "0", "--out", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -120,54 +129,77 @@ def _seconds(found: dict[str, Any], *phases: str) -> float:
     return float(sum(found["phases"][phase]["seconds"] for phase in phases))
 
 
-def _compared(
-    rows: int, jobs: list[dict[str, Any]], whole: list[dict[str, Any]], theirs: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Medians of ours, the peer's one measurement, and the ratios that were asked for."""
-
-    def middle(found: list[dict[str, Any]], *phases: str) -> float:
-        return statistics.median(_seconds(each, *phases) for each in found)
-
-    ours: dict[str, Any] = {
-        "prepare_seconds": middle(jobs, "read", "fit", "build"),
-        "train_seconds": middle(jobs, "train"),
-        "evaluate_seconds": middle(jobs, "evaluate"),
+def _compared(rows: int, turns: list[dict[str, Any]], machine: dict[str, float]) -> dict[str, Any]:
+    """Medians of both sides over the turns, the ratios that were asked for, and our share of the machine's limit."""
+    jobs, whole = [turn["job"] for turn in turns], [turn["whole"] for turn in turns]
+    peers = [turn["theirs"] for turn in turns if "theirs" in turn]
+    ours = {
+        "prepare_seconds": _middle(jobs, "read", "fit", "build"),
+        "train_seconds": _middle(jobs, "train"),
+        "train_rows_per_s": _rate(jobs, jobs[0]["counts"]["train"]),
+        "evaluate_seconds": _middle(jobs, "evaluate"),
         "prepare_peak_bytes": statistics.median(each["phases"]["build"]["peak_bytes"] for each in jobs),
         "peak_bytes": statistics.median(each["peak_bytes"] for each in jobs),
-        "prepare_all_rows_seconds": middle(whole, "read", "fit"),
+        "prepare_all_rows_seconds": _middle(whole, "read", "fit"),
         "prepare_all_rows_peak_bytes": statistics.median(each["peak_bytes"] for each in whole),
         "recall@100": jobs[0]["metrics"]["recall@100"],
         "counts": jobs[0]["counts"],
-        "repeats": len(jobs),
-        "seconds_of_each_repeat": {
+        "seconds_of_each_turn": {
             "prepare": [round(_seconds(each, "read", "fit", "build"), 2) for each in jobs],
             "prepare all rows": [round(_seconds(each, "read", "fit"), 2) for each in whole],
             "evaluate": [round(_seconds(each, "evaluate"), 2) for each in jobs],
         },
     }
-    found: dict[str, Any] = {"rows": rows, "ours": ours}
-    if theirs is not None:
-        evaluations = {name: each["seconds"] for name, each in theirs["phases"].items() if name.startswith("evaluate")}
-        found["theirs"] = {
-            "read_seconds": _seconds(theirs, "read"),
-            "prepare_seconds": _seconds(theirs, "read", "prepare"),
-            "train_seconds": _seconds(theirs, "train"),
+    found: dict[str, Any] = {"rows": rows, "ours": ours, "roofline": _limits(ours, machine), "machine": machine}
+    if peers:
+        names = [name for name in peers[0]["phases"] if name.startswith("evaluate")]
+        evaluations = {name: _middle(peers, name) for name in names}
+        there = {
+            "read_seconds": _middle(peers, "read"),
+            "prepare_seconds": _middle(peers, "read", "prepare"),
+            "train_seconds": _middle(peers, "train"),
+            "train_rows_per_s": _rate(peers, peers[0]["train_rows"]),
             "evaluate_seconds": evaluations["evaluate"],
             "evaluate_seconds_by_catalogue_batch": evaluations,
-            "prepare_peak_bytes": theirs["phases"]["prepare"]["peak_bytes"],
-            "peak_bytes": theirs["phases"]["evaluate"]["peak_bytes"],
-            "recall@100": theirs["metrics"]["recall@100"],
-            "counts": theirs["counts"],
+            "prepare_peak_bytes": statistics.median(each["phases"]["prepare"]["peak_bytes"] for each in peers),
+            "peak_bytes": statistics.median(each["phases"]["evaluate"]["peak_bytes"] for each in peers),
+            "recall@100": peers[0]["metrics"]["recall@100"],
+            "counts": peers[0]["counts"],
         }
-        there = found["theirs"]
-        found["preparation_ratio"] = there["prepare_seconds"] / ours["prepare_seconds"]
-        found["preparation_ratio_per_row"] = (there["prepare_seconds"] / there["counts"]["sample"]) / (
-            ours["prepare_all_rows_seconds"] / rows
-        )
-        found["evaluation_ratio"] = there["evaluate_seconds"] / ours["evaluate_seconds"]
-        found["evaluation_ratio_fastest_peer"] = min(evaluations.values()) / ours["evaluate_seconds"]
-        found["memory_share"] = ours["peak_bytes"] / there["peak_bytes"]
+        all_rows = ours["prepare_all_rows_seconds"] / rows
+        found |= {
+            "theirs": there,
+            "preparation_ratio": there["prepare_seconds"] / ours["prepare_seconds"],
+            "preparation_ratio_per_row": there["prepare_seconds"] / there["counts"]["sample"] / all_rows,
+            "training_ratio": ours["train_rows_per_s"] / there["train_rows_per_s"],
+            "evaluation_ratio": there["evaluate_seconds"] / ours["evaluate_seconds"],
+            "evaluation_ratio_fastest_peer": min(evaluations.values()) / ours["evaluate_seconds"],
+            "memory_share": ours["peak_bytes"] / there["peak_bytes"],
+        }
     return found
+
+
+def _middle(runs: list[dict[str, Any]], *phases: str) -> float:
+    return statistics.median(_seconds(each, *phases) for each in runs)
+
+
+def _rate(runs: list[dict[str, Any]], rows: int) -> float:
+    """Rows a second: the median epoch of all runs, without each one's first."""
+    seconds: list[float] = [taken for each in runs for taken in each["epoch_seconds"][1:]]
+    return rows / statistics.median(seconds)
+
+
+def _limits(ours: dict[str, Any], machine: dict[str, float]) -> dict[str, Any]:
+    """Shares of the ceilings: of an epoch's steps and of the evaluation."""
+    rows, test, catalogue = (ours["counts"][name] for name in ("train", "test", "catalogue"))
+    steps = -(-rows // BATCH)
+    candidates = min(BATCH, rows)  # few broadcasters of a batch are the same
+    flops = 6 * (rows * QUERY_LAYERS + steps * candidates * CANDIDATE_LAYERS + rows * candidates * LAYER_SIZES[-1])
+    trained = roofline(
+        rows / ours["train_rows_per_s"], flops=flops, num_bytes=TOUCHED * (rows + steps * candidates), machine=machine
+    )
+    flops, read = 2 * test * catalogue * LAYER_SIZES[-1], 4 * catalogue * LAYER_SIZES[-1]
+    return {"training": trained, "evaluation": roofline(ours["evaluate_seconds"], flops=flops, num_bytes=read, machine=machine)}
 
 
 def _shown(found: dict[str, Any]) -> str:
@@ -194,6 +226,7 @@ def _shown(found: dict[str, Any]) -> str:
             line(f"prepare, CSV to all {found['rows']:,} rows", "prepare_all_rows_seconds", seconds),
             ["  seconds per prepared row", "", "", times("preparation_ratio_per_row")],
             line("train 80,000 rows, 3 epochs", "train_seconds", seconds),
+            line("  rows a second", "train_rows_per_s", lambda value: f"{value:,.0f}", times("training_ratio")),
             line("evaluate 20,000 rows", "evaluate_seconds", seconds, times("evaluation_ratio")),
             ["  the peer's fastest catalogue batch", "", "", times("evaluation_ratio_fastest_peer")],
             line("peak memory, prepared", "prepare_peak_bytes", gigabytes),

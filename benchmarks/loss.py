@@ -3,11 +3,13 @@
 Both sides get the same vectors and labels, of distinct candidates, and give value and gradients of both sides' vectors:
 
 * ours: ``in_batch_softmax`` in float32 and with products in bfloat16;
-* eager: ``cross_entropy(queries @ candidates.T / temperature, labels)``, what one writes in an afternoon.
+* eager: ``cross_entropy(queries @ candidates.T / temperature, labels)``, what one writes in an afternoon, and the same under
+  ``torch.autocast`` in bfloat16.
 
 Contestants take turns in one process. Peak memory is measured in a process of its own for each, beside what the process took
-before the loss; where eager does not fit it is counted, by the bytes for each logit that it took where it did. The last line of
-stdout is one JSON object.
+before the loss; where eager does not fit it is counted, by the bytes for each logit that it took where it did. The roofline
+counts three products (the logits, and the gradient of either side) and every vector and gradient once. The last line of stdout
+is one JSON object.
 
     python benchmarks/loss.py
     python benchmarks/loss.py --batches 1024,4096 --repeats 3      (seconds)
@@ -23,8 +25,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from alternating import ceilings, medians
+from alternating import medians
+from ceilings import ceilings
 from measured import peak_bytes, run_program, table
+from roofline import roofline
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,7 +36,7 @@ from twotower.losses import in_batch_softmax
 
 BATCHES = (4096, 16_384, 65_536)
 TEMPERATURE = 0.07
-SIDES = ("ours", "ours, bfloat16", "eager")
+SIDES = ("ours", "ours, bfloat16", "eager", "eager, bfloat16")
 
 
 def main() -> None:
@@ -55,7 +59,18 @@ def main() -> None:
         size["memory_ratio"] = size["bytes"].get("eager", counted) / size["bytes"]["ours"]
         size["eager_bytes_are_counted"] = "eager" not in size["bytes"]
     print(_shown(sizes))
-    print(json.dumps({"benchmark": "loss", "dim": options.dim, "threads": torch.get_num_threads(), **machine, "sizes": sizes}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "loss",
+                "dim": options.dim,
+                "threads": torch.get_num_threads(),
+                "repeats": options.repeats,
+                "machine": machine,
+                "sizes": sizes,
+            }
+        )
+    )
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -73,8 +88,9 @@ def _work(side: str, batch: int, dim: int) -> Callable[[], None]:
 
     def work() -> None:
         queries_BD.grad = candidates_BD.grad = None
-        if side == "eager":
-            loss = functional.cross_entropy(queries_BD @ candidates_BD.T / TEMPERATURE, positives_B)
+        if side.startswith("eager"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=side.endswith("bfloat16")):
+                loss = functional.cross_entropy(queries_BD @ candidates_BD.T / TEMPERATURE, positives_B)
         else:
             precision: Literal["float32", "bfloat16"] = "bfloat16" if side.endswith("bfloat16") else "float32"
             loss = in_batch_softmax(queries_BD, candidates_BD, positives_B, temperature=TEMPERATURE, precision=precision)
@@ -94,34 +110,43 @@ def _memory(side: str, batch: int, dim: int) -> int:
 
 def _measured(batch: int, options: argparse.Namespace, machine: dict[str, float]) -> dict[str, Any]:
     print(f"{batch:,} rows", file=sys.stderr, flush=True)
-    sides = [side for side in SIDES if side != "eager" or batch <= options.eager_up_to]
+    sides = [side for side in SIDES if not side.startswith("eager") or batch <= options.eager_up_to]
     seconds = medians({side: _work(side, batch, options.dim) for side in sides}, options.repeats)
     command: list[object] = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, "--memory-of"]
-    gflop = 6 * batch**2 * options.dim / 1e9  # three products: the logits, and the gradient of either side
+    flops, moved = 6 * batch**2 * options.dim, 4 * 4 * batch * options.dim
+    rooflines = {
+        side: roofline(
+            seconds[side],
+            flops=flops,
+            num_bytes=moved,
+            machine=machine,
+            precision="bfloat16" if side.endswith("bfloat16") else "float32",
+        )
+        for side in SIDES[:2]
+    }
+    eager = [side for side in sides if side.startswith("eager")]
     return {
         "batch": batch,
         "seconds": seconds,
-        "ratios": {side: seconds["eager"] / seconds[side] for side in sides if "eager" in seconds and side != "eager"},
-        "share_of_ceiling": {
-            "ours": gflop / seconds["ours"] / machine["gflops_float32"],
-            "ours, bfloat16": gflop / seconds["ours, bfloat16"] / machine["gflops_bfloat16"],
-        },
-        "bytes": {side: run_program([*command, side])["bytes"] for side in sides},
+        "ratios": {f"{side} against {peer}": seconds[peer] / seconds[side] for side in SIDES[:2] for peer in eager},
+        "roofline": rooflines,
+        "bytes": {side: run_program([*command, side])["bytes"] for side in sides if side != SIDES[3]},
     }
 
 
 def _shown(sizes: list[dict[str, Any]]) -> str:
-    head = ["rows", "ours", "bfloat16", "eager", "times as fast", "bfloat16", "of the ceiling", "memory", "of eager", "1 /"]
+    head = ["rows", *SIDES, "times as fast", "bfloat16", "of the ceiling", "memory", "of eager", "1 /"]
     rows = []
     for size in sizes:
         seconds, ratios = size["seconds"], size["ratios"]
         eager = size["memory_ratio"] * size["bytes"]["ours"] / 1e9
+        against = [f"{side} against eager" for side in SIDES[:2]]
         rows.append(
             [
                 f"{size['batch']:,}",
                 *(f"{seconds[side]:.3f} s" if side in seconds else "-" for side in SIDES),
-                *(f"{ratios[side]:.2f}" if side in ratios else "-" for side in SIDES[:2]),
-                f"{size['share_of_ceiling']['ours']:.0%}",
+                *(f"{ratios[name]:.2f}" if name in ratios else "-" for name in against),
+                f"{size['roofline']['ours']['share']:.0%}",
                 f"{size['bytes']['ours'] / 1e6:.0f} MB",
                 f"{eager:.1f} GB{' counted' if size['eager_bytes_are_counted'] else ''}",
                 f"{size['memory_ratio']:.0f}",

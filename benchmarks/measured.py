@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["peak_bytes", "run_program", "table"]
+__all__ = ["peak_bytes", "run_program", "table", "timed_process"]
 
 
 def peak_bytes() -> int:
@@ -46,6 +48,25 @@ def run_program(command: Sequence[object], *, environment: Mapping[str, str] | N
         if " s, " in line and "at most so far" in line:
             print(f"  {line}", file=sys.stderr, flush=True)
     return {**found, "wall_seconds": time.perf_counter() - began}
+
+
+def timed_process(command: Sequence[object]) -> tuple[float, int]:
+    """Seconds of a process from its start to its end, and the largest resident set of it.
+
+    Raises:
+        SystemExit: If it fails; with the end of what it said.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        began = time.perf_counter()
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            last = "\n".join(said.read().splitlines()[-15:])
+            raise SystemExit(f"{' '.join(str(part) for part in command[:4])} failed ({process.returncode}):\n{last}")
+    return seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

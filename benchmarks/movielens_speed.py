@@ -1,89 +1,171 @@
-"""The MovieLens notebook, 300 epochs and 60 evaluations: here and on TensorFlow Recommenders, in turn.
+"""The MovieLens notebook, 300 epochs and 60 evaluations: here, on TensorFlow Recommenders and in plain PyTorch, in turn.
 
-The same rows train and are judged, the towers are [64, 32], batches have 2,048 rows. Each turn is a process of either side that
+The same rows train and are judged, the towers are [64, 32], batches have 2,048 rows. Each turn is a process of every side that
 trains 10 epochs and evaluates twice; medians over all turns of an epoch and of an evaluation, without each process's first, are
-scaled to 300 and 60. Ours evaluates with all metrics, seen items included and removed; the peer with top-1 to top-100 accuracy.
+scaled to 300 and 60. Ours evaluates with all metrics, seen items included and removed; peers with top-100 accuracy or more.
 
-The peer needs an environment of 2 GB, which is built when ``--peer`` asks for it. The last line of stdout is one JSON object.
+* TFRS: the notebook, whose evaluation makes the catalogue's vectors in batches of 128, and at its best, batches of 2,048;
+* plain PyTorch: ``steps/movielens_plain.py``, its ``DataLoader`` asked row by row, as one writes it, and by batches, its best;
+* RecTools' DSSM, another model (user histories, triplet loss), for as many rows: what a library of PyTorch makes of the job.
+
+TFRS and RecTools need environments of their own (3 GB), which are built when ``--peer`` asks for them. The roofline counts the
+products and bytes of a training step: towers over rows and distinct titles, three products of the loss, rows of tables that are
+read and written. The last line of stdout is one JSON object.
 
     python benchmarks/movielens_speed.py --peer
+    python benchmarks/movielens_speed.py --peer --keep turns.jsonl --minutes 9      (again and again, until all turns are made)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from measured import run_program, table
-from tfrs.environment import PeerUnavailableError, peer_environment, peer_python
+from peers import PeerUnavailableError, rectools_python, tfrs_python
+from roofline import roofline
+from tfrs.environment import peer_environment
+from turns import Turns
+
+Builder: TypeAlias = Callable[[], Path]
+Run: TypeAlias = Callable[..., dict[str, Any]]
 
 BENCHMARKS = Path(__file__).resolve().parent
-STEPS = BENCHMARKS / "steps" / "movielens.py"
-NOTEBOOK = BENCHMARKS / "tfrs" / "movielens.py"
 EPOCHS, EVALUATIONS = 300, 60
+NOTEBOOKS, BEST = 128, 2_048
+TFRS = {NOTEBOOKS: "TFRS, the notebook", BEST: "TFRS, catalogue by 2,048"}
+PLAIN = {"rows": "plain PyTorch", "batches": "plain PyTorch, whole batches"}
+QUERY_LAYERS, CANDIDATE_LAYERS, TOUCHED = 65 * 64 + 64 * 32, 64 * 64 + 64 * 32, 4 * 32 * 4
+"""Weights of the dense layers of either tower; bytes of a row of a table read and written, with its accumulator."""
 
 
 def main() -> None:
-    """Measure both sides in turn, print a table and the line."""
+    """Measure all sides in turn, print a table and the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", action="store_true", help="measure TensorFlow Recommenders beside us")
-    parser.add_argument("--peer-folder", type=Path, help="where its environment is kept; left out, in twotower's cache")
+    parser.add_argument("--peer", action="store_true", help="measure TensorFlow Recommenders and RecTools beside us")
+    parser.add_argument("--peer-folder", type=Path, help="TFRS' environment; left out, in twotower's cache")
+    parser.add_argument("--rectools-folder", type=Path, help="RecTools' environment; left out, in twotower's cache")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10, help="of a turn; evaluated after every fifth")
-    parser.add_argument("--catalogue-batch", type=int, default=2_048, help="of the peer's evaluation; its best of 128 to 2,048")
+    parser.add_argument("--keep", type=Path, help="a file of the turns that were made; another call goes on with it")
+    parser.add_argument("--minutes", type=float, help="begin no turn that would end later")
     options = parser.parse_args()
-    peer, left_out = None, "not asked for (--peer)"
+    sides: dict[str, Callable[[Path], dict[str, Any]]] = {"ours": partial(_ours, epochs=options.epochs)}
+    for loader, side in PLAIN.items():
+        sides[side] = partial(_plain, loader, epochs=options.epochs)
+    left_out: dict[str, str] = {}
     if options.peer:
-        try:
-            folder = Path(os.environ.get("TWOTOWER_CACHE") or Path.home() / ".cache" / "twotower") / "peers" / "tfrs-0.7.7"
-            peer = peer_python(options.peer_folder or folder)
-        except PeerUnavailableError as fault:
-            left_out = str(fault)
-            print(f"the peer is left out: {left_out}", file=sys.stderr, flush=True)
-    turns: dict[str, list[dict[str, Any]]] = {"ours": [], "TFRS": []}
+        builders: dict[str, tuple[Builder, Run]] = {
+            "TFRS": (lambda: tfrs_python(options.peer_folder), _tfrs),
+            "RecTools DSSM": (lambda: rectools_python(options.rectools_folder), _rectools),
+        }
+        for name, (build, run) in builders.items():
+            try:
+                sides[name] = partial(run, build(), epochs=options.epochs)
+            except PeerUnavailableError as fault:
+                left_out[name] = str(fault)
+                print(f"{name} is left out: {fault}", file=sys.stderr, flush=True)
+    else:
+        left_out = dict.fromkeys(("TFRS", "RecTools DSSM"), "not asked for (--peer)")
+    settings = {"benchmark": "movielens_speed", "epochs": options.epochs, "sides": list(sides)}
+    turns = Turns(options.turns, settings=settings, keep=options.keep, minutes=options.minutes)
     with tempfile.TemporaryDirectory() as work:
-        for _ in range(options.turns):
-            turns["ours"].append(run_program([sys.executable, STEPS, work, "--epochs", options.epochs]))
-            if peer is not None:
-                command: list[object] = [peer, "-W", "ignore", NOTEBOOK, work, "--epochs", options.epochs]
-                command += ["--catalogue-batch", options.catalogue_batch]
-                turns["TFRS"].append(run_program(command, environment=peer_environment()))
-    found = {side: _scaled(each) for side, each in turns.items() if each}
+        for _ in turns:
+            turns.add({side: run(Path(work)) for side, run in sides.items()})
+    found = _scaled(turns.found)
+    print(_shown(found, options.epochs))
+    line: dict[str, Any] = {
+        "benchmark": "movielens_speed",
+        "turns": len(turns.found),
+        "complete": turns.complete,
+        "epochs": options.epochs,
+        "sides": found,
+        "ratios": {side: each["seconds"] / found["ours"]["seconds"] for side, each in found.items() if side != "ours"},
+        "roofline": _limit(turns.found[0]["ours"], found["ours"]["epoch_seconds"]),
+        "left_out": left_out,
+    }
+    print(json.dumps(line))
+
+
+def _ours(work: Path, epochs: int) -> dict[str, Any]:
+    return run_program([sys.executable, BENCHMARKS / "steps" / "movielens.py", work, "--epochs", epochs])
+
+
+def _plain(loader: str, work: Path, epochs: int) -> dict[str, Any]:
+    program = BENCHMARKS / "steps" / "movielens_plain.py"
+    return run_program([sys.executable, program, work, "--epochs", epochs, "--loader", loader])
+
+
+def _tfrs(python: Path, work: Path, epochs: int) -> dict[str, Any]:
+    command: list[object] = [python, "-W", "ignore", BENCHMARKS / "tfrs" / "movielens.py", work, "--epochs", epochs]
+    return run_program([*command, "--catalogue-batches", *TFRS], environment=peer_environment())
+
+
+def _rectools(python: Path, work: Path, epochs: int) -> dict[str, Any]:
+    program = BENCHMARKS / "rectools_peer" / "movielens.py"
+    return run_program([python, "-W", "ignore", program, work, "--epochs", epochs])
+
+
+def _scaled(turns: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By side, medians over the turns; TFRS counts as two, one for each size of its catalogue batches."""
+    found: dict[str, dict[str, Any]] = {}
+    for side in turns[0]:
+        if side == "turn_seconds":
+            continue
+        runs = [turn[side] for turn in turns]
+        if side == "TFRS":
+            for size, name in TFRS.items():
+                each = [{**run, "evaluation_seconds": run["evaluation_seconds"][str(size)]} for run in runs]
+                found[name] = _medians(each)
+        else:
+            found[side] = _medians(runs)
+    return found
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    # the first of a process compiles, reads ahead and fills caches
+    epoch = statistics.median(seconds for run in runs for seconds in run["epoch_seconds"][1:])
+    evaluation = statistics.median(seconds for run in runs for seconds in run["evaluation_seconds"][1:])
+    return {
+        "epoch_seconds": epoch,
+        "evaluation_seconds": evaluation,
+        "seconds": EPOCHS * epoch + EVALUATIONS * evaluation,
+        "recall@100": statistics.median(run["recall@100"][-1] for run in runs),
+    }
+
+
+def _limit(run: dict[str, Any], epoch_seconds: float) -> dict[str, Any]:
+    """Products and bytes of an epoch's steps beside the ceilings; each candidate of a batch counts once."""
+    found = run_program([sys.executable, BENCHMARKS / "ceilings.py"])
+    rows, distinct = run["rows"], run["candidates_per_batch"] * run["rows"] / run["batch"]
+    flops = 6 * (rows * QUERY_LAYERS + distinct * CANDIDATE_LAYERS + rows * run["candidates_per_batch"] * 32)
+    moved = TOUCHED * (2 * rows + 2 * distinct)
+    machine = {name: found[name] for name in ("gflops_float32", "gflops_bfloat16", "gigabytes_per_s")}
+    return {**roofline(epoch_seconds, flops=flops, num_bytes=moved, machine=machine), "machine": machine}
+
+
+def _shown(found: dict[str, dict[str, Any]], epochs: int) -> str:
+    ours = found["ours"]["seconds"]
     rows = [
         [
             side,
             f"{each['epoch_seconds']:.3f} s",
             f"{each['evaluation_seconds']:.3f} s",
             f"{each['seconds']:.0f} s",
+            f"{each['seconds'] / ours:.1f} x",
             f"{each['recall@100']:.4f}",
         ]
         for side, each in found.items()
     ]
-    print(table(["side", "epoch", "evaluation", f"{EPOCHS} and {EVALUATIONS}", f"recall@100 at {options.epochs}"], rows))
-    line: dict[str, Any] = {"benchmark": "movielens_speed", "turns": options.turns, **found}
-    if "TFRS" in found:
-        line["ratio"] = found["TFRS"]["seconds"] / found["ours"]["seconds"]
-    else:
-        line["peer_left_out"] = left_out
-    print(json.dumps(line))
-
-
-def _scaled(turns: list[dict[str, Any]]) -> dict[str, float]:
-    # the first of a process compiles, reads ahead and fills caches
-    epoch = statistics.median(seconds for turn in turns for seconds in turn["epoch_seconds"][1:])
-    evaluation = statistics.median(seconds for turn in turns for seconds in turn["evaluation_seconds"][1:])
-    return {
-        "epoch_seconds": epoch,
-        "evaluation_seconds": evaluation,
-        "seconds": EPOCHS * epoch + EVALUATIONS * evaluation,
-        "recall@100": statistics.median(turn["recall@100"][-1] for turn in turns),
-    }
+    head = ["side", "epoch", "evaluation", f"{EPOCHS} and {EVALUATIONS}", "ours is", f"recall@100 at {epochs}"]
+    return table(head, rows)
 
 
 if __name__ == "__main__":

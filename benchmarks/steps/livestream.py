@@ -68,6 +68,7 @@ def main() -> None:
         with _timed("train", phases):
             fitted = fit_model(recipe, untrained, device=resolve_device(recipe.device), listener=listen)
         found["losses"] = [event.loss for event in epochs]
+        found["epoch_seconds"] = [event.seconds for event in epochs]
         found["train_rows_per_s"] = fitted.training.rows_per_s
     if arguments.until == "evaluate":
         with _timed("evaluate", phases):

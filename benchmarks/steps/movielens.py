@@ -13,6 +13,8 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+
 from twotower.runs import load_tables, read_recipe
 from twotower.runs.fit_model import build_model, fit_model
 from twotower.runs.phase import fit_phase
@@ -54,9 +56,19 @@ def main() -> None:
                 "epoch_seconds": [epoch.seconds for epoch in epochs],
                 "evaluation_seconds": evaluations,
                 "recall@100": [epoch.metrics["recall@100"] for epoch in epochs if epoch.metrics],
+                "rows": len(tables.split.train),
+                "batch": recipe.training.batch_size,
+                "candidates_per_batch": _distinct(tables, recipe.training.batch_size),
             }
         )
     )
+
+
+def _distinct(tables: Tables, batch_size: int) -> float:
+    """Distinct titles of a batch, in the mean of a shuffled epoch: what has to be encoded and scored at least."""
+    rows = np.random.default_rng(0).permutation(tables.split.train)
+    items = tables.interactions.frame["movie_title"].rank("dense").to_numpy()[rows]
+    return float(np.mean([len(np.unique(items[at : at + batch_size])) for at in range(0, len(items), batch_size)]))
 
 
 def _write(tables: Tables, folder: Path) -> None:

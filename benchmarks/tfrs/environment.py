@@ -1,4 +1,4 @@
-"""A Python with TensorFlow Recommenders in it, in a folder of its own: the peer never shares an environment with twotower."""
+"""A Python with a peer in it, in a folder of its own: no peer shares an environment with twotower."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["REQUIREMENTS", "PeerUnavailableError", "peer_environment", "peer_python"]
@@ -31,24 +32,26 @@ def peer_environment() -> dict[str, str]:
     return {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def peer_python(folder: Path) -> Path:
+def peer_python(folder: Path, *, requirements: Sequence[str] = REQUIREMENTS, imports: str = _IMPORTS) -> Path:
     """The interpreter of the peer's environment, built first where it is not complete.
 
     Args:
-        folder: Where the virtual environment is, or is to be: about 2 GB.
+        folder: Where the virtual environment is, or is to be: about 2 GB for TensorFlow Recommenders.
+        requirements: What pip installs there; left out, TensorFlow Recommenders.
+        imports: A statement that shows that it works.
 
     Raises:
         PeerUnavailableError: If it can't be built (no network, no wheel for this machine) or its packages can't be imported.
     """
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (folder / _COMPLETE).exists():
-        print(f"building {folder}: {', '.join(REQUIREMENTS)}", file=sys.stderr, flush=True)
+        print(f"building {folder}: {', '.join(requirements)}", file=sys.stderr, flush=True)
         try:
             venv.create(folder, with_pip=True, clear=True)
         except (OSError, subprocess.CalledProcessError) as fault:
             raise PeerUnavailableError(f"no virtual environment could be made in {folder}: {fault}") from None
-        _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS])
-        _run([str(python), "-W", "ignore", "-c", _IMPORTS])
+        _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+        _run([str(python), "-W", "ignore", "-c", imports])
         (folder / _COMPLETE).touch()
     return python
 

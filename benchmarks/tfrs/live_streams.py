@@ -179,8 +179,12 @@ def main() -> None:
     if arguments.until == "prepare":
         print(json.dumps({"phases": phases.found}))
         return
+    epoch_seconds: list[float] = []
     with phases.timed("train"):
-        model.fit(train, epochs=arguments.epochs, verbose=0)
+        for _ in range(arguments.epochs):
+            began = time.perf_counter()
+            model.fit(train, epochs=1, verbose=0)
+            epoch_seconds.append(time.perf_counter() - began)
     evaluated: dict[str, Any] = {}
     for size in arguments.catalogue_batches:
         name = "evaluate"
@@ -197,7 +201,9 @@ def main() -> None:
         }
     counts = {"rows": rows, "sample": len(sample), "viewers": len(viewers), "broadcasters": len(broadcasters)}
     accuracies = evaluated["evaluate"]
-    print(json.dumps({"counts": counts, "phases": phases.found, "metrics": accuracies, "popularity": _popularity(train, test)}))
+    popularity = _popularity(train, test)
+    found = {"counts": counts, "phases": phases.found, "metrics": accuracies, "popularity": popularity}
+    print(json.dumps({**found, "epoch_seconds": epoch_seconds, "train_rows": arguments.train}))
 
 
 def _popularity(train: Any, test: Any) -> float:

@@ -2,7 +2,7 @@
 
 Run by ``movielens_speed.py`` with the interpreter of the peer's own environment, on the rows of our split: ``train.csv`` and
 ``test.csv`` (``user_id``, ``movie_title``, ``timestamp``) and ``titles.csv``. The catalogue's vectors are made anew for each
-evaluation, in batches of ``--catalogue-batch``; rows are kept in memory after the first epoch.
+evaluation, in batches of each of ``--catalogue-batches``; rows are kept in memory after the first epoch.
 
 The last line of stdout is one JSON object.
 """
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--layer-sizes", type=int, nargs="+", default=[64, 32])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--evaluate-every", type=int, default=5)
-    parser.add_argument("--catalogue-batch", type=int, default=128)
+    parser.add_argument("--catalogue-batches", type=int, nargs="+", default=[128], help="evaluate with each")
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
     tf.random.set_seed(arguments.seed)
@@ -88,10 +88,15 @@ def main() -> None:
     rows = pd.concat(list(parts.values()))
     times = rows["timestamp"].to_numpy()
     edges = np.linspace(times.min(), times.max(), num=1_000)
-    catalogue = tf.data.Dataset.from_tensor_slices(titles).batch(arguments.catalogue_batch)
     users = UserFeatures(np.unique(rows["user_id"].to_numpy(dtype=str)), edges, times)
-    model = Movies(Tower(users, arguments.layer_sizes), Tower(TitleFeatures(titles), arguments.layer_sizes), catalogue)
-    model.compile(optimizer=tf.keras.optimizers.Adagrad(0.1))
+    towers = Tower(users, arguments.layer_sizes), Tower(TitleFeatures(titles), arguments.layer_sizes)
+    # the same towers; each evaluates by batches of another size, and the first is trained
+    models = {
+        size: Movies(*towers, tf.data.Dataset.from_tensor_slices(titles).batch(size)) for size in arguments.catalogue_batches
+    }
+    for each in models.values():
+        each.compile(optimizer=tf.keras.optimizers.Adagrad(0.1))
+    model = models[arguments.catalogue_batches[0]]
     train, test = (
         tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in ("user_id", "movie_title", "timestamp")})
         for frame in parts.values()
@@ -99,16 +104,17 @@ def main() -> None:
     train = train.shuffle(100_000).batch(2_048).cache()
     test = test.batch(4_096).cache()
     epoch_seconds: list[float] = []
-    evaluation_seconds: list[float] = []
+    evaluation_seconds: dict[int, list[float]] = {size: [] for size in models}
     recalls: list[float] = []
     for epoch in range(1, arguments.epochs + 1):
         began = time.perf_counter()
         model.fit(train, epochs=1, verbose=0)
         epoch_seconds.append(time.perf_counter() - began)
         if epoch % arguments.evaluate_every == 0:
-            began = time.perf_counter()
-            figures = model.evaluate(test, return_dict=True, verbose=0)
-            evaluation_seconds.append(time.perf_counter() - began)
+            for size, each in models.items():
+                began = time.perf_counter()
+                figures = each.evaluate(test, return_dict=True, verbose=0)
+                evaluation_seconds[size].append(time.perf_counter() - began)
             recalls.append(float(figures["factorized_top_k/top_100_categorical_accuracy"]))
     print(json.dumps({"epoch_seconds": epoch_seconds, "evaluation_seconds": evaluation_seconds, "recall@100": recalls}))
 
