@@ -158,3 +158,16 @@ def test_the_next_commands_can_be_pasted_where_a_path_has_blanks(call: Call, wor
     assert out.splitlines()[-1] == f"next:   twotower recommend '{place}' --user ID"
     (place / "result.json").unlink()
     assert f"--run-dir '{place}' --resume" in call("inspect", place)[1]
+
+
+def test_a_training_loads_neither_the_compiler_nor_what_it_does_not_use(world: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from twotower.cli import main\n"
+        f"try: main(['train', {str(world / 'recipe.toml')!r}, '--run-dir', {str(tmp_path / 'run')!r}])\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "heavy = {'torch._dynamo', 'torch._inductor', 'sympy', 'pandas', 'matplotlib', 'implicit', 'tensorboard', 'tokenizers'}\n"
+        "heavy &= set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

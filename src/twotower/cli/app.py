@@ -67,17 +67,34 @@ def train(
         str | None, typer.Option(metavar="error|skip", help="What to do with rows of the interactions that can't be read.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the folder.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what training would do, and why, and stop before its first step.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, judge beside the baselines, and write a bundle."""
-    from twotower.cli.train import train_command
-
     overrides = list(settings or [])
     overrides += [
         f"{key}={value}"
         for key, value in (("refit", refit), ("device", device), ("data.interactions.on_bad_rows", on_bad_rows))
         if value is not None
     ]
+    if explain:
+        needless = {
+            "--run-dir": run_dir is not None,
+            "--resume": resume,
+            "--overwrite": overwrite,
+            "--tensorboard": tensorboard,
+        }
+        if any(needless.values()):
+            names = ", ".join(name for name, given in needless.items() if given)
+            raise typer.BadParameter(f"nothing is trained or written; leave {names} out", param_hint="--explain")
+        from twotower.cli.explain import explain_command
+
+        explain_command(recipe, overrides, as_json=as_json)
+        return
+    from twotower.cli.train import train_command
+
     train_command(recipe, run_dir, overrides, resume=resume, overwrite=overwrite, tensorboard=tensorboard, as_json=as_json)
 
 

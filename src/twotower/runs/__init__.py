@@ -3,6 +3,7 @@
 from twotower.runs.baselines import BaselinesResult, FittedBaseline, fit_baselines, judge_baselines
 from twotower.runs.compare import Comparison, compare
 from twotower.runs.diagnose import diagnose, diagnose_run
+from twotower.runs.explain import explain
 from twotower.runs.load_run import LoadedRun, load_run
 from twotower.runs.read_recipe import parse_recipe, read_recipe
 from twotower.runs.recipe import Recipe
@@ -26,6 +27,7 @@ __all__ = [
     "compare",
     "diagnose",
     "diagnose_run",
+    "explain",
     "fit_baselines",
     "judge_baselines",
     "load_run",

@@ -11,19 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Batches
-from twotower.errors import ConfigError
+from twotower.errors import ConfigError, DataError
 from twotower.evaluation import ModelScorer, evaluate
 from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import asked_updates, model_spec
-from twotower.runs.phase import Phase
+from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import LossConfig, Recipe
 from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
+from twotower.runs.tables import Tables
 from twotower.runs.tasks import head_specs, objective
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
-__all__ = ["FittedModel", "OwnParts", "UntrainedModel", "build_loss", "build_model", "fit_model", "loss_kind"]
+__all__ = [
+    "FittedModel",
+    "OwnParts",
+    "UntrainedModel",
+    "build_loss",
+    "build_model",
+    "fit_model",
+    "loss_kind",
+    "untrained_model",
+]
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,29 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             source="recipe",
         )
     return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates))
+
+
+def untrained_model(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts = OwnParts()) -> UntrainedModel:
+    """Fit preprocessing on some rows, and build the model that will be trained on them.
+
+    Args:
+        recipe: All but the loop.
+        tables: What was read.
+        rows: Row numbers of the interactions.
+        own: Parts that are passed from Python.
+
+    Raises:
+        ConfigError: As `build_model`.
+        DataError: If the rows leave nothing to tell apart, or a feature or an outcome can't be fitted.
+    """
+    phase = fit_phase(recipe, tables, rows)
+    users = int(np.unique(phase.train.user_rows.numpy()).size)
+    if len(phase.catalogue) < 2 or users < 2:
+        raise DataError(
+            "training needs at least two users and two items to tell apart; "
+            f"the train rows have {users:,} and the catalogue {len(phase.catalogue):,}"
+        )
+    return build_model(recipe, phase, own)
 
 
 def fit_model(

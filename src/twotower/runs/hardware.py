@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 
 import torch
 
 from twotower.bundle import JSON
 
-__all__ = ["hardware"]
+__all__ = ["hardware", "peak_memory_bytes"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -33,6 +35,12 @@ def hardware(device: torch.device) -> dict[str, JSON]:
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _cpu() -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +19,15 @@ from numpy.typing import NDArray
 import twotower
 from twotower.bundle import JSON, parse_json, write_json
 from twotower.columnar import Converting
-from twotower.errors import ConfigError, DataError
+from twotower.errors import ConfigError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.baselines import baseline_rankers
-from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, build_model, fit_model
-from twotower.runs.hardware import hardware
+from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
+from twotower.runs.hardware import hardware, peak_memory_bytes
 from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.oracle import oracle_summary
-from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
 from twotower.runs.ship import recommender_of
@@ -116,7 +113,7 @@ def run(
                 f"refit = {recipe.refit!r} needs validation rows to choose the epochs on; split.validation gives none"
             )
         own = OwnParts(builder, loss)
-        untrained = _untrained(recipe, tables, tables.split.train, own)
+        untrained = untrained_model(recipe, tables, tables.split.train, own)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
         place.begin(recipe, overwrite=overwrite)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
@@ -125,12 +122,6 @@ def run(
 
 def _ignore(phase: str, event: TrainingEvent | Converting | str) -> None:
     del phase, event
-
-
-def _untrained(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts) -> UntrainedModel:
-    phase = fit_phase(recipe, tables, rows)
-    _check_trainable(phase)
-    return build_model(recipe, phase, own)
 
 
 class _Run:
@@ -165,7 +156,7 @@ class _Run:
         trained_on = "train rows"
         if recipe.refit != "none":
             trained_on = "train and validation rows"
-            untrained = _untrained(recipe, self.tables, np.concatenate([split.train, split.validation]), self.own)
+            untrained = untrained_model(recipe, self.tables, np.concatenate([split.train, split.validation]), self.own)
             fitted = self._fit("refit", untrained, None, chosen)
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         rankers = {
@@ -196,7 +187,7 @@ class _Run:
             "device": str(self.device),
             "hardware": hardware(self.device),
             "notes": _notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory_bytes(),
         }
         card: dict[str, JSON] = {
             "recipe": recipe.model_dump(mode="json"),
@@ -207,7 +198,7 @@ class _Run:
         }
         if recipe.refit == "all":
             recommender_of(fitted, card).save(self.place.measured, builder=self.own.builder)
-            everything = _untrained(recipe, self.tables, np.arange(len(self.tables.interactions)), self.own)
+            everything = untrained_model(recipe, self.tables, np.arange(len(self.tables.interactions)), self.own)
             fitted = self._fit("production", everything, None, chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
         self.tell("bundle", str(self.place.bundle))
@@ -270,15 +261,6 @@ def _notes(recipe: Recipe, *, validated: bool, negatives: int) -> list[str]:
     return notes
 
 
-def _check_trainable(phase: Phase) -> None:
-    users = int(np.unique(phase.train.user_rows.numpy()).size)
-    if len(phase.catalogue) < 2 or users < 2:
-        raise DataError(
-            "training needs at least two users and two items to tell apart; "
-            f"the train rows have {users:,} and the catalogue {len(phase.catalogue):,}"
-        )
-
-
 def _versions() -> dict[str, JSON]:
     return {
         "twotower": twotower.__version__,
@@ -287,9 +269,3 @@ def _versions() -> dict[str, JSON]:
         "polars": pl.__version__,
         "python": platform.python_version(),
     }
-
-
-def _peak_memory() -> int:
-    """The largest resident set of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -15,7 +15,7 @@ from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
 from twotower.runs.recipe import AskedUpdate, Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
-from twotower.types import Features, Ragged, take_column
+from twotower.types import Features, Ragged, column_length, take_column
 
 __all__ = ["TableUpdate", "TouchedRows", "decide_updates", "with_updates"]
 
@@ -54,6 +54,12 @@ class TouchedRows:
             *_values(self.spec.candidate.inputs, table, self._items),
         ]
         return int(torch.unique(torch.cat(values)).numel()) if values else 0
+
+    @property
+    def candidates(self) -> int:
+        """Items that compete for a batch."""
+        rows = self._first[1]
+        return column_length(next(iter(self.items.values()))) if rows is None else len(rows)
 
     @cached_property
     def _first(self) -> tuple[Features, Tensor | None]:

@@ -1,0 +1,135 @@
+"""``twotower train --explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.cli.output import print_json, print_lines, print_table
+from twotower.cli.progress import RunProgress
+from twotower.runs import explain, read_recipe
+
+__all__ = ["explain_command"]
+
+_REFIT = {
+    "none": "",
+    "train": "; then anew on train and validation rows, for the best number of epochs",
+    "all": "; then anew on train and validation rows, and on all rows, for the best number of epochs",
+}
+
+
+def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
+    """Print what a training would do."""
+    recipe = read_recipe(recipe_path, overrides=overrides)
+    with RunProgress("") as progress:
+        facts: dict[str, Any] = explain(recipe, listener=lambda event: progress("data", event))
+    if as_json:
+        print_json(facts)
+        return
+    rows, training = facts["rows"], facts["training"]
+    print_lines(
+        f"{facts['recipe']}: {rows['train']:,} rows train, {rows['validation']:,} validate, {rows['test']:,} test; "
+        f"{facts['users']:,} users, {facts['items']:,} items",
+        f"training: on {facts['device']}, {_threads(facts)}; at most {training['epochs']:,} epochs of "
+        f"{training['steps_per_epoch']:,} steps, {training['batch_size']:,} rows each{_REFIT[training['refit']]}",
+        "",
+    )
+    print_table(
+        "",
+        ["table", "rows", "width", "a batch touches", "update", "optimiser", "rate", "why"],
+        [
+            [
+                table["name"],
+                f"{table['rows']:,}",
+                str(table["width"]),
+                f"{table['touched']:,}",
+                table["update"],
+                table["optimizer"],
+                f"{table['learning_rate']:g}",
+                table["why"],
+            ]
+            for table in facts["tables"]
+        ],
+        left=["table", "update", "optimiser", "why"],
+    )
+    others = (f"{other['numbers']:,} by {other['optimizer']} at {other['learning_rate']:g}" for other in facts["others"])
+    print_lines(
+        f"other parameters: {', '.join(others) or 'none'}",
+        "",
+        f"loss: {_loss(facts['loss'])}",
+        f"feed: {_feed(facts)}",
+        f"evaluation: {_evaluation(facts['evaluation'])}",
+        f"memory: {_memory(facts['bytes'])}",
+    )
+    slow = [table["name"] for table in facts["tables"] if table["update"] == "dense" and table["rows_would_pay"]]
+    if slow:
+        print_lines(
+            "",
+            f'hint: updates by rows would be quicker for {", ".join(slow)}: embedding = {{ update = "rows" }}; '
+            "beside AdamW they are row-wise Adagrad's, which learns otherwise",
+        )
+
+
+def _threads(facts: dict[str, Any]) -> str:
+    return f"{facts['threads']} of {facts['cores']} cores' threads"
+
+
+def _loss(loss: dict[str, Any]) -> str:
+    said = f"{loss['kind']} over {loss['candidates']:,} items" + (", corrected for sampling" if loss["corrected"] else "")
+    if "precision" not in loss:
+        return said
+    when = " at a time" if loss["path"].startswith("tiles") else ""
+    logits = f"{loss['tile_rows']:,} rows of logits in memory{when} ({_size(loss['bytes'])})"
+    return f"{said}; {loss['path']}, {logits}; products in {loss['precision']}"
+
+
+def _feed(facts: dict[str, Any]) -> str:
+    feed = facts["feed"]
+    apart = len(feed["in_files"]) + len(feed["computed"])
+    said = [f"{feed['columns'] - apart} columns in memory, {len(feed['in_files'])} in mapped files"]
+    if feed["computed"]:
+        said.append(f"computed for each batch: {', '.join(feed['computed'])}")
+    if feed["histories"]:
+        said.append(f"sliced for each batch: {', '.join(feed['histories'])}")
+    return "; ".join([*said, f"order of the rows: {feed['order']}"])
+
+
+def _evaluation(evaluation: dict[str, Any]) -> str:
+    every = evaluation["every_epochs"]
+    when = "epoch" if every == 1 else f"{every} epochs"
+    stops = f", which choose the best epoch by {evaluation['stops_on']}" if evaluation["stops_on"] else ""
+    validated = (
+        f"{evaluation['validation_rows']:,} {evaluation['validates_on']} rows every {when}{stops}"
+        if every
+        else "none while training"
+    )
+    return (
+        f"on {evaluation['device']}: {validated}; {evaluation['test_rows']:,} test rows at the end, their histories "
+        f"{evaluation['histories']}"
+    )
+
+
+def _memory(sizes: dict[str, int]) -> str:
+    return (
+        f"parameters {_size(sizes['parameters'])}, states of optimisers {_size(sizes['optimizer_states'])}, gradients "
+        f"{_size(sizes['gradients'])}; data {_size(sizes['data_in_memory'])}, and {_size(sizes['data_in_files'])} in mapped "
+        f"files; this process has used {_size(sizes['process_so_far'])} at most so far"
+    )
+
+
+def _size(size: int) -> str:
+    """Binary units, three digits.
+
+    Example:
+        >>> _size(2_805_780), _size(512)
+        ('2.68 MiB', '512 B')
+    """
+    if size < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024 or unit == "GiB":
+            break
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"

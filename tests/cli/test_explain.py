@@ -1,0 +1,62 @@
+"""``twotower train --explain``: what it prints, and that it does nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def test_tables_loss_feed_evaluation_and_memory_are_told(
+    call: Call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call("train", world / "recipe.toml", "--explain")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "small: 56 rows train, 8 validate, 16 test; 10 users, 8 items"
+    assert lines[1].startswith("training: on cpu, ")
+    assert lines[1].endswith("at most 2 epochs of 4 steps, 16 rows each")
+    table = next(line for line in lines if line.startswith("query/user")).split()
+    assert table[2:] == ["4", table[3], "dense", "Adagrad", "0.1", *["less", "than", "262,144", "numbers"]]
+    for start in ("other parameters: ", "loss: FullSoftmax over 8 items; tiles by ", "feed: ", "memory: parameters "):
+        assert [line for line in lines if line.startswith(start)], start
+    evaluation = next(line for line in lines if line.startswith("evaluation: "))
+    assert "8 validation rows every epoch, which choose the best epoch by recall@3; 16 test rows at the end" in evaluation
+    assert "hint" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_says_the_same(call: Call, world: Path) -> None:
+    status, out, _ = call("train", world / "recipe.toml", "--explain", "--json", "--refit", "train")
+    assert (status, out.count("\n")) == (0, 1)
+    found = json.loads(out)
+    assert (found["device"], found["rows"], found["training"]["refit"]) == (
+        "cpu",
+        {"train": 56, "validation": 8, "test": 16},
+        "train",
+    )
+    assert [table["update"] for table in found["tables"]] == ["dense"] * 3
+
+
+def test_a_hint_where_updates_by_rows_would_be_quicker(call: Call, world: Path, tmp_path: Path) -> None:
+    recipe = (world / "recipe.toml").read_text().replace("[model]", "[training.optimizer]\nkind = 'adamw'\n[model]", 1)
+    recipe = recipe.replace('column = "user"\n', 'column = "user"\nhash_buckets = 200000\n').replace(
+        '"items.csv"', f'"{world}/items.csv"'
+    )
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.replace('"interactions.csv"', f'"{world}/interactions.csv"'))
+    status, out, err = call("train", path, "--explain")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].startswith("hint: updates by rows would be quicker for query/user: ")
+
+
+@pytest.mark.parametrize("option", [["--resume"], ["--overwrite"], ["--tensorboard"], ["--run-dir", "x"]])
+def test_options_of_a_run_have_no_meaning_with_it(option: list[str], call: Call, world: Path) -> None:
+    status, out, err = call("train", world / "recipe.toml", "--explain", *option)
+    assert (status, out) == (2, "")
+    assert f"leave {option[0]} out" in err
