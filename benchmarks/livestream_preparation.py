@@ -12,10 +12,11 @@ rows trained for 3 epochs, 20,000 rows evaluated over every broadcaster of the t
 * training: rows a second of an epoch's steps, without the first epoch of a process, which compiles and fills caches.
 * memory: the largest resident set of the one process that does the whole job.
 
-Both sides take turns; figures are medians over the turns. The peer needs an environment of 2 GB, which is built when ``--peer``
-asks for it; without it only our side is measured. The log is in the page cache for both sides. The roofline counts the products
-and bytes of a training step (towers, three products of the loss over distinct candidates, touched rows of tables) and of the
-evaluation (one product of all test rows with the catalogue). The last line of stdout is one JSON object.
+Both sides take turns, each with another training seed; figures are medians over the turns. The peer needs an environment of
+2 GB, which is built when ``--peer`` asks for it; without it only our side is measured. The log is in the page cache for both
+sides. The roofline counts the products and bytes of a training step (towers, three products of the loss over distinct
+candidates, touched rows of tables) and of the evaluation (one product of all test rows with the catalogue). The last line of
+stdout is one JSON object.
 
     python benchmarks/livestream_preparation.py --peer
     python benchmarks/livestream_preparation.py --log log.csv --peer --keep turns.jsonl --minutes 9    (again and again)
@@ -36,7 +37,7 @@ from typing import Any
 
 from measured import run_program, table
 from peers import PeerUnavailableError, tfrs_python
-from roofline import roofline
+from roofline import best_ceilings, roofline
 from tfrs.environment import peer_environment
 from turns import Turns
 
@@ -46,7 +47,6 @@ STEPS = BENCHMARKS / "steps" / "livestream.py"
 NOTEBOOK = BENCHMARKS / "tfrs" / "live_streams.py"
 LAYER_SIZES = (64, 32)
 BATCH = 16_384
-CEILINGS = ("gflops_float32", "gflops_bfloat16", "gigabytes_per_s")
 QUERY_LAYERS, CANDIDATE_LAYERS, TOUCHED = 65 * 64 + 64 * 32, 64 * 64 + 64 * 32, 4 * 32 * 4
 """Weights of the dense layers of either tower; bytes of a row of a table read and written, with its accumulator."""
 SETTINGS = ("evaluation.draws=0",)
@@ -85,13 +85,15 @@ def main() -> None:
         settings["catalogue_batches"] = options.catalogue_batches
         turns = Turns(options.turns, settings=settings, keep=options.keep, minutes=options.minutes)
         everything = (f"split.train={rows - 20_000}", "data.sample.fraction=1.0", "data.cache='always'")
-        for _ in turns:
-            turn = {"job": _ours(log, work, "evaluate"), "whole": _ours(log, work, "prepare", *everything)}
+        for number in turns:
+            turn = {
+                "job": _ours(log, work, "evaluate", f"seed={number + 1}"),
+                "whole": _ours(log, work, "prepare", *everything),
+            }
             if peer is not None:
-                turn["theirs"] = _theirs(peer, log, options.catalogue_batches)
-            turns.add(turn)
-    machine = run_program([sys.executable, BENCHMARKS / "ceilings.py"])
-    found = _compared(rows, turns.found, {name: machine[name] for name in CEILINGS})
+                turn["theirs"] = _theirs(peer, log, options.catalogue_batches, number + 1)
+            turns.add({**turn, "ceilings": run_program([sys.executable, BENCHMARKS / "ceilings.py"])})
+    found = _compared(rows, turns.found, best_ceilings([turn["ceilings"] for turn in turns.found]))
     print(_shown(found))
     if peer is None:
         found["peer_left_out"] = left_out
@@ -120,9 +122,11 @@ def _ours(log: Path, work: Path, until: str, *overrides: str) -> dict[str, Any]:
     return run_program([*command, *(part for each in chosen for part in ("--set", each))])
 
 
-def _theirs(python: Path, log: Path, catalogue_batches: list[int]) -> dict[str, Any]:
+def _theirs(python: Path, log: Path, catalogue_batches: list[int], seed: int) -> dict[str, Any]:
     command: list[object] = [python, "-W", "ignore", NOTEBOOK, log, "--layer-sizes", *LAYER_SIZES]
-    return run_program([*command, "--catalogue-batches", *catalogue_batches], environment=peer_environment())
+    return run_program(
+        [*command, "--model-seed", seed, "--catalogue-batches", *catalogue_batches], environment=peer_environment()
+    )
 
 
 def _seconds(found: dict[str, Any], *phases: str) -> float:
@@ -142,7 +146,8 @@ def _compared(rows: int, turns: list[dict[str, Any]], machine: dict[str, float])
         "peak_bytes": statistics.median(each["peak_bytes"] for each in jobs),
         "prepare_all_rows_seconds": _middle(whole, "read", "fit"),
         "prepare_all_rows_peak_bytes": statistics.median(each["peak_bytes"] for each in whole),
-        "recall@100": jobs[0]["metrics"]["recall@100"],
+        "recall@100": statistics.median(each["metrics"]["recall@100"] for each in jobs),
+        "recall@100_of_each_turn": [each["metrics"]["recall@100"] for each in jobs],
         "counts": jobs[0]["counts"],
         "seconds_of_each_turn": {
             "prepare": [round(_seconds(each, "read", "fit", "build"), 2) for each in jobs],
@@ -163,7 +168,8 @@ def _compared(rows: int, turns: list[dict[str, Any]], machine: dict[str, float])
             "evaluate_seconds_by_catalogue_batch": evaluations,
             "prepare_peak_bytes": statistics.median(each["phases"]["prepare"]["peak_bytes"] for each in peers),
             "peak_bytes": statistics.median(each["phases"]["evaluate"]["peak_bytes"] for each in peers),
-            "recall@100": peers[0]["metrics"]["recall@100"],
+            "recall@100": statistics.median(each["metrics"]["recall@100"] for each in peers),
+            "recall@100_of_each_turn": [each["metrics"]["recall@100"] for each in peers],
             "counts": peers[0]["counts"],
         }
         all_rows = ours["prepare_all_rows_seconds"] / rows

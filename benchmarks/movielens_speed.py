@@ -1,8 +1,9 @@
 """The MovieLens notebook, 300 epochs and 60 evaluations: here, on TensorFlow Recommenders and in plain PyTorch, in turn.
 
 The same rows train and are judged, the towers are [64, 32], batches have 2,048 rows. Each turn is a process of every side that
-trains 10 epochs and evaluates twice; medians over all turns of an epoch and of an evaluation, without each process's first, are
-scaled to 300 and 60. Ours evaluates with all metrics, seen items included and removed; peers with top-100 accuracy or more.
+trains 10 epochs and evaluates twice, with another seed than the last; medians over all turns of an epoch and of an evaluation,
+without each process's first, are scaled to 300 and 60. Ours evaluates with all metrics, seen items included and removed; peers
+with top-100 accuracy or more.
 
 * TFRS: the notebook, whose evaluation makes the catalogue's vectors in batches of 128, and at its best, batches of 2,048;
 * plain PyTorch: ``steps/movielens_plain.py``, its ``DataLoader`` asked row by row, as one writes it, and by batches, its best;
@@ -30,7 +31,7 @@ from typing import Any, TypeAlias
 
 from measured import run_program, table
 from peers import PeerUnavailableError, rectools_python, tfrs_python
-from roofline import roofline
+from roofline import best_ceilings, roofline
 from tfrs.environment import peer_environment
 from turns import Turns
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a file of the turns that were made; another call goes on with it")
     parser.add_argument("--minutes", type=float, help="begin no turn that would end later")
     options = parser.parse_args()
-    sides: dict[str, Callable[[Path], dict[str, Any]]] = {"ours": partial(_ours, epochs=options.epochs)}
+    sides: dict[str, Run] = {"ours": partial(_ours, epochs=options.epochs)}
     for loader, side in PLAIN.items():
         sides[side] = partial(_plain, loader, epochs=options.epochs)
     left_out: dict[str, str] = {}
@@ -77,8 +78,9 @@ def main() -> None:
     settings = {"benchmark": "movielens_speed", "epochs": options.epochs, "sides": list(sides)}
     turns = Turns(options.turns, settings=settings, keep=options.keep, minutes=options.minutes)
     with tempfile.TemporaryDirectory() as work:
-        for _ in turns:
-            turns.add({side: run(Path(work)) for side, run in sides.items()})
+        for number in turns:
+            turn = {side: run(Path(work), seed=number + 1) for side, run in sides.items()}
+            turns.add({**turn, "ceilings": run_program([sys.executable, BENCHMARKS / "ceilings.py"])})
     found = _scaled(turns.found)
     print(_shown(found, options.epochs))
     line: dict[str, Any] = {
@@ -88,36 +90,36 @@ def main() -> None:
         "epochs": options.epochs,
         "sides": found,
         "ratios": {side: each["seconds"] / found["ours"]["seconds"] for side, each in found.items() if side != "ours"},
-        "roofline": _limit(turns.found[0]["ours"], found["ours"]["epoch_seconds"]),
+        "roofline": _limit(turns.found[0]["ours"], found["ours"]["epoch_seconds"], turns.found),
         "left_out": left_out,
     }
     print(json.dumps(line))
 
 
-def _ours(work: Path, epochs: int) -> dict[str, Any]:
-    return run_program([sys.executable, BENCHMARKS / "steps" / "movielens.py", work, "--epochs", epochs])
+def _ours(work: Path, *, epochs: int, seed: int) -> dict[str, Any]:
+    return run_program([sys.executable, BENCHMARKS / "steps" / "movielens.py", work, "--epochs", epochs, "--seed", seed])
 
 
-def _plain(loader: str, work: Path, epochs: int) -> dict[str, Any]:
+def _plain(loader: str, work: Path, *, epochs: int, seed: int) -> dict[str, Any]:
     program = BENCHMARKS / "steps" / "movielens_plain.py"
-    return run_program([sys.executable, program, work, "--epochs", epochs, "--loader", loader])
+    return run_program([sys.executable, program, work, "--epochs", epochs, "--loader", loader, "--seed", seed])
 
 
-def _tfrs(python: Path, work: Path, epochs: int) -> dict[str, Any]:
+def _tfrs(python: Path, work: Path, *, epochs: int, seed: int) -> dict[str, Any]:
     command: list[object] = [python, "-W", "ignore", BENCHMARKS / "tfrs" / "movielens.py", work, "--epochs", epochs]
-    return run_program([*command, "--catalogue-batches", *TFRS], environment=peer_environment())
+    return run_program([*command, "--seed", seed, "--catalogue-batches", *TFRS], environment=peer_environment())
 
 
-def _rectools(python: Path, work: Path, epochs: int) -> dict[str, Any]:
+def _rectools(python: Path, work: Path, *, epochs: int, seed: int) -> dict[str, Any]:
     program = BENCHMARKS / "rectools_peer" / "movielens.py"
-    return run_program([python, "-W", "ignore", program, work, "--epochs", epochs])
+    return run_program([python, "-W", "ignore", program, work, "--epochs", epochs, "--seed", seed])
 
 
 def _scaled(turns: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By side, medians over the turns; TFRS counts as two, one for each size of its catalogue batches."""
     found: dict[str, dict[str, Any]] = {}
     for side in turns[0]:
-        if side == "turn_seconds":
+        if side in ("turn_seconds", "ceilings"):
             continue
         runs = [turn[side] for turn in turns]
         if side == "TFRS":
@@ -141,13 +143,12 @@ def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _limit(run: dict[str, Any], epoch_seconds: float) -> dict[str, Any]:
-    """Products and bytes of an epoch's steps beside the ceilings; each candidate of a batch counts once."""
-    found = run_program([sys.executable, BENCHMARKS / "ceilings.py"])
+def _limit(run: dict[str, Any], epoch_seconds: float, turns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Products and bytes of an epoch's steps beside the ceilings (the best of all turns); a batch's candidates count once."""
     rows, distinct = run["rows"], run["candidates_per_batch"] * run["rows"] / run["batch"]
     flops = 6 * (rows * QUERY_LAYERS + distinct * CANDIDATE_LAYERS + rows * run["candidates_per_batch"] * 32)
     moved = TOUCHED * (2 * rows + 2 * distinct)
-    machine = {name: found[name] for name in ("gflops_float32", "gflops_bfloat16", "gigabytes_per_s")}
+    machine = best_ceilings([turn["ceilings"] for turn in turns])
     return {**roofline(epoch_seconds, flops=flops, num_bytes=moved, machine=machine), "machine": machine}
 
 

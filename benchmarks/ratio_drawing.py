@@ -28,7 +28,7 @@ def ratio_drawing(rows: Sequence[Row]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" '
         f'fill="{_INK}" role="img" aria-label="How many times as fast twotower is, beside what was asked and the goal">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        '<text x="12" y="22" font-weight="bold">times the peer (one peer a row)</text>',
+        '<text x="12" y="22" font-weight="bold">how many times as fast as the peer, or as small</text>',
     ]
     for value in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
         parts.append(

@@ -6,10 +6,17 @@ The products and the bytes that a job can't do without are counted, the ceilings
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["roofline"]
+__all__ = ["best_ceilings", "roofline"]
+
+CEILINGS = ("gflops_float32", "gflops_bfloat16", "gigabytes_per_s")
+
+
+def best_ceilings(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The highest of each ceiling: one that was measured beside other work is none."""
+    return {name: max(each[name] for each in found) for name in CEILINGS}
 
 
 def roofline(

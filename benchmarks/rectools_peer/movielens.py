@@ -51,9 +51,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--factors", type=int, default=32)
     parser.add_argument("--most-epochs", type=int, default=40, help="of its own, which are short; seconds are scaled")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002  (RecTools draws from NumPy's global generator)
+    torch.manual_seed(arguments.seed)
+    np.random.seed(arguments.seed)  # noqa: NPY002  (RecTools draws from NumPy's global generator)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.chdir(arguments.folder)  # Lightning leaves a checkpoint where it is run
     parts = {name: pd.read_csv(f"{name}.csv", dtype={"user_id": str}) for name in ("train", "test")}

@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--evaluate-every", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=2)
     arguments = parser.parse_args()
-    settings = ["model.layer_sizes=[64,32]", f"training.epochs={arguments.epochs}"]
+    settings = [f"seed={arguments.seed}", "model.layer_sizes=[64,32]", f"training.epochs={arguments.epochs}"]
     recipe = read_recipe(RECIPE, overrides=[*settings, f"training.validate_every={arguments.evaluate_every}"])
     tables = load_tables(recipe)
     _write(tables, arguments.folder)

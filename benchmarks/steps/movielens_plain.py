@@ -75,8 +75,9 @@ def main() -> None:
     parser.add_argument("--evaluate-every", type=int, default=5)
     parser.add_argument("--batch", type=int, default=2_048)
     parser.add_argument("--loader", choices=("rows", "batches"), default="rows", help="asked row by row, or batch by batch")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
+    torch.manual_seed(arguments.seed)
     train, test, words_NW, num_users, num_words = _columns(arguments.folder)
     users, titles = Users(num_users, arguments.layer_sizes), Titles(len(words_NW), num_words, arguments.layer_sizes)
     for table in (users.id, users.bucket, titles.id, titles.words):

@@ -136,7 +136,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=80_000)
     parser.add_argument("--test", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=int, default=42, help="of the sample and the split")
+    parser.add_argument("--model-seed", type=int, default=42)
     parser.add_argument(
         "--columns",
         choices=("all", "used"),
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--until", choices=("prepare", "evaluate"), default="evaluate", help="the last phase")
     parser.add_argument("--catalogue-batches", type=int, nargs="+", default=[128], help="evaluate once with each")
     arguments = parser.parse_args()
-    tf.random.set_seed(arguments.seed)
+    tf.random.set_seed(arguments.model_seed)
     phases = Phases()
 
     with phases.timed("read"):

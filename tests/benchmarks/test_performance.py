@@ -178,12 +178,12 @@ def test_turns_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     turns, keep = _module("turns", monkeypatch).Turns, tmp_path / "turns.jsonl"
     first = turns(3, settings={"rows": 5}, keep=keep, minutes=0)
     for number in first:
-        first.add({"number": number})
+        first.add({"number": number, "call": 1})
     assert (len(first.found), first.complete) == (1, False)  # no time for a second, but one is always made
     second = turns(3, settings={"rows": 5}, keep=keep, minutes=None)
     for number in second:
-        second.add({"number": number})
-    assert [turn["number"] for turn in second.found] == [0, 1, 2]
+        second.add({"number": number, "call": 2})
+    assert [(turn["number"], turn["call"]) for turn in second.found] == [(0, 1), (1, 2), (2, 2)]
     assert second.complete
     with pytest.raises(SystemExit, match="other settings"):
         turns(3, settings={"rows": 6}, keep=keep, minutes=None)
