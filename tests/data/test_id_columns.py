@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from twotower.data.id_columns import as_ids, as_unix_seconds, as_weights, code_texts, require_columns, require_same_id_type
+from twotower.data.id_columns import as_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
 from twotower.errors import DataError
 
 
@@ -114,24 +114,3 @@ def test_faults_of_a_converted_column_are_those_of_text() -> None:
         for coded in (column, column.cast(pl.Enum(column))):
             with pytest.raises(DataError, match=says):
                 check(coded)
-
-
-def test_text_is_coded_and_nothing_else() -> None:
-    frame = pl.DataFrame({"user": ["b", None, "a", "b"], "item": [4, 4, 5, 6], "note": ["x", "y", "x", "z"]})
-    coded = code_texts(frame, ["user", "item", "nobody"])
-    assert coded.schema == {"user": pl.Enum(["a", "b"]), "item": pl.Int64, "note": pl.String}
-    assert coded.with_columns(pl.col("user").cast(pl.String)).equals(frame)
-
-
-@pytest.mark.parametrize("distinct", [0, 1, 255, 256, 257, 65_536, 65_537])
-def test_text_is_coded_whatever_the_number_of_its_values(distinct: int) -> None:
-    values = [None, *(f"u{n}" for n in range(distinct)), *(f"u{n}" for n in range(0, distinct, 3))]
-    frame = pl.concat(
-        [
-            pl.DataFrame({"user": values[:1]}, schema={"user": pl.String}),
-            pl.DataFrame({"user": values[1:]}, schema={"user": pl.String}),
-        ]
-    )
-    coded = code_texts(frame, ["user"])
-    assert isinstance(coded.schema["user"], pl.Enum)
-    assert coded["user"].cast(pl.String).to_list() == values

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from twotower.data import IdTable
+from twotower.data.coded_texts import CodedTexts
 from twotower.errors import DataError
 
 
@@ -135,3 +136,19 @@ def test_a_table_of_all_categories_is_that_of_the_text(categories: list[str], va
 def test_coded_text_is_not_a_number() -> None:
     with pytest.raises(DataError, match="item ids must have one type: 'id' is String"):
         IdTable.from_ids(pl.Series([1, 2]), "n").rows32(pl.Series("id", ["1"], dtype=pl.Enum(["1"])))
+
+
+def test_coded_texts_are_as_the_texts() -> None:
+    coded = CodedTexts(pl.Series("id", ["a", "b", "c", "d"]), np.array([3, 0, 4, 1, 3], dtype=np.uint32))
+    with pytest.raises(DataError, match="every row needs an id in 'name'"):
+        IdTable.from_ids(coded, "name")
+    with pytest.raises(DataError, match="0 rows"):
+        IdTable.from_ids(CodedTexts(coded.names, coded.codes[:0]), "name")
+    table = IdTable.from_ids(CodedTexts(coded.names, coded.codes[[0, 1, 3]]), "name")
+    assert table.frame.equals(pl.DataFrame({"name": ["a", "b", "d"]}))
+    found = table.rows32(coded)
+    assert found.dtype == np.int32
+    assert found.tolist() == [2, 0, -1, 1, 2]
+    assert IdTable.from_ids(pl.Series(["d", "b", "a", "c"]), "name").rows32(coded).tolist() == [3, 0, -1, 1, 3]
+    with pytest.raises(DataError, match="one type"):
+        IdTable.from_ids(pl.Series([1, 2]), "n").rows32(coded)

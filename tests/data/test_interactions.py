@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from twotower.data import IdTable, Interactions, Schema
+from twotower.data.coded_texts import CodedTexts, code_texts
 from twotower.errors import DataError
 
 BY_TIME = Schema(user="u", item="i", time="t")
@@ -251,6 +252,17 @@ def test_coded_ids_are_like_text(rules: dict[str, object]) -> None:
     assert as_codes.frame.cast(text).equals(as_text.frame)  # type: ignore[arg-type]
     assert as_codes.negatives.cast(text).equals(as_text.negatives)  # type: ignore[arg-type]
     assert as_codes.order.tolist() == as_text.order.tolist()
+
+    before = Interactions.from_table(frame, schema, catalogue=catalogue, coded=code_texts(frame, ["u", "i"]))
+    assert before.report == as_text.report
+    assert before.frame.equals(as_text.frame)
+    assert before.negatives.equals(as_text.negatives)
+    for name, keys in (("u", before.user_keys), ("i", before.item_keys)):
+        assert isinstance(keys, CodedTexts)
+        assert keys.names.gather(keys.codes).to_list() == as_text.frame[name].to_list()
+        assert keys.occurring().to_list() == sorted(set(as_text.frame[name].to_list()))
+    assert not as_text.coded
+    assert not before.take(np.arange(2)).coded
 
 
 def test_nothing_dropped_is_nothing_copied() -> None:

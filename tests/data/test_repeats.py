@@ -37,7 +37,10 @@ def test_against_a_loop(rule: Literal["first", "last", "sum"], weighted: bool) -
         assert summed.to_list() == pytest.approx([total[int(users[row]), int(items[row])] for row in expected])
     else:
         assert summed is None
-    assert count_repeats(frame, "user", "row") == 200 - len(expected)
+    for form in (pl.Int64, pl.UInt32, pl.String):
+        assert count_repeats(frame.cast(form), "user", "row") == 200 - len(expected)
+    mixed = frame.with_columns(pl.col("user").cast(pl.UInt32), pl.col("row").cast(pl.String))
+    assert count_repeats(mixed, "user", "row") == 200 - len(expected)
 
 
 def test_keep_keeps() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-
 import polars as pl
 
 from twotower.errors import DataError, nearest, type_name
@@ -14,7 +11,6 @@ __all__ = [
     "as_ids",
     "as_unix_seconds",
     "as_weights",
-    "code_texts",
     "require_columns",
     "require_same_id_type",
 ]
@@ -89,26 +85,6 @@ def as_coded_ids(column: pl.Series, *, noun: str) -> pl.Series:
         DataError: As `as_ids`.
     """
     return column if column.dtype == pl.Enum else as_ids(column, noun=noun)
-
-
-def code_texts(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """Turn columns of text into Enum, sorted, so that whatever is asked of them later hashes no text again.
-
-    Args:
-        frame: Any frame.
-        names: Columns; those that are missing or no text are left as they are.
-
-    Example:
-        >>> code_texts(pl.DataFrame({"user": ["b", "a", "b"]}), ["user"])["user"].to_physical().to_list()
-        [1, 0, 1]
-    """
-    texts = [frame[name] for name in names if name in frame.columns and frame[name].dtype == pl.String]
-    with ThreadPoolExecutor(max(1, len(texts))) as pool:  # polars hashes outside of Python's lock
-        return frame.with_columns(pool.map(_coded, texts))
-
-
-def _coded(text: pl.Series) -> pl.Series:
-    return text.cast(pl.Enum(text.drop_nulls().unique().sort()))
 
 
 def require_same_id_type(ids: pl.Series, known: pl.Series, *, noun: str, other: str) -> None:

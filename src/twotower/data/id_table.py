@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.coded_texts import CodedTexts
 from twotower.data.id_columns import as_coded_ids, as_ids, require_columns, require_same_id_type
 from twotower.errors import DataError
 
@@ -87,12 +88,17 @@ class IdTable:
         return cls(single, id_column, noun, {reason: rows for reason, rows in dropped.items() if rows})
 
     @classmethod
-    def from_ids(cls, ids: pl.Series, id_column: str, *, noun: str = "item") -> IdTable:
+    def from_ids(cls, ids: pl.Series | CodedTexts, id_column: str, *, noun: str = "item") -> IdTable:
         """A table of nothing but the distinct ids, sorted.
 
         Raises:
             DataError: If the ids are of a wrong type, or one is null.
         """
+        if isinstance(ids, CodedTexts):
+            distinct = ids.occurring().alias(id_column)
+            if len(distinct) and not ids.has_nulls:
+                return cls(distinct.to_frame(), id_column, noun)
+            ids = distinct.extend_constant(None, int(ids.has_nulls))
         coded = as_coded_ids(ids, noun=noun)
         distinct, dtype = coded.unique(), coded.dtype
         if isinstance(dtype, pl.Enum) and _is_all_of(distinct, categories := dtype.categories):
@@ -127,26 +133,35 @@ class IdTable:
         found = wanted.cast(self.ids.dtype).to_frame("id").join(known, on="id", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().copy()
 
-    def rows32(self, ids: pl.Series) -> NDArray[np.int32]:
-        """What `rows` gives, in half of the memory; of an Enum each category is looked up once.
+    def rows32(self, ids: pl.Series | CodedTexts) -> NDArray[np.int32]:
+        """What `rows` gives, in half of the memory; of an Enum, or of coded texts, each text is looked up once.
 
         Raises:
             DataError: As `rows`.
         """
+        if isinstance(ids, CodedTexts):
+            of_name = self._rows_of_names(ids.names)
+            rows = np.empty(len(ids.codes), dtype=np.int32)
+            for start in range(0, len(rows), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
+                rows[start : start + _AT_ONCE] = of_name[ids.codes[start : start + _AT_ONCE]]
+            return rows
         dtype = ids.dtype  # asked for once: that of millions of categories takes a while to be made
         if not isinstance(dtype, pl.Enum):
             return self.rows(ids).astype(np.int32)
         categories, codes = dtype.categories, ids.to_physical()
-        if len(categories) == len(self) and self.ids.dtype == pl.String and (categories == self.ids).all():
-            of_category = np.append(np.arange(len(self), dtype=np.int32), _UNKNOWN)
-        else:
-            found = self.rows(categories.rename(ids.name)) if len(categories) else _UNKNOWN[:0]
-            of_category = np.append(found.astype(np.int32), _UNKNOWN)
+        of_name = self._rows_of_names(categories.rename(ids.name))
         rows = np.empty(len(ids), dtype=np.int32)
-        for start in range(0, len(ids), _AT_ONCE):  # NumPy makes 8 bytes of each code to look it up
+        for start in range(0, len(ids), _AT_ONCE):
             part = codes.slice(start, _AT_ONCE).cast(pl.UInt32).fill_null(len(categories))
-            rows[start : start + _AT_ONCE] = of_category[part.to_numpy()]
+            rows[start : start + _AT_ONCE] = of_name[part.to_numpy()]
         return rows
+
+    def _rows_of_names(self, names: pl.Series) -> NDArray[np.int32]:
+        """The row of each of some distinct names, and behind them that of none."""
+        if len(names) == len(self) and self.ids.dtype == pl.String and (names == self.ids).all():
+            return np.append(np.arange(len(self), dtype=np.int32), _UNKNOWN)
+        found = self.rows(names) if len(names) else _UNKNOWN[:0]
+        return np.append(found.astype(np.int32), _UNKNOWN)
 
     def keep(self, mask_or_rows: NDArray[np.bool_] | NDArray[np.int64]) -> IdTable:
         """The rows where a mask is true, or the given rows in the given order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast, final
@@ -10,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.coded_texts import CodedTexts
 from twotower.data.consecutive import as_slice, taken_frame
 from twotower.data.id_columns import as_coded_ids, as_unix_seconds, as_weights, require_columns, require_same_id_type
 from twotower.data.id_table import IdTable
@@ -24,6 +26,7 @@ __all__ = ["Interactions"]
 
 _EXAMPLES = 5
 _ROW = "(row of the source)"
+_CODES = "(codes of {})"
 _SUMMED_WEIGHT = "weight"
 
 
@@ -40,6 +43,7 @@ class Interactions:
         negatives_at: int64, for each of the negatives how many positives of the checked table come before it in the source.
         schema: What the columns mean. Where repeats were summed without a weight column, its ``weight`` names the new one.
         report: What was read, kept and dropped.
+        coded: Ids that are text and were coded before, by column.
 
     Example:
         >>> table = pl.DataFrame({"user": ["u", "v", "u"], "item": [1, 1, 2], "at": [30, 10, 20], "rating": [5, 2, 4]})
@@ -53,10 +57,17 @@ class Interactions:
     schema: Schema
     report: DataReport
     negatives_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    coded: Mapping[str, CodedTexts] = field(default_factory=dict)
 
     @classmethod
     def from_table(
-        cls, frame: pl.DataFrame, schema: Schema, *, catalogue: IdTable | None = None, users: IdTable | None = None
+        cls,
+        frame: pl.DataFrame,
+        schema: Schema,
+        *,
+        catalogue: IdTable | None = None,
+        users: IdTable | None = None,
+        coded: Mapping[str, CodedTexts] | None = None,
     ) -> Interactions:
         """Check a table and apply the rules of its schema.
 
@@ -68,6 +79,7 @@ class Interactions:
             schema: What the columns mean.
             catalogue: The items that can be recommended; None: every item is known.
             users: The users table; users that it lacks are counted, not dropped.
+            coded: By column of ids, its rows as `code_texts` found them: then no text is looked at again.
 
         Raises:
             DataError: If a column is missing or of a wrong type; a time or weight is missing or not finite; an id is null or
@@ -76,21 +88,25 @@ class Interactions:
         """
         rows_read = frame.height
         frame = _checked(frame, schema)
+        coded = {name: found for name, found in (coded or {}).items() if name in (schema.user, schema.item)}
+        frame = frame.with_columns(pl.Series(_CODES.format(name), found.codes) for name, found in coded.items())
+        user_key, item_key = (_CODES.format(name) if name in coded else name for name in (schema.user, schema.item))
         dropped: list[DroppedRows] = []
         frame = _without_null_ids(frame, schema, dropped)
         if users is not None and frame.height:
             require_same_id_type(frame[schema.user], users.ids, noun="user", other="users table")
         if catalogue is not None and frame.height:
             require_same_id_type(frame[schema.item], catalogue.ids, noun="item", other="catalogue")
-            frame = _without_unknown_items(frame, schema, catalogue, dropped)
+            keys = _keys(frame, schema.item, coded)
+            frame = _without_unknown_items(frame, schema, catalogue, keys, dropped)
         positive = positive_rows(frame, parse_positives(schema.positives)) if schema.positives else None
         negatives = _numbered(frame).filter(~positive) if positive is not None else frame.clear()
         frame = _numbered(frame).filter(positive) if positive is not None else frame
 
-        repeats = count_repeats(frame, schema.user, schema.item)
+        repeats = count_repeats(frame, user_key, item_key)
         frame, schema = _without_repeats(frame, schema, dropped)
-        frame = _without_rare(frame, schema.item, "item", schema.min_item_count, dropped)
-        frame = _without_rare(frame, schema.user, "user", schema.min_user_count, dropped)
+        frame = _without_rare(frame, schema.item, item_key, "item", schema.min_item_count, dropped)
+        frame = _without_rare(frame, schema.user, user_key, "user", schema.min_user_count, dropped)
 
         unknown_users = int((users.rows(frame[schema.user].unique()) < 0).sum()) if users is not None else None
         times = frame[schema.time] if schema.time is not None and frame.height else None
@@ -101,8 +117,8 @@ class Interactions:
             dropped=tuple(dropped),
             repeats=repeats,
             repeats_rule=schema.repeats,
-            users=frame[schema.user].n_unique(),
-            items=frame[schema.item].n_unique(),
+            users=frame[user_key].n_unique(),
+            items=frame[item_key].n_unique(),
             unknown_users=unknown_users,
             first_time=None if times is None else float(cast("float", times.min())),
             last_time=None if times is None else float(cast("float", times.max())),
@@ -115,7 +131,9 @@ class Interactions:
         at = np.zeros(0, dtype=np.int64)
         if not negatives.is_empty():
             at = np.searchsorted(frame[_ROW].to_numpy(), negatives[_ROW].to_numpy()).astype(np.int64, copy=False)
-        return cls(_unnumbered(frame), _unnumbered(negatives), schema, report, at)
+        of_kept = {name: found for name in coded if isinstance(found := _keys(frame, name, coded), CodedTexts)}
+        frame, negatives = (_unnumbered(each.drop(map(_CODES.format, coded))) for each in (frame, negatives))
+        return cls(frame, negatives, schema, report, at, of_kept)
 
     @property
     def user_ids(self) -> pl.Series:
@@ -132,6 +150,16 @@ class Interactions:
     def item_ids(self) -> pl.Series:
         """Item of each row: String, Int64 or Enum, no nulls."""
         return self.frame[self.schema.item]
+
+    @property
+    def user_keys(self) -> pl.Series | CodedTexts:
+        """User of each row, as `user_ids` or coded."""
+        return self.coded.get(self.schema.user) or self.user_ids
+
+    @property
+    def item_keys(self) -> pl.Series | CodedTexts:
+        """Item of each row, as `item_ids` or coded."""
+        return self.coded.get(self.schema.item) or self.item_ids
 
     @property
     def times(self) -> NDArray[np.int64] | NDArray[np.float64] | None:
@@ -229,8 +257,14 @@ def _without_null_ids(frame: pl.DataFrame, schema: Schema, dropped: list[Dropped
     return frame
 
 
-def _without_unknown_items(frame: pl.DataFrame, schema: Schema, catalogue: IdTable, dropped: list[DroppedRows]) -> pl.DataFrame:
-    known = pl.Series(catalogue.rows32(frame[schema.item]) >= 0)
+def _keys(frame: pl.DataFrame, name: str, coded: Mapping[str, CodedTexts]) -> pl.Series | CodedTexts:
+    return CodedTexts(coded[name].names, frame[_CODES.format(name)].to_numpy()) if name in coded else frame[name]
+
+
+def _without_unknown_items(
+    frame: pl.DataFrame, schema: Schema, catalogue: IdTable, items: pl.Series | CodedTexts, dropped: list[DroppedRows]
+) -> pl.DataFrame:
+    known = pl.Series(catalogue.rows32(items) >= 0)
     if known.all():
         return frame
     frame = _numbered(frame)
@@ -276,10 +310,12 @@ def _without_repeats(frame: pl.DataFrame, schema: Schema, dropped: list[DroppedR
     return frame.with_columns(weights.alias(cast("str", schema.weight))), schema
 
 
-def _without_rare(frame: pl.DataFrame, column: str, noun: str, minimum: int, dropped: list[DroppedRows]) -> pl.DataFrame:
+def _without_rare(
+    frame: pl.DataFrame, column: str, key: str, noun: str, minimum: int, dropped: list[DroppedRows]
+) -> pl.DataFrame:
     if minimum == 1:
         return frame
-    counted = frame.select(pl.len().over(column) >= minimum).to_series()
+    counted = frame.select(pl.len().over(key) >= minimum).to_series()
     if counted.all():
         return frame
     frame = _numbered(frame)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import polars as pl
@@ -18,26 +18,30 @@ def count_repeats(frame: pl.DataFrame, user: str, item: str) -> int:
 
     Args:
         frame: Without nulls in the two columns.
-        user: Column of users.
-        item: Column of items.
+        user: Column of users; UInt32, as an Enum has them, are codes.
+        item: Column of items, in the same form.
     """
-    users, items = frame[user].dtype, frame[item].dtype
-    if users != pl.Enum or not isinstance(items, pl.Enum):
+    users, items = _codes(frame[user]), _codes(frame[item])
+    if users is None or items is None:
         return frame.height - frame.select(user, item).n_unique()
     # one number a pair, sorted in place: 8 bytes a row
-    num_items = len(items.categories)
+    num_items = cast("int", items.max() or 0) + 1
     pairs = np.empty(frame.height, dtype=np.int64)
     for start in range(0, frame.height, _AT_ONCE):
-        some = frame.slice(start, _AT_ONCE)
-        of_some = pairs[start : start + some.height]
-        np.multiply(some[user].to_physical().to_numpy(), num_items, out=of_some, dtype=np.int64)
-        of_some += some[item].to_physical().to_numpy()
+        of_some = pairs[start : start + _AT_ONCE]
+        np.multiply(users.slice(start, _AT_ONCE).to_numpy(), num_items, out=of_some, dtype=np.int64)
+        of_some += items.slice(start, _AT_ONCE).to_numpy()
     pairs.sort()
     repeats = 0
     for start in range(1, len(pairs), _AT_ONCE):
         part = pairs[start - 1 : start + _AT_ONCE]
         repeats += int((part[1:] == part[:-1]).sum())
     return repeats
+
+
+def _codes(column: pl.Series) -> pl.Series | None:
+    dtype = column.dtype
+    return column if dtype == pl.UInt32 else column.to_physical() if dtype == pl.Enum else None
 
 
 def resolve_repeats(

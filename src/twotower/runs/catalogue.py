@@ -7,7 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data import IdTable, Interactions
-from twotower.data.consecutive import as_slice
+from twotower.data.coded_texts import CodedTexts
+from twotower.data.consecutive import as_slice, taken
 from twotower.data.id_columns import require_columns
 from twotower.runs.data_config import CatalogueConfig
 
@@ -28,8 +29,8 @@ def catalogue_from_rows(interactions: Interactions, config: CatalogueConfig, fit
         Text columns are String, whatever they are in the interactions; a value is null where an item has none.
     """
     noun, id_column = "item", interactions.schema.item
-    ids = interactions.item_ids
-    known = ids if config.items == "all" else _gathered(ids, fit_rows)
+    ids = interactions.item_keys
+    known = ids if config.items == "all" else _taken_ids(ids, fit_rows)
     table = IdTable.from_ids(known, id_column, noun=noun)
     if not config.columns:
         return table
@@ -42,8 +43,8 @@ def catalogue_from_rows(interactions: Interactions, config: CatalogueConfig, fit
         find = _latest if config.take == "latest" else _most_frequent
         rows = find(values, item_rows, in_order, len(table))
         rows = np.where(entering >= 0, entering, rows)
-        taken = values.gather(pl.Series(rows).set(pl.Series(rows < 0), None))
-        columns.append(taken.cast(pl.String) if taken.dtype in (pl.Enum, pl.Categorical) else taken)
+        found = values.gather(pl.Series(rows).set(pl.Series(rows < 0), None))
+        columns.append(found.cast(pl.String) if found.dtype in (pl.Enum, pl.Categorical) else found)
     return IdTable(table.frame.with_columns(columns), id_column, noun)
 
 
@@ -106,6 +107,10 @@ def _most_frequent(
 def _present(values: pl.Series) -> NDArray[np.bool_]:
     present = values.is_not_null()
     return (present & values.is_not_nan().fill_null(False) if values.dtype.is_float() else present).to_numpy()
+
+
+def _taken_ids(ids: pl.Series | CodedTexts, rows: NDArray[np.int64]) -> pl.Series | CodedTexts:
+    return CodedTexts(ids.names, taken(ids.codes, rows)) if isinstance(ids, CodedTexts) else _gathered(ids, rows)
 
 
 def _gathered(values: pl.Series, rows: NDArray[np.int64]) -> pl.Series:

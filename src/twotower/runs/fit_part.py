@@ -33,7 +33,7 @@ class FitPart:
     def of(cls, tables: Tables, rows: NDArray[np.int64]) -> FitPart:
         """The part of some rows, in any order."""
         catalogue = tables.catalogue(rows)
-        item_rows = catalogue.rows32(tables.interactions.item_ids)
+        item_rows = catalogue.rows32(tables.interactions.item_keys)
         ordered = tables.interactions.in_order(rows)
         ordered = ordered if (taken(item_rows, ordered) >= 0).all() else ordered[item_rows[ordered] >= 0]
         fit = FitRows(

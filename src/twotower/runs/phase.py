@@ -92,7 +92,7 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
     schema = interactions.schema
     learn_rows = np.arange(len(interactions)) if recipe.data.fit_on == "all" else fit_rows
     catalogue = tables.catalogue(fit_rows)
-    item_rows = catalogue.rows32(interactions.item_ids)
+    item_rows = catalogue.rows32(interactions.item_keys)
     item_counts = _counts(taken(item_rows, learn_rows), len(catalogue))
     people = user_frame(tables)
     user_counts = np.bincount(taken(tables.user_rows, learn_rows), minlength=people.height)
@@ -129,7 +129,7 @@ def encode_phase(
         ConfigError: If a task names a column that is not there.
         DataError: If a column can't be encoded, or every row weighs 0.
     """
-    item_rows = catalogue.rows32(tables.interactions.item_ids)
+    item_rows = catalogue.rows32(tables.interactions.item_keys)
     grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
     histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
     targets = outcomes(recipe, tables)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from twotower.columnar import Converting, release_pages
 from twotower.data import IdTable, Interactions, Split, read_table, split
+from twotower.data.coded_texts import code_texts
 from twotower.data.consecutive import taken_frame
-from twotower.data.id_columns import code_texts
 from twotower.data.sampled_lines import Sample
 from twotower.errors import ConfigError, DataError
 from twotower.runs.catalogue import catalogue_from_rows, count_conflicts
@@ -30,7 +30,7 @@ class Tables:
     """Checked tables, and which rows train, validate and test.
 
     Attributes:
-        interactions: Positives, in the order of the file. Where its users were an Enum they are not here: `user_rows` and
+        interactions: Positives, in the order of the file. Where its users were coded they are not here: `user_rows` and
             `user_ids` say who they are, without a hash table of all their names.
         items: The catalogue; None when it is made from the interactions, see `catalogue`.
         users: The users table; None when there is none.
@@ -128,10 +128,8 @@ def load_tables(
         is_taken = interactions is None and found.sampled_from is not None
         account["sampled_from"] = found.sampled_from if is_taken else frame.height
         frame = frame if is_taken else taken_frame(frame, sample.choose(frame.height))
-    coded = found.is_text and interactions is None
-    if coded:
-        frame = code_texts(frame, (columns.user, columns.item))
-    checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table)
+    coded = code_texts(frame, (columns.user, columns.item)) if found.is_text and interactions is None else {}
+    checked = Interactions.from_table(frame, columns, catalogue=item_table, users=user_table, coded=coded)
     if data.catalogue is not None:
         account["conflicts"] = count_conflicts(checked, data.catalogue)
         release_pages()
@@ -140,7 +138,7 @@ def load_tables(
         remaining = item_table.rows(checked.item_ids.unique())
         item_table = item_table.keep(np.sort(remaining))
     parts = split(checked, recipe.split)
-    user_ids = IdTable.from_ids(checked.user_ids, checked.schema.user, noun="user")
+    user_ids = IdTable.from_ids(checked.user_keys, checked.schema.user, noun="user")
     stored = found.categories.get(checked.schema.user)
     if stored is not None and stored.equals(user_ids.ids):  # the same names, but in the cache's file and not in memory
         user_ids = IdTable(stored.alias(checked.schema.user).to_frame(), checked.schema.user, "user")
@@ -150,29 +148,23 @@ def load_tables(
         users=user_table,
         split=parts,
         user_ids=user_ids,
-        user_rows=user_ids.rows32(checked.user_ids),
-        fingerprint=fingerprint(_as_read(checked, is_text=coded), item_table, user_table, parts),
+        user_rows=user_ids.rows32(checked.user_keys),
+        fingerprint=fingerprint(checked.frame, item_table, user_table, parts),
         catalogue_config=data.catalogue or CatalogueConfig(),
     )
     release_pages()
     return replace(tables, interactions=_without_coded_users(checked))
 
 
-def _as_read(interactions: Interactions, *, is_text: bool) -> pl.DataFrame:
-    """What is hashed: ids that were coded here are text, as they would be in a data frame."""
-    frame, schema = interactions.frame, interactions.schema
-    ids = [name for name in (schema.user, schema.item) if is_text and frame.schema[name] == pl.Enum]
-    return frame.with_columns(pl.col(ids).cast(pl.String))
-
-
 def _without_coded_users(interactions: Interactions) -> Interactions:
     user = interactions.schema.user
-    if interactions.frame.schema[user] != pl.Enum:
+    if user not in interactions.coded and interactions.frame[user].dtype != pl.Enum:
         return interactions
     negatives = interactions.negatives
     if negatives.is_empty():  # whose type alone would keep the names
         negatives = negatives.with_columns(pl.lit(None, dtype=pl.String).alias(user))
-    return replace(interactions, frame=interactions.frame.drop(user), negatives=negatives)
+    coded = {name: found for name, found in interactions.coded.items() if name != user}
+    return replace(interactions, frame=interactions.frame.drop(user), negatives=negatives, coded=coded)
 
 
 def _sampled(rows: int, config: SampleConfig) -> NDArray[np.int64]:
