@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument(
         "--catalogue-batches", type=int, nargs="+", default=[128, 4096], help="of FactorizedTopK; first: compared"
     )
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of our recipe")
     options = parser.parse_args()
     peer, left_out = None, "not asked for (--peer)"
     if options.peer:
@@ -82,12 +83,12 @@ def main() -> None:
         log = options.log or made_log(work / "log.csv", options.rows)
         rows = _counted(log)
         settings = {"benchmark": "livestream_preparation", "log": log.name, "rows": rows, "peer": peer is not None}
-        settings["catalogue_batches"] = options.catalogue_batches
+        settings |= {"catalogue_batches": options.catalogue_batches, "set": options.overrides}
         turns = Turns(options.turns, settings=settings, keep=options.keep, minutes=options.minutes)
-        everything = (f"split.train={rows - 20_000}", "data.sample.fraction=1.0", "data.cache='always'")
+        everything = (f"split.train={rows - 20_000}", "data.sample.fraction=1.0", "data.cache='always'", *options.overrides)
         for number in turns:
             turn = {
-                "job": _ours(log, work, "evaluate", f"seed={number + 1}"),
+                "job": _ours(log, work, "evaluate", f"seed={number + 1}", *options.overrides),
                 "whole": _ours(log, work, "prepare", *everything),
             }
             if peer is not None:

@@ -74,7 +74,14 @@ JOBS: tuple[Job, ...] = (
     _search("100000x32", 2, quick=True),
     _search("1000000x64", 6, quick=True),
     _search("1700000x32", 7, quick=False),
-    Job("large_catalogue", "large_catalogue", ("--recall",), ("--repeats", "3", "--steps", "2"), 8, turns=True),
+    Job(
+        "large_catalogue",
+        "large_catalogue",
+        ("--recall", "--recall-steps", "120"),
+        ("--repeats", "3", "--steps", "2"),
+        5,
+        turns=True,
+    ),
     Job(
         "movielens",
         "movielens_speed",
