@@ -74,7 +74,7 @@ def test_tiles_side_by_side_are_those_of_one_thread(
 ) -> None:
     found = []
     for least in (10**9, 0):
-        monkeypatch.setattr("twotower.losses.tiled._LEAST_PRODUCTS", least)
+        monkeypatch.setattr("twotower.losses.tiles._LEAST_PRODUCTS", least)
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         case = Case(torch.float32)
         value = tiled_cross_entropy(

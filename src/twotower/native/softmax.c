@@ -138,17 +138,13 @@ EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile) {
   return tile * (softmax_padded(num_candidates) + LANES + dim + 1);
 }
 
-/* Losses and gradients of `rows` queries, `tile` at a time.
-   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack; bias [padded]: -infinity where there is no
-   candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
-   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room: see softmax_room; queries_grad [rows][dim] is
-   written, candidates_grad [num_candidates][dim] is added to (both null: only losses).
-   Returns -1, or the first row that names a candidate which is not there: then the work has stopped. */
-EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
-                             const int64_t *positives, const float *coefficients, const float *own_shift,
-                             const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
-                             int64_t dim, int64_t tile, float *room, float *losses, float *queries_grad,
-                             float *candidates_grad) {
+/* Losses and gradients of some queries, `tile` at a time; candidates_grad is added to. Returns -1, or the first row that names a
+   candidate which is not there: then the work has stopped. */
+static int64_t softmax_part(const float *queries, const float *candidates, const float *packed, const float *bias,
+                            const int64_t *positives, const float *coefficients, const float *own_shift,
+                            const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
+                            int64_t dim, int64_t tile, float *room, float *losses, float *queries_grad,
+                            float *candidates_grad) {
   int64_t stride = softmax_padded(num_candidates);
   float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
   for (int64_t first = 0; first < rows; first += tile) {
@@ -195,4 +191,41 @@ EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, cons
       for (int64_t d = 0; d < dim; d++) grad[row * dim + d] *= factors[row];
   }
   return -1;
+}
+
+/* Losses and gradients of `rows` queries, in parts that are worked on side by side, `tile` queries at a time.
+   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack; bias [padded]: -infinity where there is no
+   candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
+   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room [parts][softmax_room]; queries_grad [rows][dim] and
+   the first of candidates_grad [parts][num_candidates][dim] are written (both null: only losses).
+   Returns -1, or a row that names a candidate which is not there: then what was written is worth nothing. */
+EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
+                             const int64_t *positives, const float *coefficients, const float *own_shift,
+                             const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
+                             int64_t dim, int64_t tile, int64_t parts, float *room, float *losses, float *queries_grad,
+                             float *candidates_grad) {
+  int64_t size = num_candidates * dim, of_part = softmax_room(num_candidates, dim, tile), wrong = -1;
+  int64_t tiles = (rows + tile - 1) / tile;
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t part = 0; part < parts; part++) {
+    int64_t first = part * tiles / parts * tile, end = (part + 1) * tiles / parts * tile;
+    if (end > rows) end = rows;
+    if (candidates_grad) memset(candidates_grad + part * size, 0, (size_t)size * sizeof(float));
+    int64_t found = softmax_part(
+        queries + first * dim, candidates, packed, bias, positives + first, coefficients + first,
+        own_shift ? own_shift + first : NULL, masked ? masked_from + first : NULL, masked, end - first, num_candidates, dim,
+        tile, room + part * of_part, losses + first, queries_grad ? queries_grad + first * dim : NULL,
+        candidates_grad ? candidates_grad + part * size : NULL);
+    if (found >= 0) {
+#pragma omp critical
+      wrong = first + found;
+    }
+  }
+  if (!candidates_grad || wrong >= 0) return wrong;
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t share = 0; share < parts; share++)
+    for (int64_t part = 1; part < parts; part++)
+      for (int64_t n = share * size / parts; n < (share + 1) * size / parts; n++)
+        candidates_grad[n] += candidates_grad[part * size + n];
+  return wrong;
 }
