@@ -1,14 +1,8 @@
 /* Softmax cross-entropy of some queries against all candidates, and its gradients, in one pass over tiles of logits. */
-#include <stdlib.h>
-
 #include "vector.h"
 
-#define PANEL (BLOCK_VECTORS * LANES)
 /* of so many candidates at a time the logits of a tile stay in the second cache while both gradients are taken */
 #define COLUMNS 768
-
-INLINE floats load(const float *from) { return *(const floats *)from; }
-INLINE void store(float *to, floats numbers) { *(floats *)to = numbers; }
 
 /* e^x for x <= 0, within 2 units of the last place: x = n log 2 + f, and a polynomial of f (Cephes, expf). What is below the
    least normal number is 0; what is not a number stays so. */
@@ -32,15 +26,11 @@ INLINE floats exponential(floats x) {
   return choose(x != x, x, value);
 }
 
-/* Rows of candidates as columns of panels: packed[panel][dimension][PANEL], zeros where there is no candidate. */
+/* Candidates in panels. */
 EXPORT void softmax_pack(const float *candidates, int64_t num_candidates, int64_t dim, float *packed) {
   for (int64_t first = 0; first < num_candidates; first += PANEL) {
-    float *panel = packed + first * dim;
-    int64_t rows = num_candidates - first < PANEL ? num_candidates - first : PANEL;
-    for (int64_t row = 0; row < rows; row++)
-      for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = candidates[(first + row) * dim + d];
-    for (int64_t row = rows; row < PANEL; row++)
-      for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = 0;
+    int64_t count = num_candidates - first < PANEL ? num_candidates - first : PANEL;
+    pack_panel(candidates + first * dim, count, dim, packed + first * dim);
   }
 }
 
@@ -56,14 +46,7 @@ INLINE void logits_of_rows(const int rows, const float *queries, const float *pa
   floats sums[BLOCK_ROWS][BLOCK_VECTORS];
   for (int row = 0; row < rows; row++)
     for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] = load(bias + v * LANES);
-  for (int64_t d = 0; d < dim; d++) {
-    floats column[BLOCK_VECTORS];
-    for (int v = 0; v < BLOCK_VECTORS; v++) column[v] = load(panel + d * PANEL + v * LANES);
-    for (int row = 0; row < rows; row++) {
-      float number = queries[row * dim + d];
-      for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] += column[v] * number;
-    }
-  }
+  block_product(rows, queries, panel, dim, sums);
   for (int row = 0; row < rows; row++) {
     floats most = load(highest + row * LANES);
     for (int v = 0; v < BLOCK_VECTORS; v++) {
