@@ -13,6 +13,11 @@ from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
 B, C, D = 11, 7, 3
 
 
+@pytest.fixture(params=["kernel", "torch"], autouse=True)
+def _with_and_without_the_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOTOWER_NATIVE", "1" if request.param == "kernel" else "0")
+
+
 class Case:
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         generator = torch.Generator().manual_seed(3)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from twotower.evaluation.native_counts import NativeCounts
 from twotower.threads import side_by_side
+from twotower.types import Ragged
 
 __all__ = ["ProductCounter"]
 
@@ -97,7 +98,18 @@ class ProductCounter:
         if self._native is None or not bool((queries[1:] >= queries[:-1]).all()):
             return None
         margins_P = self.margins_B[queries]
-        found = self._native.above(queries, scores + margins_P, scores - margins_P)
+        return self._settled(queries, scores, self._native.above(queries, scores + margins_P, scores - margins_P))
+
+    def among(self, queries: Tensor, scores: Tensor, lists: Ragged) -> tuple[Tensor, Tensor] | None:
+        """See `twotower.evaluation.counting.ListCounter`."""
+        if self._native is None:
+            return None
+        margins_P = self.margins_B[queries]
+        return self._settled(queries, scores, self._native.listed(queries, lists, scores + margins_P, scores - margins_P))
+
+    def _settled(
+        self, queries: Tensor, scores: Tensor, found: tuple[Tensor, Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor] | None:
         if found is None:
             return None
         above_P, position, items = found

@@ -132,3 +132,47 @@ EXPORT int64_t count_pairs(const float *queries, const float *items, int64_t row
     }
   return wrong;
 }
+
+/* As count_above, of the items in a list of each query alone: list[list_from[q]] to list[list_from[q + 1] - 1]; `of`: the query
+   of each number. Returns 0, 1 where there was no room for what is near, or 2 where a query or an item is not there. */
+EXPORT int64_t count_listed(const float *queries, const float *items, int64_t rows, int64_t num_items, int64_t dim,
+                            const int64_t *of, int64_t numbers, const int64_t *list_from, const int32_t *list,
+                            const float *high, const float *low, int64_t parts, int64_t most, int64_t *above, int64_t *near,
+                            int64_t *near_count) {
+  int64_t failed = 0;
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t part = 0; part < parts; part++) {
+    Near *found = (Near *)near + part * most;
+    int64_t count = 0, fault = 0;
+    for (int64_t number = part * numbers / parts; number < (part + 1) * numbers / parts && !fault; number++) {
+      int64_t query = of[number], over = 0;
+      if (query < 0 || query >= rows) {
+        fault = 2;
+        break;
+      }
+      for (int64_t place = list_from[query]; place < list_from[query + 1]; place++) {
+        if (list[place] < 0 || list[place] >= num_items) {
+          fault = 2;
+          break;
+        }
+        float score = dot(queries + query * dim, items + list[place] * dim, dim);
+        if (score > high[number]) {
+          over++;
+        } else if (score >= low[number]) {
+          if (count == most) {
+            fault = 1;
+            break;
+          }
+          found[count++] = (Near){number, list[place]};
+        }
+      }
+      above[number] = over;
+    }
+    near_count[part] = count;
+    if (fault) {
+#pragma omp atomic write
+      failed = fault;
+    }
+  }
+  return failed;
+}
