@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol, TypeAlias, overload
 import torch
 from torch import Tensor
 
+from twotower.native.ragged import gather_rows, keep_values, other_values
+
 __all__ = [
     "Coded",
     "Column",
@@ -61,9 +63,19 @@ class Ragged(NamedTuple):
 
     def keep(self, mask: Tensor) -> Ragged:
         """Leave out the values where ``mask`` (bool ``[total]``) is false; the rows stay, shorter."""
+        found = keep_values(self.values, mask, self.offsets)
+        if found is not None:
+            return Ragged(*found)
         kept = torch.zeros(mask.shape[0] + 1, dtype=torch.int64, device=mask.device)
         torch.cumsum(mask, 0, out=kept[1:])
         return Ragged(self.values[mask], kept[self.offsets])
+
+    def without(self, own: Tensor) -> Ragged:
+        """Leave out, of each row, the values that equal its own one (int64 ``[n]``); the rows stay, shorter."""
+        found = other_values(self.values, own, self.offsets)
+        if found is not None:
+            return Ragged(*found)
+        return self.keep(self.values != torch.repeat_interleave(own, self.lengths))
 
     def to(self, device: torch.device | str) -> Ragged:
         return Ragged(self.values.to(device), self.offsets.to(device))
@@ -79,6 +91,9 @@ def gather_slices(values: Tensor, starts: Tensor, lengths: Tensor) -> Ragged:
     """
     offsets = torch.zeros(lengths.shape[0] + 1, dtype=torch.int64, device=lengths.device)
     torch.cumsum(lengths, 0, out=offsets[1:])
+    gathered = gather_rows(values, starts, offsets)
+    if gathered is not None:
+        return Ragged(gathered, offsets)
     shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
     return Ragged(values.index_select(0, torch.arange(shift.shape[0], device=shift.device) + shift), offsets)
 

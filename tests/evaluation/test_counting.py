@@ -16,6 +16,11 @@ from twotower.evaluation.product_counter import ProductCounter
 from twotower.types import Ragged
 
 
+@pytest.fixture(params=["kernel", "torch"], autouse=True)
+def _with_and_without_the_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOTOWER_NATIVE", "1" if request.param == "kernel" else "0")
+
+
 class Products:
     """Dot products of given vectors, by tiles and by counting."""
 
@@ -117,6 +122,7 @@ class Watched(ProductCounter):
 def test_seen_items_are_scored_a_part_at_a_time(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twotower.evaluation.counting._SEEN_AT_ONCE", 10)
     assert_same_ranks(Products(vectors("free", 40, 3, 1), vectors("twins", 50, 3, 2)), 40, seed=5, several=several)
+    monkeypatch.setenv("TWOTOWER_NATIVE", "0")  # the kernel is not given pairs
     counter = Watched(vectors("free", 6, 3, 1), vectors("twins", 50, 3, 2), 10.0)
     seen = ragged([list(range(12)), [], list(range(4)), list(range(6)), list(range(6)), [3]])
     count_positives(counter, torch.arange(6), torch.full((6,), 49), seen)

@@ -13,6 +13,11 @@ from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
 B, C, D = 11, 7, 3
 
 
+@pytest.fixture(params=["kernel", "torch"], autouse=True)
+def _with_and_without_the_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOTOWER_NATIVE", "1" if request.param == "kernel" else "0")
+
+
 class Case:
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -74,7 +79,7 @@ def test_tiles_side_by_side_are_those_of_one_thread(
 ) -> None:
     found = []
     for least in (10**9, 0):
-        monkeypatch.setattr("twotower.losses.tiled._LEAST_PRODUCTS", least)
+        monkeypatch.setattr("twotower.losses.tiles._LEAST_PRODUCTS", least)
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         case = Case(torch.float32)
         value = tiled_cross_entropy(

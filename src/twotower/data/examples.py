@@ -97,8 +97,7 @@ class Examples:
         if not training:
             return items
         if entry.own_item == "exclude":
-            own = torch.repeat_interleave(_taken(self.item_rows, rows), items.lengths)
-            return items.keep(items.values != own)
+            return items.without(_taken(self.item_rows, rows))
         if entry.mode == "before":
             return items
         # in mode "others" the row itself is in the slice; its position says where

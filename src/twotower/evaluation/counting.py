@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twotower.types import Ragged
 
-__all__ = ["CountingScorer", "ScoreCounter", "count_positives"]
+__all__ = ["CountingScorer", "ListCounter", "ScoreCounter", "count_positives"]
 
 _SEEN_AT_ONCE = 2**20
 
@@ -57,6 +57,24 @@ class ScoreCounter(Protocol):
 
 
 @runtime_checkable
+class ListCounter(Protocol):
+    """A `ScoreCounter` that can count among some items of each query without being given every pair."""
+
+    def among(self, queries: Tensor, scores: Tensor, lists: Ragged) -> tuple[Tensor, Tensor] | None:
+        """How many items of a query's list score more than, and as much as, some scores.
+
+        Args:
+            queries: int64 ``[P]``, positions among the counter's queries.
+            scores: ``[P]``, to compare the query's scores with; from `ScoreCounter.pairs`.
+            lists: Catalogue rows of each of the counter's queries.
+
+        Returns:
+            Two int64 ``[P]``; None where it can't be done, so that pairs are asked for.
+        """
+        ...
+
+
+@runtime_checkable
 class CountingScorer(Protocol):
     """A `twotower.evaluation.Scorer` that can do without its tiles."""
 
@@ -90,11 +108,15 @@ def count_positives(
     queries, counts = query_of[known], torch.zeros(4, len(items), dtype=torch.int64)
     scores = counter.pairs(queries, items[known])
     counts[0, known], counts[1, known] = counter.count(queries, scores)
+    found = counter.among(queries, scores, seen) if isinstance(counter, ListCounter) else None
+    if found is not None:
+        counts[2, known], counts[3, known] = found
+        return counts[0], counts[1], counts[2], counts[3]
     for part in _parts(seen.lengths[queries]):
         rivals = seen.take(queries[part])  # of each positive, so that many positives of one query ask for its items again
         position = torch.repeat_interleave(torch.arange(part.start, part.start + rivals.num_rows), rivals.lengths)
-        found = counter.versus(queries[position], rivals.values.long(), scores[position])
-        for place, beats in zip((2, 3), found, strict=True):
+        beaten = counter.versus(queries[position], rivals.values.long(), scores[position])
+        for place, beats in zip((2, 3), beaten, strict=True):
             counts[place, known[part]] = torch.bincount(position[beats] - part.start, minlength=rivals.num_rows)
     return counts[0], counts[1], counts[2], counts[3]
 

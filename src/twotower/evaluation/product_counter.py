@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from twotower.evaluation.native_counts import NativeCounts
 from twotower.threads import side_by_side
+from twotower.types import Ragged
 
 __all__ = ["ProductCounter"]
 
@@ -41,6 +43,7 @@ class ProductCounter:
         unit = 2 * (queries_BD.shape[1] + 8) * 2.0**-24
         # the last term is for products too small for a float32
         self.margins_B = (unit * longest * queries_BD.double().norm(dim=1) + 1e-30).float() * 1.01
+        self._native = NativeCounts.open(queries_BD, items_ND)
 
     def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
         """See `twotower.evaluation.counting.ScoreCounter`; float32."""
@@ -55,6 +58,13 @@ class ProductCounter:
     def versus(self, queries: Tensor, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.counting.ScoreCounter`: float32 settles nearly all pairs, as in `count`."""
         above, tied = torch.zeros(2, len(queries), dtype=torch.bool)
+        if self._native is not None:
+            above, near = self._native.pairs(queries, items, scores, self.margins_B)
+            unsettled = near.nonzero().flatten()
+            exact = self.pairs(queries[unsettled], items[unsettled])
+            above[unsettled] = exact > scores[unsettled]
+            tied[unsettled] = exact == scores[unsettled]
+            return above, tied
         dense = len(queries) * _PAIR_IN_PRODUCTS > len(self.queries_BD) * len(self.items_ND)
         dense = dense and bool((queries[1:] >= queries[:-1]).all())
         rows = max(1, _PRODUCTS_AT_ONCE // max(1, len(self.items_ND)))
@@ -81,6 +91,33 @@ class ProductCounter:
 
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.counting.ScoreCounter`."""
+        found = self._natively(queries, scores)
+        return self._by_tiles(queries, scores) if found is None else found
+
+    def _natively(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self._native is None or not bool((queries[1:] >= queries[:-1]).all()):
+            return None
+        margins_P = self.margins_B[queries]
+        return self._settled(queries, scores, self._native.above(queries, scores + margins_P, scores - margins_P))
+
+    def among(self, queries: Tensor, scores: Tensor, lists: Ragged) -> tuple[Tensor, Tensor] | None:
+        """See `twotower.evaluation.counting.ListCounter`."""
+        if self._native is None:
+            return None
+        margins_P = self.margins_B[queries]
+        return self._settled(queries, scores, self._native.listed(queries, lists, scores + margins_P, scores - margins_P))
+
+    def _settled(
+        self, queries: Tensor, scores: Tensor, found: tuple[Tensor, Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor] | None:
+        if found is None:
+            return None
+        above_P, position, items = found
+        exact = self.pairs(queries[position], items)
+        above_P += torch.bincount(position[exact > scores[position]], minlength=len(scores))
+        return above_P, torch.bincount(position[exact == scores[position]], minlength=len(scores))
+
+    def _by_tiles(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         device = self.queries_BD.device
         own_P, of_P = scores.to(device), queries.to(device)
         one_each = len(own_P) == len(self.queries_BD) and bool((of_P == torch.arange(len(own_P), device=device)).all())

@@ -159,7 +159,7 @@ def _count(compare: Callable[..., Tensor], rivals_PT: Tensor, own_P1: Tensor) ->
 def _without_positives(seen: Ragged, query_of: Tensor, items: Tensor, num_items: int, *, one_each: bool) -> Ragged:
     """What each query's user has seen, but for the query's positives (``items``, of the queries ``query_of``)."""
     if one_each:
-        return seen.keep(seen.values != torch.repeat_interleave(items, seen.lengths))
+        return seen.without(items)
     seen_by = torch.repeat_interleave(torch.arange(seen.num_rows), seen.lengths)
     known = items >= 0
     own = query_of[known] * num_items + items[known]

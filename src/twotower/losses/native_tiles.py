@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from twotower.losses.tiles import Asked, Found, number_of_parts
 from twotower.native import native_library
 
 __all__ = ["NativeTiles"]
@@ -37,10 +38,10 @@ class NativeTiles:
             (pad(vectors, (0, missing)) if missing else vectors).contiguous() for vectors in (queries_BD, candidates_CD)
         )
         num_candidates, width = self._candidates_CW.shape
-        self.padded = int(library.softmax_padded(num_candidates))
-        self._packed = torch.empty(self.padded * width, dtype=_NUMBERS)
+        self._padded = int(library.softmax_padded(num_candidates))
+        self._packed = torch.empty(self._padded * width, dtype=_NUMBERS)
         library.softmax_pack(self._candidates_CW.data_ptr(), num_candidates, width, self._packed.data_ptr())
-        self._bias = torch.full((self.padded,), -torch.inf)
+        self._bias = torch.full((self._padded,), -torch.inf)
         self._bias[:num_candidates] = 0 if bias_C is None else bias_C
 
     @staticmethod
@@ -51,70 +52,51 @@ class NativeTiles:
         library = _library()
         return None if library is None else NativeTiles(library, queries_BD, candidates_CD, bias_C)
 
-    def rows(self, tile_bytes: int | None) -> int:
-        """How many queries a tile has, of whose logits so many bytes may be in memory; None: what the caches like."""
-        row_bytes = self.padded * _NUMBERS.itemsize
-        if tile_bytes is not None:
-            return max(1, tile_bytes // row_bytes)
-        return max(_LEAST_ROWS, min(_TILE_BYTES // row_bytes, _MOST_ROWS))
-
-    def gradients(self, parts: int) -> tuple[Tensor, Tensor]:
-        """Room for the gradients of the queries and, for each part, of the candidates, which start as 0."""
-        return torch.empty_like(self._queries_BW), torch.zeros(parts, *self._candidates_CW.shape)
-
-    def trimmed(self, gradient: Tensor) -> Tensor:
-        """A gradient without the numbers that the kernel added to each vector."""
-        return gradient if gradient.shape[-1] == self._dim else gradient[..., : self._dim].contiguous()
-
-    def work(
-        self,
-        rows: slice,
-        tile_rows: int,
-        positives_B: Tensor,
-        coefficients_B: Tensor,
-        own_shift_B: Tensor | None,
-        masked: tuple[Tensor, Tensor] | None,
-        losses_B: Tensor,
-        gradients: tuple[Tensor, Tensor] | None,
-    ) -> None:
-        """Losses of some queries, and what they add to the gradients.
+    def losses(self, asked: Asked, *, gradients: bool, tile_bytes: int | None) -> Found:
+        """The losses and, where they are wanted, the gradients.
 
         Args:
-            rows: Which queries.
-            tile_rows: Of a tile.
-            positives_B: int64, contiguous, shape ``[B]``, as the next two.
-            coefficients_B: float32.
-            own_shift_B: float32, or None.
-            masked: int64: where each query's columns start, shape ``[B + 1]``, and all columns; or None.
-            losses_B: Written.
-            gradients: Of the queries, shape ``[B, W]``, written; of the candidates, shape ``[C, W]``, added to.
+            asked: Of which positives, and how.
+            gradients: Whether they are wanted.
+            tile_bytes: Memory for the logits at a time; None: about what the caches hold.
+
+        Raises:
+            ValueError: If a positive, or what is masked, is not a candidate.
         """
-        tile_rows = min(tile_rows, rows.stop - rows.start)
-        room = torch.empty(self._library.softmax_room(*self._candidates_CW.shape, tile_rows))
-        queries_grad_RW = None if gradients is None else gradients[0][rows]
-        wrong = self._library.softmax_tiles(
-            self._queries_BW[rows].data_ptr(),
-            self._candidates_CW.data_ptr(),
-            self._packed.data_ptr(),
-            self._bias.data_ptr(),
-            positives_B[rows].data_ptr(),
-            coefficients_B[rows].data_ptr(),
-            None if own_shift_B is None else own_shift_B[rows].data_ptr(),
-            None if masked is None else masked[0][rows].data_ptr(),
-            None if masked is None else masked[1].data_ptr(),
-            rows.stop - rows.start,
-            *self._candidates_CW.shape,
-            tile_rows,
-            room.data_ptr(),
-            losses_B[rows].data_ptr(),
-            None if queries_grad_RW is None else queries_grad_RW.data_ptr(),
-            None if gradients is None else gradients[1].data_ptr(),
+        library, (num_candidates, width) = self._library, self._candidates_CW.shape
+        num_queries = len(self._queries_BW)
+        row_bytes = self._padded * _NUMBERS.itemsize
+        rows = max(_LEAST_ROWS, min(_TILE_BYTES // row_bytes, _MOST_ROWS)) if tile_bytes is None else tile_bytes // row_bytes
+        rows = max(1, min(num_queries, rows))
+        parts = number_of_parts(self._queries_BW, self._candidates_CW, rows)
+        positives_B, coefficients_B = asked.positives_B.contiguous(), asked.coefficients_B.contiguous()
+        own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.contiguous()
+        room = torch.empty(parts * library.softmax_room(num_candidates, width, rows))
+        losses_B = torch.empty_like(coefficients_B)
+        queries_grad_BW = torch.empty_like(self._queries_BW) if gradients else None
+        candidates_grad_PCW = torch.empty(parts, num_candidates, width) if gradients else None
+        starts, columns = (None, None) if asked.masked is None else asked.masked
+        wrong = library.softmax_tiles(
+            *map(_address, (self._queries_BW, self._candidates_CW, self._packed, self._bias)),
+            *map(_address, (positives_B, coefficients_B, own_shift_B, starts, columns)),
+            *(num_queries, num_candidates, width, rows, parts),
+            *map(_address, (room, losses_B, queries_grad_BW, candidates_grad_PCW)),
         )
         if wrong >= 0:
             raise ValueError(
-                f"query {rows.start + wrong}: its positive and what is masked for it must be candidates, 0 to "
-                f"{len(self._candidates_CW) - 1}; its positive is {int(positives_B[rows.start + wrong])}"
+                f"query {wrong}: its positive and what is masked for it must be candidates, 0 to {num_candidates - 1}; its "
+                f"positive is {int(positives_B[wrong])}"
             )
+        if queries_grad_BW is None or candidates_grad_PCW is None:
+            return Found(losses_B, None, None)
+        return Found(losses_B, self._trimmed(queries_grad_BW), self._trimmed(candidates_grad_PCW[0]))
+
+    def _trimmed(self, gradient: Tensor) -> Tensor:
+        return gradient if gradient.shape[1] == self._dim else gradient[:, : self._dim].contiguous()
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _library() -> ctypes.CDLL | None:
@@ -132,6 +114,6 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.softmax_room.restype = _NUMBER
     library.softmax_lanes.argtypes = []
     library.softmax_lanes.restype = _NUMBER
-    library.softmax_tiles.argtypes = [*[_POINTER] * 9, *[_NUMBER] * 4, *[_POINTER] * 4]
+    library.softmax_tiles.argtypes = [*[_POINTER] * 9, *[_NUMBER] * 5, *[_POINTER] * 4]
     library.softmax_tiles.restype = _NUMBER
     return library

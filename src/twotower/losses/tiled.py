@@ -15,15 +15,10 @@ from torch.autograd.function import once_differentiable
 from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask, pairs_of
 from twotower.losses.native_tiles import NativeTiles
+from twotower.losses.tiles import Asked
 from twotower.losses.torch_tiles import TorchTiles
-from twotower.threads import side_by_side
 
 __all__ = ["fits_tiles", "tiled_cross_entropy"]
-
-# below so many multiplications, which take some milliseconds, threads of their own do not pay
-_LEAST_PRODUCTS = 2**25
-# what the parts have of their own, all together
-_MOST_BYTES = 2**28
 
 
 def fits_tiles(queries_BD: Tensor) -> bool:
@@ -89,37 +84,15 @@ class _TiledCrossEntropy(torch.autograd.Function):
         tile_bytes: int | None,
         precision: Precision,
     ) -> Tensor:
-        num_queries, num_candidates = len(queries_BD), len(candidates_CD)
-        tiles = (NativeTiles.open(queries_BD, candidates_CD, bias_C) if precision == "float32" else None) or TorchTiles(
-            queries_BD, candidates_CD, bias_C, precision
+        shape = (len(queries_BD), len(candidates_CD))
+        asked = Asked(positives_B, coefficients_B, own_shift_B, None if masked is None else _by_row(masked, *shape))
+        tiles = NativeTiles.open(queries_BD, candidates_CD, bias_C) if precision == "float32" else None
+        found = (tiles or TorchTiles(queries_BD, candidates_CD, bias_C, precision)).losses(
+            asked, gradients=any(ctx.needs_input_grad[:2]), tile_bytes=tile_bytes
         )
-        rows = max(1, min(num_queries, tiles.rows(tile_bytes)))
-        # each part has tiles, a buffer and a gradient of the candidates of its own, and meets the others at the end
-        parts = 1
-        if queries_BD.numel() * num_candidates >= _LEAST_PRODUCTS:
-            bytes_of_part = candidates_CD.element_size() * (candidates_CD.numel() + rows * num_candidates)
-            most = max(1, _MOST_BYTES // bytes_of_part)
-            parts = max(1, min(torch.get_num_threads(), -(-num_queries // rows), most))
-        losses_B = torch.empty_like(coefficients_B)
-        wanted = any(ctx.needs_input_grad[:2])
-        gradients = tiles.gradients(parts) if wanted else None
-        pairs = None if masked is None else _by_row(masked, num_queries, num_candidates)
-        numbers = (positives_B.contiguous(), coefficients_B.contiguous(), own_shift_B)
-        num_tiles = -(-num_queries // rows)
-        shares = [min(part * num_tiles // parts * rows, num_queries) for part in range(parts + 1)]
-
-        def work(part: int) -> None:
-            share = slice(shares[part], shares[part + 1])
-            mine = None if gradients is None else (gradients[0], gradients[1][part])
-            tiles.work(share, rows, *numbers, pairs, losses_B, mine)
-
-        side_by_side(work, parts)
-        if gradients is not None:
-            queries_grad_BD, candidates_grad_PCD = gradients
-            for part in range(1, parts):
-                candidates_grad_PCD[0] += candidates_grad_PCD[part]
-            ctx.save_for_backward(tiles.trimmed(queries_grad_BD), tiles.trimmed(candidates_grad_PCD[0]))
-        return (losses_B * coefficients_B).sum()
+        if found.queries_grad_BD is not None:
+            ctx.save_for_backward(found.queries_grad_BD, found.candidates_grad_CD)
+        return (found.losses_B * coefficients_B).sum()
 
     @staticmethod
     @once_differentiable

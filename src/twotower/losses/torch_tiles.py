@@ -7,6 +7,8 @@ from torch import Tensor
 
 from twotower.losses.logits import Precision
 from twotower.losses.masks import mask_pairs_
+from twotower.losses.tiles import Asked, Found, number_of_parts
+from twotower.threads import side_by_side
 
 __all__ = ["TorchTiles"]
 
@@ -29,61 +31,54 @@ class TorchTiles:
         self._queries_BD, self._candidates_CD, self._bias_C = queries_BD, candidates_CD, bias_C
         self._products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD)
 
-    def rows(self, tile_bytes: int | None) -> int:
-        """How many queries a tile has, of whose logits so many bytes may be in memory; None: what the caches like."""
-        row_bytes = max(1, self._queries_BD.element_size() * len(self._candidates_CD))
-        return max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else max(tile_bytes // row_bytes, 1)
-
-    def gradients(self, parts: int) -> tuple[Tensor, Tensor]:
-        """Room for the gradients of the queries and, for each part, of the candidates, which start as 0."""
-        return torch.empty_like(self._queries_BD), self._queries_BD.new_zeros(parts, *self._candidates_CD.shape)
-
-    def trimmed(self, gradient: Tensor) -> Tensor:
-        """A gradient in the width of its vectors."""
-        return gradient
-
-    def work(
-        self,
-        rows: slice,
-        tile_rows: int,
-        positives_B: Tensor,
-        coefficients_B: Tensor,
-        own_shift_B: Tensor | None,
-        masked: tuple[Tensor, Tensor] | None,
-        losses_B: Tensor,
-        gradients: tuple[Tensor, Tensor] | None,
-    ) -> None:
-        """Losses of some queries, and what they add to the gradients.
+    def losses(self, asked: Asked, *, gradients: bool, tile_bytes: int | None) -> Found:
+        """The losses and, where they are wanted, the gradients.
 
         Args:
-            rows: Which queries.
-            tile_rows: Of a tile.
-            positives_B: int64, shape ``[B]``.
-            coefficients_B: Float, shape ``[B]``.
-            own_shift_B: Float, shape ``[B]``, or None.
-            masked: int64: where each query's columns start, shape ``[B + 1]``, and all columns; or None.
-            losses_B: Written.
-            gradients: Of the queries, shape ``[B, D]``, written; of the candidates, shape ``[C, D]``, added to.
+            asked: Of which positives, and how.
+            gradients: Whether they are wanted.
+            tile_bytes: Memory for the logits at a time; None: about what the caches hold.
         """
-        buffer_RC = self._queries_BD.new_empty(min(tile_rows, rows.stop - rows.start), len(self._candidates_CD))
-        for start in range(rows.start, rows.stop, tile_rows):
-            tile = slice(start, min(start + tile_rows, rows.stop))
-            own_R1 = positives_B[tile, None]
+        num_queries, num_candidates = len(self._queries_BD), len(self._candidates_CD)
+        row_bytes = max(1, self._queries_BD.element_size() * num_candidates)
+        rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else tile_bytes // row_bytes
+        rows = max(1, min(num_queries, rows))
+        tiles = -(-num_queries // rows)
+        parts = number_of_parts(self._queries_BD, self._candidates_CD, rows)
+        found = Found(torch.empty_like(asked.coefficients_B), None, None)
+        candidates_grad_PCD = self._queries_BD.new_zeros(parts if gradients else 0, *self._candidates_CD.shape)
+        if gradients:
+            found = Found(found.losses_B, torch.empty_like(self._queries_BD), candidates_grad_PCD[0])
+
+        def work(part: int) -> None:
+            share = slice(part * tiles // parts * rows, min((part + 1) * tiles // parts * rows, num_queries))
+            self._part(share, rows, asked, found, candidates_grad_PCD[part] if gradients else None)
+
+        side_by_side(work, parts)
+        for part in range(1, len(candidates_grad_PCD)):
+            candidates_grad_PCD[0] += candidates_grad_PCD[part]
+        return found
+
+    def _part(self, share: slice, rows: int, asked: Asked, found: Found, candidates_grad_CD: Tensor | None) -> None:
+        buffer_RC = self._queries_BD.new_empty(rows, len(self._candidates_CD))
+        for start in range(share.start, share.stop, rows):
+            tile = slice(start, min(start + rows, share.stop))
+            own_R1 = asked.positives_B[tile, None]
             logits_RC = self._products.logits(tile, self._bias_C, out=buffer_RC[: tile.stop - tile.start])
-            if masked is not None:
-                mask_pairs_(logits_RC, _of_tile(masked, tile), positives_B[tile])
-            if own_shift_B is not None:
-                logits_RC.scatter_add_(1, own_R1, own_shift_B[tile, None])
+            if asked.masked is not None:
+                mask_pairs_(logits_RC, _of_tile(asked.masked, tile), asked.positives_B[tile])
+            if asked.own_shift_B is not None:
+                logits_RC.scatter_add_(1, own_R1, asked.own_shift_B[tile, None])
             own_logits_R = logits_RC.gather(1, own_R1).squeeze(1)
             highest_R = logits_RC.amax(1)
             probabilities_RC = torch.softmax(logits_RC, 1, out=logits_RC)
             # the largest probability is 1 / sum(exp(logit - highest)), at least 1 / C: its logarithm is never that of 0
-            losses_B[tile] = highest_R - probabilities_RC.amax(1).log() - own_logits_R
-            if gradients is None:
+            found.losses_B[tile] = highest_R - probabilities_RC.amax(1).log() - own_logits_R
+            if candidates_grad_CD is None or found.queries_grad_BD is None:
                 continue
-            coefficients_R1 = coefficients_B[tile, None]
+            coefficients_R1 = asked.coefficients_B[tile, None]
             logits_grad_RC = probabilities_RC.mul_(coefficients_R1).scatter_add_(1, own_R1, -coefficients_R1)
-            self._products.pull_back(tile, logits_grad_RC, gradients[0][tile], gradients[1])
+            self._products.pull_back(tile, logits_grad_RC, found.queries_grad_BD[tile], candidates_grad_CD)
 
 
 class _Products:

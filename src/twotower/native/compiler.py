@@ -15,8 +15,9 @@ __all__ = ["NotCompiledError", "compile_library", "find_compiler", "library_name
 _SOURCES = Path(__file__).resolve().parent
 _COMPILERS = ("cc", "gcc", "clang")
 _FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
-# what compilers call "the processor that you run on"; the last is any processor of this kind
-_TARGETS = (("-march=native",), ("-mcpu=native",), ())
+# what compilers call "the processor that you run on", the last being any of its kind; and threads, where they know OpenMP
+_PROCESSORS, _THREADS = (("-march=native",), ("-mcpu=native",), ()), (("-fopenmp",), ())
+_TARGETS = tuple((*processor, *threads) for processor in _PROCESSORS for threads in _THREADS)
 _SECONDS = 120
 
 

@@ -1,14 +1,8 @@
 /* Softmax cross-entropy of some queries against all candidates, and its gradients, in one pass over tiles of logits. */
-#include <stdlib.h>
-
 #include "vector.h"
 
-#define PANEL (BLOCK_VECTORS * LANES)
 /* of so many candidates at a time the logits of a tile stay in the second cache while both gradients are taken */
 #define COLUMNS 768
-
-INLINE floats load(const float *from) { return *(const floats *)from; }
-INLINE void store(float *to, floats numbers) { *(floats *)to = numbers; }
 
 /* e^x for x <= 0, within 2 units of the last place: x = n log 2 + f, and a polynomial of f (Cephes, expf). What is below the
    least normal number is 0; what is not a number stays so. */
@@ -32,15 +26,11 @@ INLINE floats exponential(floats x) {
   return choose(x != x, x, value);
 }
 
-/* Rows of candidates as columns of panels: packed[panel][dimension][PANEL], zeros where there is no candidate. */
+/* Candidates in panels. */
 EXPORT void softmax_pack(const float *candidates, int64_t num_candidates, int64_t dim, float *packed) {
   for (int64_t first = 0; first < num_candidates; first += PANEL) {
-    float *panel = packed + first * dim;
-    int64_t rows = num_candidates - first < PANEL ? num_candidates - first : PANEL;
-    for (int64_t row = 0; row < rows; row++)
-      for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = candidates[(first + row) * dim + d];
-    for (int64_t row = rows; row < PANEL; row++)
-      for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = 0;
+    int64_t count = num_candidates - first < PANEL ? num_candidates - first : PANEL;
+    pack_panel(candidates + first * dim, count, dim, packed + first * dim);
   }
 }
 
@@ -56,14 +46,7 @@ INLINE void logits_of_rows(const int rows, const float *queries, const float *pa
   floats sums[BLOCK_ROWS][BLOCK_VECTORS];
   for (int row = 0; row < rows; row++)
     for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] = load(bias + v * LANES);
-  for (int64_t d = 0; d < dim; d++) {
-    floats column[BLOCK_VECTORS];
-    for (int v = 0; v < BLOCK_VECTORS; v++) column[v] = load(panel + d * PANEL + v * LANES);
-    for (int row = 0; row < rows; row++) {
-      float number = queries[row * dim + d];
-      for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] += column[v] * number;
-    }
-  }
+  block_product(rows, queries, panel, dim, sums);
   for (int row = 0; row < rows; row++) {
     floats most = load(highest + row * LANES);
     for (int v = 0; v < BLOCK_VECTORS; v++) {
@@ -138,17 +121,13 @@ EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile) {
   return tile * (softmax_padded(num_candidates) + LANES + dim + 1);
 }
 
-/* Losses and gradients of `rows` queries, `tile` at a time.
-   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack; bias [padded]: -infinity where there is no
-   candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
-   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room: see softmax_room; queries_grad [rows][dim] is
-   written, candidates_grad [num_candidates][dim] is added to (both null: only losses).
-   Returns -1, or the first row that names a candidate which is not there: then the work has stopped. */
-EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
-                             const int64_t *positives, const float *coefficients, const float *own_shift,
-                             const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
-                             int64_t dim, int64_t tile, float *room, float *losses, float *queries_grad,
-                             float *candidates_grad) {
+/* Losses and gradients of some queries, `tile` at a time; candidates_grad is added to. Returns -1, or the first row that names a
+   candidate which is not there: then the work has stopped. */
+static int64_t softmax_part(const float *queries, const float *candidates, const float *packed, const float *bias,
+                            const int64_t *positives, const float *coefficients, const float *own_shift,
+                            const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
+                            int64_t dim, int64_t tile, float *room, float *losses, float *queries_grad,
+                            float *candidates_grad) {
   int64_t stride = softmax_padded(num_candidates);
   float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
   for (int64_t first = 0; first < rows; first += tile) {
@@ -195,4 +174,41 @@ EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, cons
       for (int64_t d = 0; d < dim; d++) grad[row * dim + d] *= factors[row];
   }
   return -1;
+}
+
+/* Losses and gradients of `rows` queries, in parts that are worked on side by side, `tile` queries at a time.
+   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack; bias [padded]: -infinity where there is no
+   candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
+   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room [parts][softmax_room]; queries_grad [rows][dim] and
+   the first of candidates_grad [parts][num_candidates][dim] are written (both null: only losses).
+   Returns -1, or a row that names a candidate which is not there: then what was written is worth nothing. */
+EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
+                             const int64_t *positives, const float *coefficients, const float *own_shift,
+                             const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
+                             int64_t dim, int64_t tile, int64_t parts, float *room, float *losses, float *queries_grad,
+                             float *candidates_grad) {
+  int64_t size = num_candidates * dim, of_part = softmax_room(num_candidates, dim, tile), wrong = -1;
+  int64_t tiles = (rows + tile - 1) / tile;
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t part = 0; part < parts; part++) {
+    int64_t first = part * tiles / parts * tile, end = (part + 1) * tiles / parts * tile;
+    if (end > rows) end = rows;
+    if (candidates_grad) memset(candidates_grad + part * size, 0, (size_t)size * sizeof(float));
+    int64_t found = softmax_part(
+        queries + first * dim, candidates, packed, bias, positives + first, coefficients + first,
+        own_shift ? own_shift + first : NULL, masked ? masked_from + first : NULL, masked, end - first, num_candidates, dim,
+        tile, room + part * of_part, losses + first, queries_grad ? queries_grad + first * dim : NULL,
+        candidates_grad ? candidates_grad + part * size : NULL);
+    if (found >= 0) {
+#pragma omp critical
+      wrong = first + found;
+    }
+  }
+  if (!candidates_grad || wrong >= 0) return wrong;
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t share = 0; share < parts; share++)
+    for (int64_t part = 1; part < parts; part++)
+      for (int64_t n = share * size / parts; n < (share + 1) * size / parts; n++)
+        candidates_grad[n] += candidates_grad[part * size + n];
+  return wrong;
 }

@@ -43,4 +43,37 @@ INLINE float sum_of(floats numbers) {
   return sum;
 }
 
+INLINE int any_of(ints condition) {
+  int32_t found = 0;
+  for (int lane = 0; lane < LANES; lane++) found |= condition[lane];
+  return found != 0;
+}
+
+INLINE floats load(const float *from) { return *(const floats *)from; }
+
+INLINE void store(float *to, floats numbers) { *(floats *)to = numbers; }
+
+/* Vectors as columns of panels: packed[panel][dimension][PANEL], zeros where there is no vector. */
+#define PANEL (BLOCK_VECTORS * LANES)
+
+INLINE void pack_panel(const float *vectors, int64_t count, int64_t dim, float *panel) {
+  for (int64_t row = 0; row < count; row++)
+    for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = vectors[row * dim + d];
+  for (int64_t row = count; row < PANEL; row++)
+    for (int64_t d = 0; d < dim; d++) panel[d * PANEL + row] = 0;
+}
+
+/* sums[row] += left[row][dim] . panel, for some rows */
+INLINE void block_product(const int rows, const float *left, const float *panel, int64_t dim,
+                          floats sums[BLOCK_ROWS][BLOCK_VECTORS]) {
+  for (int64_t d = 0; d < dim; d++) {
+    floats column[BLOCK_VECTORS];
+    for (int v = 0; v < BLOCK_VECTORS; v++) column[v] = load(panel + d * PANEL + v * LANES);
+    for (int row = 0; row < rows; row++) {
+      float number = left[row * dim + d];
+      for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] += column[v] * number;
+    }
+  }
+}
+
 #endif
