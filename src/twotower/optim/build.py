@@ -134,13 +134,20 @@ def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=1e-8 if config.epsilon is None else config.epsilon)
+    epsilon = 1e-8 if config.epsilon is None else config.epsilon
+    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=epsilon, fused=_fused(groups))
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
     return uncompiled(torch.optim.Adagrad)(
-        groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=True
+        groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=_fused(groups)
     )
+
+
+def _fused(groups: list[dict[str, Any]]) -> bool | None:
+    """Whether torch's update in one pass over each parameter is there; None leaves the choice to torch."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    return True if all(each.device.type == "cpu" and each.is_floating_point() for each in parameters) else None
 
 
 def _table_adagrad(
