@@ -47,7 +47,7 @@ def test_a_kernel_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["softmax", "count", "ragged"])
+@pytest.mark.parametrize("name", ["softmax", "count", "ragged", "pool"])
 @pytest.mark.parametrize("flags", [("-march=native", "-fopenmp"), ()])
 def test_every_kernel_compiles_without_a_warning(
     name: str, flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from twotower.nn.native_pool import can_pool, native_pool
 from twotower.types import Ragged
 
 __all__ = ["pool_rows"]
@@ -31,6 +32,8 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     mean = pooling == "mean"
     if sparse:
         pooled_BD: Tensor = _PooledRows.apply(table_VD, values, rows.offsets, mean)  # type: ignore[no-untyped-call]
+    elif can_pool(table_VD, values, rows.offsets):
+        pooled_BD = native_pool(table_VD, values, rows.offsets, mean=mean)
     else:
         pooled_BD = _pooled(table_VD, values, rows.offsets, mean=mean)
     if pooling == "sqrt_n":
