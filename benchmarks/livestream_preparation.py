@@ -149,6 +149,7 @@ def _compared(rows: int, turns: list[dict[str, Any]], machine: dict[str, float])
         "prepare_all_rows_peak_bytes": statistics.median(each["peak_bytes"] for each in whole),
         "recall@100": statistics.median(each["metrics"]["recall@100"] for each in jobs),
         "recall@100_of_each_turn": [each["metrics"]["recall@100"] for each in jobs],
+        "candidates_per_batch": jobs[0]["candidates_per_batch"],
         "counts": jobs[0]["counts"],
         "seconds_of_each_turn": {
             "prepare": [round(_seconds(each, "read", "fit", "build"), 2) for each in jobs],
@@ -200,7 +201,7 @@ def _limits(ours: dict[str, Any], machine: dict[str, float]) -> dict[str, Any]:
     """Shares of the ceilings: of an epoch's steps and of the evaluation."""
     rows, test, catalogue = (ours["counts"][name] for name in ("train", "test", "catalogue"))
     steps = -(-rows // BATCH)
-    candidates = min(BATCH, rows)  # few broadcasters of a batch are the same
+    candidates = ours["candidates_per_batch"]
     flops = 6 * (rows * QUERY_LAYERS + steps * candidates * CANDIDATE_LAYERS + rows * candidates * LAYER_SIZES[-1])
     trained = roofline(
         rows / ours["train_rows_per_s"], flops=flops, num_bytes=TOUCHED * (rows + steps * candidates), machine=machine

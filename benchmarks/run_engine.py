@@ -68,12 +68,15 @@ def _search(size: str, minutes: float, *, quick: bool) -> Job:
 
 JOBS: tuple[Job, ...] = (
     Job("ceilings", "ceilings", (), (), 0.3),
-    Job("feed", "feed", (), ("--rows", "200000", "--repeats", "3", "--workers", "1"), 6),
-    Job("loss", "loss", (), ("--batches", "16384,65536", "--repeats", "1"), 6),
-    Job("evaluation", "evaluation", (), ("--repeats", "1"), 4),
     _search("100000x32", 2, quick=True),
-    _search("1000000x64", 6, quick=True),
-    _search("1700000x32", 7, quick=False),
+    _search("1000000x64", 5, quick=True),
+    Job("loss", "loss", (), ("--batches", "16384,65536", "--repeats", "1"), 5),
+    Job("feed", "feed", ("--rows", "400000"), ("--rows", "200000", "--repeats", "3", "--workers", "1"), 5),
+    Job("whole_job", "whole_job", (), None, 4.5, turns=True, folders=("peer", "peer_folder", "log")),
+    Job(
+        "movielens", "movielens_speed", (), ("--turns", "1"), 3, turns=True, folders=("peer", "peer_folder", "rectools_folder")
+    ),
+    Job("livestream", "livestream_preparation", (), None, 5, turns=True, folders=("peer", "peer_folder", "log")),
     Job(
         "large_catalogue",
         "large_catalogue",
@@ -82,17 +85,8 @@ JOBS: tuple[Job, ...] = (
         5,
         turns=True,
     ),
-    Job(
-        "movielens",
-        "movielens_speed",
-        (),
-        ("--turns", "1"),
-        3.5,
-        turns=True,
-        folders=("peer", "peer_folder", "rectools_folder"),
-    ),
-    Job("whole_job", "whole_job", (), None, 5, turns=True, folders=("peer", "peer_folder", "log")),
-    Job("livestream", "livestream_preparation", (), None, 5.5, turns=True, folders=("peer", "peer_folder", "log")),
+    Job("evaluation", "evaluation", (), ("--repeats", "1"), 4),
+    _search("1700000x32", 5, quick=False),
 )
 
 

@@ -24,7 +24,10 @@ from typing import Any
 
 _BEGAN = time.perf_counter()
 
-from twotower.runs import load_tables, read_recipe  # noqa: E402  (its seconds are a figure)
+import numpy as np  # noqa: E402  (the seconds of these are a figure)
+from numpy.typing import NDArray  # noqa: E402
+
+from twotower.runs import load_tables, read_recipe  # noqa: E402
 from twotower.runs.fit_model import build_model, fit_model  # noqa: E402
 from twotower.runs.judge import judge, model_ranker  # noqa: E402
 from twotower.runs.phase import fit_phase  # noqa: E402
@@ -77,7 +80,15 @@ def main() -> None:
         found["metrics"] = judged["rankers"]["model"]["seen_included"]
         found["evaluation"] = judged["counts"]
     found["peak_bytes"] = _peak()
+    found["candidates_per_batch"] = _distinct(phase.item_rows[phase.fit_rows], recipe.training.batch_size)
     print(json.dumps(found))
+
+
+def _distinct(item_rows: NDArray[np.int32], batch_size: int) -> float:
+    """Distinct items of a batch, in the mean of a shuffled epoch: what has to be encoded and scored at least."""
+    shuffled = np.random.default_rng(0).permutation(item_rows)
+    starts = range(0, len(shuffled), batch_size)
+    return float(np.mean([len(np.unique(shuffled[start : start + batch_size])) for start in starts]))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from twotower.data import Batch, Batches, Examples, HistoryInput, build_histories
+from twotower.data import batches as room
+from twotower.data.shuffle import permuted
 from twotower.types import Coded, Ragged
 
 USERS, ITEMS, ROWS = 5, 7, 23
@@ -172,7 +174,9 @@ def test_outcomes_stay_with_their_rows(candidates: str) -> None:
     assert batches(candidates=candidates).batch(0, 0).outcomes == {}
 
 
-def test_of_many_examples_no_permutation_is_kept() -> None:
+@pytest.mark.parametrize("at_once", [1, 16, 2**15])
+def test_of_many_examples_no_permutation_is_kept(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_AT_ONCE", at_once)
     small, large = batches(), batches(most_in_memory=ROWS - 1)
     assert batches(most_in_memory=ROWS).order(1).tolist() == small.order(1).tolist()
     for epoch in range(3):
@@ -180,7 +184,7 @@ def test_of_many_examples_no_permutation_is_kept() -> None:
         assert [len(found) for found in rows] == [8, 8, 7]
         walked = [row for found in rows for row in found]
         assert sorted(walked) == list(range(ROWS))
-        assert walked == large.order(epoch).tolist()
+        assert walked == large.order(epoch).tolist() == permuted(np.arange(ROWS), ROWS, [large.seed, epoch]).tolist()
         assert walked != small.order(epoch).tolist()
         # any batch is reached directly
         assert batches(most_in_memory=0).batch(epoch, 2).rows.tolist() == rows[2]

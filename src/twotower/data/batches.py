@@ -20,6 +20,8 @@ from twotower.types import Features
 
 __all__ = ["Batch", "Batches"]
 
+_AT_ONCE = 2**15
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -86,6 +88,7 @@ class Batches:
         self.mask_known_positives = mask_known_positives
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
+        self._part: tuple[int, int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -99,10 +102,22 @@ class Batches:
         """A part of the permutation of an epoch."""
         size = len(self.examples)
         if size > self.most_in_memory:
-            return torch.from_numpy(permuted(np.arange(start, end), size, [self.seed, epoch]))
+            return self._computed(epoch, start, end)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(size)))
         return self._order[1][start:end]
+
+    def _computed(self, epoch: int, start: int, end: int) -> Tensor:
+        """A part of a permutation that is held nowhere; of small parts many at once, which take little longer than one."""
+        width = max(1, _AT_ONCE // self.batch_size) * self.batch_size
+        first = start // width * width
+        last = min(first + width, len(self.examples))
+        if end > last:
+            return torch.from_numpy(permuted(np.arange(start, end), len(self.examples), [self.seed, epoch]))
+        if self._part is None or self._part[:2] != (epoch, first):
+            rows = permuted(np.arange(first, last), len(self.examples), [self.seed, epoch])
+            self._part = (epoch, first, torch.from_numpy(rows))
+        return self._part[2][start - first : end - first]
 
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from twotower.data.arrow_text import ArrowText
 from twotower.data.native_texts import NativeTexts
 
 __all__ = ["CodedTexts", "code_texts"]
@@ -67,21 +67,9 @@ def code_texts(frame: pl.DataFrame, columns: Iterable[str]) -> dict[str, CodedTe
 
 
 def _natively(kernel: NativeTexts, column: pl.Series) -> CodedTexts | None:
-    array = column.to_arrow()
-    array = array if array.type == pa.large_string() else array.cast(pa.large_string())
-    _, offsets, data = array.buffers()
-    places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else _NO_TEXT
-    text = np.frombuffer(data or b"", dtype=np.uint8)
-    coded = kernel.code(text, places, column.is_not_null().to_numpy() if column.null_count() else None)
-    if coded is None:
-        return None
-    codes, rows = coded
-    of_names, ends = kernel.take(text, places, rows)
-    names = pa.Array.from_buffers(pa.large_string(), len(rows), [None, pa.py_buffer(ends), pa.py_buffer(of_names)])
-    return CodedTexts(pl.Series(column.name, pl.from_arrow(names), dtype=pl.String), codes)
-
-
-_NO_TEXT = np.zeros(1, dtype=np.int64)
+    texts = ArrowText.of(column)
+    coded = kernel.code(texts)
+    return None if coded is None else CodedTexts(kernel.take(texts, coded[1]).series(column.name), coded[0])
 
 
 def _by_polars(column: pl.Series) -> CodedTexts:

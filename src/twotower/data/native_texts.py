@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrow_text import ArrowText
 from twotower.native import native_library
 
 __all__ = ["NativeTexts"]
@@ -38,50 +38,34 @@ class NativeTexts:
         library = native_library("texts")
         return None if library is None else NativeTexts(library)
 
-    def code(
-        self, text: NDArray[np.uint8], offsets: NDArray[np.int64], valid: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]] | None:
+    def code(self, texts: ArrowText) -> tuple[NDArray[np.uint32], NDArray[np.int64]] | None:
         """Number texts by the order of their bytes.
-
-        Args:
-            text: One behind the other.
-            offsets: int64 ``[n + 1]``, where each begins and the last one ends.
-            valid: ``[n]``, which of them are there; None: all.
 
         Returns:
             The number of each, uint32 ``[n]`` (those that are not there: the number of distinct ones), and for each number,
             int64, a row that has it. None where they are more than the numbers.
         """
-        n = len(offsets) - 1
+        n = len(texts.offsets) - 1
         if n > _MOST:
             return None
         places = np.zeros(1 << (2 * n).bit_length(), dtype=np.uint64)
         met, firsts = np.empty(n, dtype=np.uint32), np.empty(n, dtype=np.int64)
-        of_valid = None if valid is None else np.ascontiguousarray(valid, dtype=np.bool_)
-        given = (text.ctypes.data, offsets.ctypes.data)
-        distinct = self._library.texts_code(
-            *given,
-            None if of_valid is None else of_valid.ctypes.data,
-            n,
-            places.ctypes.data,
-            len(places),
-            met.ctypes.data,
-            firsts.ctypes.data,
-        )
+        valid = None if texts.valid is None else np.ascontiguousarray(texts.valid)
+        of_valid = None if valid is None else valid.ctypes.data
+        given, found = (texts.text.ctypes.data, texts.offsets.ctypes.data), (met.ctypes.data, firsts.ctypes.data)
+        distinct = self._library.texts_code(*given, of_valid, n, places.ctypes.data, len(places), *found)
         rows = firsts[:distinct].copy()
         room = np.empty(4 * distinct, dtype=np.int64)
         self._library.texts_sort(*given, rows.ctypes.data, distinct, room.ctypes.data)
         rank = np.full(distinct + 1, distinct, dtype=np.uint32)
         rank[met[rows]] = np.arange(distinct, dtype=np.uint32)
-        return rank[met if of_valid is None else np.minimum(met, np.uint32(distinct))], rows
+        return rank[met if valid is None else np.minimum(met, np.uint32(distinct))], rows
 
-    def take(
-        self, text: NDArray[np.uint8], offsets: NDArray[np.int64], rows: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Some of the texts, in the form of all."""
-        new = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(offsets[rows + 1] - offsets[rows], out=new[1:])
-        taken = np.empty(int(new[-1]), dtype=np.uint8)
-        into = (taken.ctypes.data, new.ctypes.data)
-        self._library.texts_take(text.ctypes.data, offsets.ctypes.data, rows.ctypes.data, len(rows), *into)
-        return taken, new
+    def take(self, texts: ArrowText, rows: NDArray[np.int64]) -> ArrowText:
+        """Some of the texts, which are there."""
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(texts.offsets[rows + 1] - texts.offsets[rows], out=offsets[1:])
+        text = np.empty(int(offsets[-1]), dtype=np.uint8)
+        into = (text.ctypes.data, offsets.ctypes.data)
+        self._library.texts_take(texts.text.ctypes.data, texts.offsets.ctypes.data, rows.ctypes.data, len(rows), *into)
+        return ArrowText(text, offsets)

@@ -11,9 +11,9 @@ from queue import SimpleQueue
 
 import numpy as np
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from twotower.data.arrow_text import ArrowText
 from twotower.data.first_record import TextFormat, read_first_record
 from twotower.data.plain_lines import Fields, PlainLines, Seen
 from twotower.data.source_files import SourceFile
@@ -102,7 +102,7 @@ def sampled_lines(
     if taken is None:
         return None
     parts, rows = taken
-    columns = {name: _column([part[place] for part in parts]) for place, name in enumerate(chosen)}
+    columns = [_column(name, [part[place] for part in parts]) for place, name in enumerate(chosen)]
     return SampledRows(first.names, pl.DataFrame(columns), rows)
 
 
@@ -189,14 +189,9 @@ def _blocks(starts: range, seen: list[Seen | None], separators: int) -> list[_Bl
     return blocks
 
 
-def _column(parts: list[Fields]) -> pl.Series:
+def _column(name: str, parts: list[Fields]) -> pl.Series:
     """Text from its bytes; what has none is null."""
     lengths = np.concatenate([part.lengths for part in parts])
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    text = np.concatenate([part.text for part in parts])
-    there = lengths > 0
-    nulls = len(there) - int(np.count_nonzero(there))
-    valid = pa.py_buffer(np.packbits(there, bitorder="little")) if nulls else None
-    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
-    return pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.large_string(), len(lengths), buffers, null_count=nulls)))
+    return ArrowText(np.concatenate([part.text for part in parts]), offsets, lengths > 0).series(name)
