@@ -48,7 +48,7 @@ class NativeTexts:
         n = len(texts.offsets) - 1
         if n > _MOST:
             return None
-        places = np.zeros(1 << (2 * n).bit_length(), dtype=np.uint64)
+        places = np.zeros(1 << (n + n // 2).bit_length(), dtype=np.uint64)
         met, firsts = np.empty(n, dtype=np.uint32), np.empty(n, dtype=np.int64)
         valid = None if texts.valid is None else np.ascontiguousarray(texts.valid)
         of_valid = None if valid is None else valid.ctypes.data

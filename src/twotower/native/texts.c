@@ -47,10 +47,13 @@ EXPORT int64_t texts_code(const uint8_t *text, const int64_t *offsets, const uin
       hashes[i - start] = hash_of(text + offsets[i], offsets[i + 1] - offsets[i]);
       __builtin_prefetch(&places[hashes[i - start] & last]);
     }
-    for (int64_t i = start; i < end; i++) { /* what is likely to be the same text */
-      uint64_t found = places[hashes[i - start] & last];
-      if (found) __builtin_prefetch(&offsets[(found & NONE) - 1]);
+    uint64_t likely[AT_ONCE]; /* 1 more than the row of what is likely to be the same text */
+    for (int64_t i = start; i < end; i++) {
+      likely[i - start] = places[hashes[i - start] & last] & NONE;
+      if (likely[i - start]) __builtin_prefetch(&offsets[likely[i - start] - 1]);
     }
+    for (int64_t i = start; i < end; i++)
+      if (likely[i - start]) __builtin_prefetch(text + offsets[likely[i - start] - 1]);
     for (int64_t i = start; i < end; i++) {
       if (valid && !valid[i]) {
         codes[i] = NONE;
