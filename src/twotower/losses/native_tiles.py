@@ -52,6 +52,12 @@ class NativeTiles:
         library = _library()
         return None if library is None else NativeTiles(library, queries_BD, candidates_CD, bias_C)
 
+    def rows(self, tile_bytes: int | None) -> int:
+        """How many queries a tile has, of whose logits so many bytes may be in memory; None: what the caches like."""
+        row_bytes = self._padded * _NUMBERS.itemsize
+        rows = max(_LEAST_ROWS, min(_TILE_BYTES // row_bytes, _MOST_ROWS)) if tile_bytes is None else tile_bytes // row_bytes
+        return max(1, min(len(self._queries_BW), rows))
+
     def losses(self, asked: Asked, *, gradients: bool, tile_bytes: int | None) -> Found:
         """The losses and, where they are wanted, the gradients.
 
@@ -64,10 +70,7 @@ class NativeTiles:
             ValueError: If a positive, or what is masked, is not a candidate.
         """
         library, (num_candidates, width) = self._library, self._candidates_CW.shape
-        num_queries = len(self._queries_BW)
-        row_bytes = self._padded * _NUMBERS.itemsize
-        rows = max(_LEAST_ROWS, min(_TILE_BYTES // row_bytes, _MOST_ROWS)) if tile_bytes is None else tile_bytes // row_bytes
-        rows = max(1, min(num_queries, rows))
+        num_queries, rows = len(self._queries_BW), self.rows(tile_bytes)
         parts = number_of_parts(self._queries_BW, self._candidates_CW, rows)
         positives_B, coefficients_B = asked.positives_B.contiguous(), asked.coefficients_B.contiguous()
         own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.contiguous()

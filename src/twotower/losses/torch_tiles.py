@@ -31,6 +31,12 @@ class TorchTiles:
         self._queries_BD, self._candidates_CD, self._bias_C = queries_BD, candidates_CD, bias_C
         self._products = (_Products if precision == "float32" else _NarrowProducts)(queries_BD, candidates_CD)
 
+    def rows(self, tile_bytes: int | None) -> int:
+        """How many queries a tile has, of whose logits so many bytes may be in memory; None: what the caches like."""
+        row_bytes = max(1, self._queries_BD.element_size() * len(self._candidates_CD))
+        rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else tile_bytes // row_bytes
+        return max(1, min(len(self._queries_BD), rows))
+
     def losses(self, asked: Asked, *, gradients: bool, tile_bytes: int | None) -> Found:
         """The losses and, where they are wanted, the gradients.
 
@@ -39,10 +45,8 @@ class TorchTiles:
             gradients: Whether they are wanted.
             tile_bytes: Memory for the logits at a time; None: about what the caches hold.
         """
-        num_queries, num_candidates = len(self._queries_BD), len(self._candidates_CD)
-        row_bytes = max(1, self._queries_BD.element_size() * num_candidates)
-        rows = max(_TILE_BYTES // row_bytes, _LEAST_ROWS) if tile_bytes is None else tile_bytes // row_bytes
-        rows = max(1, min(num_queries, rows))
+        num_queries = len(self._queries_BD)
+        rows = self.rows(tile_bytes)
         tiles = -(-num_queries // rows)
         parts = number_of_parts(self._queries_BD, self._candidates_CD, rows)
         found = Found(torch.empty_like(asked.coefficients_B), None, None)

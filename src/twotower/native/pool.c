@@ -36,6 +36,7 @@ static int64_t outside(const int64_t *values, int64_t count, int64_t rows) {
    if `mean`, mean; 0 for an empty one. Returns 1, and writes nothing, where a value is not a row. */
 EXPORT int64_t pool_forward(const float *table, int64_t rows, int64_t dim, const int64_t *values, const int64_t *offsets,
                             int64_t bags, int64_t mean, int64_t parts, float *out) {
+  (void)parts; /* of no use where the compiler does not know OpenMP */
   if (outside(values, offsets[bags], rows)) return 1;
 #pragma omp parallel for num_threads(parts) schedule(static) if (parts > 1)
   for (int64_t bag = 0; bag < bags; bag++) {
