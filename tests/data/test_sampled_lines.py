@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,14 @@ def test_the_rows_are_those_of_the_whole_file(
     assert found.report.ignored == ("note",)
 
 
+@pytest.mark.parametrize("preadv", ["with", "without"])
 @pytest.mark.parametrize("native", ["0", "1"])
 def test_the_kernel_takes_what_is_taken_without_it(
-    frame: pl.DataFrame, native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frame: pl.DataFrame, native: str, preadv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWOTOWER_NATIVE", native)
+    if preadv == "without":
+        monkeypatch.delattr(os, "preadv")
     frame.write_csv(tmp_path / "log.csv")
     taken = sampled_lines(find_files(tmp_path / "log.csv", noun="log"), TextFormat(), SAMPLE, {"x", "user"})
     assert taken is not None
@@ -132,6 +136,8 @@ def test_a_line_that_fits_no_window_and_a_file_that_is_gone(tmp_path: Path, monk
     monkeypatch.setattr(room, "_AT_ONCE", 64)
     assert sampled_lines(files, TextFormat(), SAMPLE) is None
     monkeypatch.undo()
+    path.write_text(PLAIN, encoding="utf-8")  # shorter than it was when it was listed
+    assert sampled_lines(files, TextFormat(), SAMPLE) is None
     path.unlink()
     assert sampled_lines(files, TextFormat(), SAMPLE) is None
 

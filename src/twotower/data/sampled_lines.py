@@ -158,9 +158,18 @@ class _Reader:
             if len(buffer) < end - start:
                 buffer = np.empty(end - start, dtype=np.uint8)
             text = buffer[: end - start]
-            yield text[: os.preadv(self._descriptor, [text.data], start)]
+            yield text[: _read_into(text, self._descriptor, start)]
         finally:
             self._buffers.put(buffer)
+
+
+def _read_into(text: NDArray[np.uint8], descriptor: int, start: int) -> int:
+    """Fill an array from a place in a file on; how many bytes there were."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [text.data], start)
+    data = os.pread(descriptor, len(text), start)
+    text[: len(data)] = np.frombuffer(data, dtype=np.uint8)
+    return len(data)
 
 
 @dataclass(frozen=True)
