@@ -261,10 +261,12 @@ def _topk(results: Results) -> str | None:
         for row in rows
     ]
     head = ["vectors", "queries", "k", *sides, "to matmul", "to FAISS", "same ids"]
-    settings = sorted(
-        {f"{row['vectors']:,} x {row['dim']}: {text}" for row in rows for text in row["settings"].values() if "faiss" in text}
-    )
+    settings = sorted({f"{_search_of(row)}: {text}" for row in rows for text in row["settings"].values() if "faiss" in text})
     return _markdown(head, shown) + (f"\nFAISS' best settings: {'; '.join(settings)}.\n" if settings else "")
+
+
+def _search_of(row: dict[str, Any]) -> str:
+    return f"{row['vectors']:,} x {row['dim']}, {'one query' if row['queries'] == 1 else 'batch'}"
 
 
 def _whole_job(results: Results) -> str | None:
