@@ -106,6 +106,7 @@ def test_doctor_tells_versions_devices_and_threads(call: Call) -> None:
 
     assert found["torch"] == torch.__version__
     assert found["torch threads"] == str(torch.get_num_threads())
+    assert {"CPU quota", "others running", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"} <= set(found)
     assert found["extra tensorboard"]
     assert {"twotower", "python", "polars", "cores", "cuda", "mps"} <= set(found)
     assert f"torch              {torch.__version__}" in call("doctor")[1]

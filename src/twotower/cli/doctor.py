@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 import twotower
+from twotower.cli.machine import cpu_quota, others_running
 from twotower.cli.output import print_json, print_table
 
 __all__ = ["doctor_command"]
@@ -19,6 +20,7 @@ _EXTRAS = {"pandas": "pandas", "tensorboard": "tensorboard", "baselines": "impli
 
 def doctor_command(*, as_json: bool) -> None:
     """Print what this installation has."""
+    quota = cpu_quota()
     facts = {
         "twotower": twotower.__version__,
         "python": platform.python_version(),
@@ -26,7 +28,10 @@ def doctor_command(*, as_json: bool) -> None:
         **{name: _version(name) for name in _NEEDED},
         **{f"extra {extra}": _version(package) for extra, package in _EXTRAS.items()},
         "cores": str(os.cpu_count()),
+        "CPU quota": "none" if quota is None else f"{quota:g}",
+        "others running": f"{others_running():g}",
         "torch threads": str(torch.get_num_threads()),
+        **{name: os.environ.get(name, "not set") for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")},
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "mps": "yes" if torch.backends.mps.is_available() else "none",
     }

@@ -79,8 +79,7 @@ def _loss(loss: dict[str, Any]) -> str:
     said = f"{loss['kind']} over {loss['candidates']:,} items" + (", corrected for sampling" if loss["corrected"] else "")
     if "precision" not in loss:
         return said
-    when = " at a time" if loss["path"].startswith("tiles") else ""
-    logits = f"{loss['tile_rows']:,} rows of logits in memory{when} ({_size(loss['bytes'])})"
+    logits = f"all logits in memory ({_size(loss['bytes'])})" if loss["path"] == "matrix" else "never all logits in memory"
     return f"{said}; {loss['path']}, {logits}; products in {loss['precision']}"
 
 

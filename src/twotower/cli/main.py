@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+from twotower.cli.machine import thread_settings
+
 __all__ = ["main"]
 
 
@@ -14,6 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: Always.
     """
+    if "torch" not in sys.modules:  # which reads them once, as it is loaded
+        os.environ.update(thread_settings(os.environ))
     from twotower.cli.app import app
 
     app(arguments, prog_name="twotower")

@@ -16,7 +16,6 @@ from twotower.columnar import Converting
 from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
-from twotower.losses.torch_tiles import TorchTiles
 from twotower.models import ModelBuilder, build
 from twotower.optim import build_optimizers, rows_pay
 from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
@@ -182,14 +181,12 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     if not isinstance(loss, FullSoftmax | InBatchSoftmax):
         return found | {"path": "its own"}
     found["precision"] = loss.precision
-    queries_BD = torch.empty(rows, untrained.model.embedding_dim, device=device)
+    queries_BD = torch.zeros(rows, untrained.model.embedding_dim, device=device)
     if loss.hard_negatives is not None or not fits_tiles(queries_BD):
-        return found | {"path": "matrix", "tile_rows": rows, "bytes": 4 * rows * candidates}
+        return found | {"path": "matrix", "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)
-    tiles = NativeTiles.open(queries_BD, candidates_CD, None) if loss.precision == "float32" else None
-    tile_rows = min(rows, (tiles or TorchTiles(queries_BD, candidates_CD, None, loss.precision)).rows(None))
-    path = "tiles by torch" if tiles is None else "tiles by a kernel in C"
-    return found | {"path": path, "tile_rows": tile_rows, "bytes": 4 * tile_rows * candidates}
+    native = loss.precision == "float32" and NativeTiles.open(queries_BD, candidates_CD, None) is not None
+    return found | {"path": "tiles by a kernel in C" if native else "tiles by torch"}
 
 
 def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
