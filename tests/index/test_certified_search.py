@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,10 +11,13 @@ from torch import Tensor
 from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
 from twotower.index.float64_search import Float64Search
 from twotower.index.low_precision import FIRST_PASSES, FirstPass, LowPrecision
+from twotower.index.native_search import NativeSearch
 from twotower.index.quickest import can_multiply
 from twotower.types import Ragged
 
-KINDS = [kind for kind in FIRST_PASSES if can_multiply(kind, 24)]
+Kind: TypeAlias = FirstPass | Literal["native"]
+OWN_KINDS: list[FirstPass] = [kind for kind in FIRST_PASSES if can_multiply(kind, 24)]
+KINDS: list[Kind] = [*OWN_KINDS, *(["native"] if NativeSearch.can_search(1) else [])]  # type: ignore[list-item]
 LARGE = 2**24
 
 
@@ -55,9 +60,11 @@ WORLDS = [
 ]  # fmt: skip
 
 
-def certified(vectors_ND: Tensor, kind: FirstPass, tile_bytes: int = LARGE) -> CertifiedSearch:
+def searching(vectors_ND: Tensor, kind: Kind, tile_bytes: int = LARGE) -> CertifiedSearch | NativeSearch:
     unit = LowPrecision.unit_of(float(vectors_ND.double().norm(dim=1).max()), vectors_ND.shape[1])
     assert unit is not None
+    if kind == "native":
+        return NativeSearch(vectors_ND, unit, tile_bytes)
     return CertifiedSearch(vectors_ND, kind, unit, tile_bytes)
 
 
@@ -65,14 +72,14 @@ def share_proved(
     vectors_ND: Tensor,
     queries_BD: Tensor,
     k: int,
-    kind: FirstPass,
+    kind: Kind,
     excluded: Ragged | None = None,
     allowed: Tensor | None = None,
     tile_bytes: int = LARGE,
 ) -> float:
     """How many queries are proved; asserts that these have the same rows and scores, to the bit, as in float64."""
     expected = Float64Search(vectors_ND, LARGE).search(queries_BD, k, excluded, allowed)
-    found, proved_B = certified(vectors_ND, kind, tile_bytes).search(queries_BD, k, excluded, allowed)
+    found, proved_B = searching(vectors_ND, kind, tile_bytes).search(queries_BD, k, excluded, allowed)
     assert torch.equal(found.rows_BK[proved_B], expected.rows_BK[proved_B])
     assert torch.equal(found.scores_BK[proved_B], expected.scores_BK[proved_B])
     return float(proved_B.float().mean())
@@ -88,7 +95,7 @@ def some_rows(num_queries: int, num_vectors: int, each: int, seed: int) -> Ragge
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("num_queries", [1, 3, 4, 70])
-def test_what_is_proved_is_what_float64_finds(name: str, kind: FirstPass, num_queries: int) -> None:
+def test_what_is_proved_is_what_float64_finds(name: str, kind: Kind, num_queries: int) -> None:
     for seed in range(4):
         num_vectors, dim, k = ((9_000, 24, 10), (20_481, 3, 7), (6_143, 17, 1), (12_000, 1, 5))[seed]
         share_proved(*world(name, num_vectors, num_queries, dim, seed), k, kind)
@@ -97,14 +104,14 @@ def test_what_is_proved_is_what_float64_finds(name: str, kind: FirstPass, num_qu
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_queries", [1, 3, 4, 70, 600])
 @pytest.mark.parametrize("name", ["normal", "normalised", "all negative", "clustered, in order"])
-def test_nearly_all_is_proved(name: str, kind: FirstPass, num_queries: int) -> None:
+def test_nearly_all_is_proved(name: str, kind: Kind, num_queries: int) -> None:
     vectors_ND, queries_BD = world(name, 30_000, num_queries, 32, 1)
     assert share_proved(vectors_ND, queries_BD, 20, kind) >= 0.95
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_queries", [1, 50])
-def test_excluded_and_not_allowed_rows(kind: FirstPass, num_queries: int) -> None:
+def test_excluded_and_not_allowed_rows(kind: Kind, num_queries: int) -> None:
     vectors_ND, queries_BD = world("normal", 40_000, num_queries, 16, 2)
     for seed in range(3):
         excluded = some_rows(num_queries, 40_000, 60, seed)
@@ -116,38 +123,40 @@ def test_excluded_and_not_allowed_rows(kind: FirstPass, num_queries: int) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_queries", [1, 30])
-def test_the_best_are_excluded(kind: FirstPass, num_queries: int) -> None:
+def test_the_best_are_excluded(kind: Kind, num_queries: int) -> None:
     vectors_ND, queries_BD = world("normal", 40_000, num_queries, 16, 3)
     best_BK = Float64Search(vectors_ND, LARGE).search(queries_BD, 100, None, None).rows_BK
     excluded = Ragged(best_BK.flatten(), torch.arange(num_queries + 1) * 100)
     assert share_proved(vectors_ND, queries_BD, 10, kind, excluded) >= 0.9
 
 
+@pytest.mark.parametrize("kind", KINDS[::3])
 @pytest.mark.parametrize("num_queries", [1, 9])
-def test_where_fewer_than_k_may_be_returned_nothing_is_proved(num_queries: int) -> None:
+def test_where_fewer_than_k_may_be_returned_nothing_is_proved(num_queries: int, kind: Kind) -> None:
     vectors_ND, queries_BD = world("normal", 20_000, num_queries, 8, 4)
     all_but_nine = Ragged(torch.arange(9, 20_000).repeat(num_queries), torch.arange(num_queries + 1) * 19_991)
     allowed = torch.zeros(20_000, dtype=torch.bool)
-    assert share_proved(vectors_ND, queries_BD, 10, "float32", all_but_nine) == 0
-    assert share_proved(vectors_ND, queries_BD, 10, "float32", None, allowed) == 0
+    assert share_proved(vectors_ND, queries_BD, 10, kind, all_but_nine) == 0
+    assert share_proved(vectors_ND, queries_BD, 10, kind, None, allowed) == 0
     allowed[5:14] = True
-    assert share_proved(vectors_ND, queries_BD, 10, "float32", None, allowed) == 0
+    assert share_proved(vectors_ND, queries_BD, 10, kind, None, allowed) == 0
 
 
+@pytest.mark.parametrize("kind", KINDS[::3])
 @pytest.mark.parametrize("k", [20_000, 19_000, 30_000])
 @pytest.mark.parametrize("num_queries", [1, 9])
-def test_k_near_all_is_left_to_the_other_search(k: int, num_queries: int) -> None:
-    assert share_proved(*world("normal", 20_000, num_queries, 4, 5), k, "float32") == 0
+def test_k_near_all_is_left_to_the_other_search(k: int, num_queries: int, kind: Kind) -> None:
+    assert share_proved(*world("normal", 20_000, num_queries, 4, 5), k, kind) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_queries", [1, 3, 4, 40])
-def test_when_all_are_tied_it_gives_up(kind: FirstPass, num_queries: int) -> None:
+def test_when_all_are_tied_it_gives_up(kind: Kind, num_queries: int) -> None:
     assert share_proved(torch.ones(60_000, 4), torch.ones(num_queries, 4), 10, kind) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_query_that_gives_up_does_not_take_the_others_along(kind: FirstPass) -> None:
+def test_a_query_that_gives_up_does_not_take_the_others_along(kind: Kind) -> None:
     vectors_ND, queries_BD = world("normal", 60_000, 40, 8, 6)
     vectors_ND[:, 0] = 1.0
     queries_BD[::4] = torch.eye(8)[0]
@@ -155,7 +164,7 @@ def test_a_query_that_gives_up_does_not_take_the_others_along(kind: FirstPass) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_copies_of_the_best_are_ties_by_row(kind: FirstPass) -> None:
+def test_many_copies_of_the_best_are_ties_by_row(kind: Kind) -> None:
     vectors_ND, queries_BD = world("normal", 30_000, 30, 16, 7)
     best_B = Float64Search(vectors_ND, LARGE).search(queries_BD, 1, None, None).rows_BK[:, 0]
     places = torch.randperm(30_000, generator=torch.Generator().manual_seed(0))[: 30 * 25]
@@ -165,7 +174,7 @@ def test_many_copies_of_the_best_are_ties_by_row(kind: FirstPass) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_a_hair_apart_are_told_apart(kind: FirstPass) -> None:
+def test_vectors_a_hair_apart_are_told_apart(kind: Kind) -> None:
     # far below what few bits resolve, and partly below what float32 does
     generator = torch.Generator().manual_seed(0)
     vectors_ND = torch.randn(20_000, 12, generator=generator)
@@ -177,23 +186,24 @@ def test_vectors_a_hair_apart_are_told_apart(kind: FirstPass) -> None:
 
 @pytest.mark.parametrize("scale", [1e-14, 1e14])
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_and_short_vectors(kind: FirstPass, scale: float) -> None:
+def test_long_and_short_vectors(kind: Kind, scale: float) -> None:
     vectors_ND, queries_BD = world("normal", 20_000, 20, 16, 8)
     for of_queries in (1e-14, 1.0, 1e14):
         assert share_proved(vectors_ND * scale, queries_BD * of_queries, 10, kind) >= 0.9
     assert share_proved(vectors_ND * scale, queries_BD * 1e-25, 10, kind) == 0
 
 
+@pytest.mark.parametrize("kind", KINDS[-2:])
 @pytest.mark.parametrize("num_queries", [1, 200])
-def test_tiles_and_blocks_of_queries_change_nothing(num_queries: int) -> None:
+def test_tiles_and_blocks_of_queries_change_nothing(num_queries: int, kind: Kind) -> None:
     vectors_ND, queries_BD = world("normal", 700_000, num_queries, 4, 9)
     allowed = torch.arange(700_000) % 3 > 0
     for tile_bytes in (SMALLEST_TILE_BYTES, LARGE):
-        assert share_proved(vectors_ND, queries_BD, 20, KINDS[-1], None, allowed, tile_bytes) >= 0.9
+        assert share_proved(vectors_ND, queries_BD, 20, kind, None, allowed, tile_bytes) >= 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_change_nothing(kind: FirstPass) -> None:
+def test_threads_change_nothing(kind: Kind) -> None:
     vectors_ND, queries_BD = world("normal", 30_000, 500, 16, 10)
     excluded = some_rows(500, 30_000, 40, 0)
     before = torch.get_num_threads()
@@ -205,12 +215,13 @@ def test_threads_change_nothing(kind: FirstPass) -> None:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "float32"])
+@pytest.mark.parametrize("kind", [kind for kind in OWN_KINDS if kind != "float32"])
 def test_a_floor_that_is_none_is_found_out(kind: FirstPass, monkeypatch: pytest.MonkeyPatch) -> None:
     # above the k-th best by nearly the error that is allowed for: k are found, but others than the best
     vectors_ND, queries_BD = world("normal", 30_000, 80, 16, 11)
     least_B = Float64Search(vectors_ND, LARGE).search(queries_BD, 40, None, None).scores_BK[:, -1].double()
-    search = certified(vectors_ND, kind)
+    search = searching(vectors_ND, kind)
+    assert isinstance(search, CertifiedSearch)
     low = search._low.queries(queries_BD)
     error_B = low.of_lengths_B * search._low.lengths_M.median() + low.of_residuals_B * search._low.residuals_M.median()
     for share in (-1.0, 0.7, 0.8, 0.9, 1.0, 3.0):

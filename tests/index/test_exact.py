@@ -153,8 +153,8 @@ def test_a_first_pass_that_can_not_be_had_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=r"the longest between 2 \*\* -50 and 2 \*\* 50"):
         ExactIndex.build(vectors_ND * 1e20, first_pass="float32")
     monkeypatch.setattr("twotower.index.exact.can_multiply", lambda *_: False)
-    with pytest.raises(ValueError, match="products in int8 are not exact enough on this machine"):
-        ExactIndex.build(vectors_ND, first_pass="int8")
+    with pytest.raises(ValueError, match="products in bfloat16 are not exact enough on this machine"):
+        ExactIndex.build(vectors_ND, first_pass="bfloat16")
 
 
 @pytest.mark.parametrize("num_queries", [1, 60])

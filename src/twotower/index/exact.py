@@ -12,6 +12,7 @@ from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
 from twotower.index.contract import SearchResult
 from twotower.index.float64_search import Float64Search
 from twotower.index.low_precision import FIRST_PASSES, FirstPass, LowPrecision
+from twotower.index.native_search import NativeSearch
 from twotower.index.quickest import can_multiply, quickest_first_pass
 from twotower.types import Ragged
 
@@ -20,6 +21,7 @@ __all__ = ["ExactIndex", "FirstPassChoice"]
 FirstPassChoice: TypeAlias = FirstPass | Literal["auto", "none"]
 """Products in few bits before those in float64; ``auto``: what is quickest here; ``none``: all in float64."""
 
+_Certified: TypeAlias = CertifiedSearch | NativeSearch
 _FEWEST_VECTORS = 2**14
 """From how many on a first pass pays: half as many take a query alone twice as long with it, a batch two thirds of the time."""
 
@@ -32,8 +34,8 @@ class ExactIndex:
     arithmetic. Ties go to the lowest row.
 
     Most vectors need no such score: products in few bits, and a bound on their error, prove that they are not among the best
-    (`twotower.index.certified_search.CertifiedSearch`). Queries for which that proves too little, and small indexes, are
-    searched in float64 throughout.
+    (`twotower.index.native_search.NativeSearch` in C, `twotower.index.certified_search.CertifiedSearch` without a compiler).
+    Queries for which that proves too little, and small indexes, are searched in float64 throughout.
 
     A ``VectorIndex``. It lives on the device of its vectors, which must have float64 (a CPU or a CUDA device); queries come
     to it.
@@ -46,7 +48,7 @@ class ExactIndex:
     """
 
     def __init__(
-        self, vectors_ND: Tensor, max_norm: float, slow: Float64Search, certified: CertifiedSearch | None, first_pass: str
+        self, vectors_ND: Tensor, max_norm: float, slow: Float64Search, certified: _Certified | None, first_pass: str
     ) -> None:
         self._vectors_ND = vectors_ND
         self._max_norm = max_norm
@@ -64,7 +66,8 @@ class ExactIndex:
                 thousand scores and some vectors. With a first pass, each thread that works on a large batch makes its own.
             first_pass: In what products are taken before the few that matter are taken again in float64: the answers are the
                 same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none,
-                and each a sample of every 9th or 17th besides. ``auto`` takes the one that is quickest on this machine, as
+                and each a sample of every 9th or 17th besides; int8 as a kernel in C, 5 bytes a vector. ``auto`` takes that
+                kernel where a processor's whole numbers make it fast, else what is quickest on this machine, as
                 measured once in a process, and none where it wouldn't pay (few vectors), or bounds are not known (another
                 device than a CPU, tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than 2 ** -50).
 
@@ -77,11 +80,11 @@ class ExactIndex:
             raise ValueError(f"tile_bytes must be positive (came: {tile_bytes})")
         if vectors_ND.ndim != 2 or vectors_ND.shape[1] == 0:
             raise ValueError(f"vectors must have the shape [N, D] with D >= 1 (came: {list(vectors_ND.shape)})")
-        own_ND = _finite_float32(vectors_ND, "vectors").clone()
+        own_ND = _finite_float32(vectors_ND, "vectors").clone(memory_format=torch.contiguous_format)
         norms_N = torch.linalg.vector_norm(own_ND, dim=1, dtype=torch.float64)
         max_norm = float(norms_N.max()) if len(norms_N) else 0.0
         chosen, unit = _choose(own_ND, max_norm, tile_bytes, first_pass)
-        certified = None if chosen is None else CertifiedSearch(own_ND, chosen, unit, tile_bytes)
+        certified = None if chosen is None else _certified(own_ND, chosen, unit, tile_bytes)
         return cls(own_ND, max_norm, Float64Search(own_ND, tile_bytes), certified, chosen or "none")
 
     @property
@@ -155,6 +158,12 @@ class ExactIndex:
         return own_BD
 
 
+def _certified(own_ND: Tensor, first_pass: FirstPass, unit: float, tile_bytes: int) -> _Certified:
+    if first_pass == "int8" and NativeSearch.can_search(len(own_ND)):
+        return NativeSearch(own_ND, unit, tile_bytes)
+    return CertifiedSearch(own_ND, first_pass, unit, tile_bytes)
+
+
 def _choose(own_ND: Tensor, max_norm: float, tile_bytes: int, first_pass: FirstPassChoice) -> tuple[FirstPass | None, float]:
     """The first pass, None for none, and the unit of its bounds."""
     if first_pass not in ("auto", "none", *FIRST_PASSES):
@@ -172,8 +181,11 @@ def _choose(own_ND: Tensor, max_norm: float, tile_bytes: int, first_pass: FirstP
             f"2 ** 50, and tiles of at least {SMALLEST_TILE_BYTES:,} bytes (came: {came}): leave first_pass at auto"
         )
     if first_pass == "auto":
-        return (quickest_first_pass(dim), unit) if num_vectors >= _FEWEST_VECTORS else (None, 1.0)
-    if not can_multiply(first_pass, dim):
+        if num_vectors < _FEWEST_VECTORS:
+            return None, 1.0
+        return "int8" if NativeSearch.is_fast(num_vectors) else quickest_first_pass(dim), unit
+    native = first_pass == "int8" and NativeSearch.can_search(num_vectors)
+    if not native and not can_multiply(first_pass, dim):
         raise ValueError(f"products in {first_pass} are not exact enough on this machine: leave first_pass at auto")
     return first_pass, unit
 
