@@ -186,7 +186,7 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     if loss.hard_negatives is not None or not fits_tiles(queries_BD):
         return found | {"path": "matrix", "tile_rows": rows, "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)
-    tiles = NativeTiles.open(queries_BD, candidates_CD, None) if loss.precision == "float32" else None
+    tiles = NativeTiles.open(queries_BD, candidates_CD, None, loss.precision)
     tile_rows = min(rows, (tiles or TorchTiles(queries_BD, candidates_CD, None, loss.precision)).rows(None))
     path = "tiles by torch" if tiles is None else "tiles by a kernel in C"
     return found | {"path": path, "tile_rows": tile_rows, "bytes": 4 * tile_rows * candidates}
