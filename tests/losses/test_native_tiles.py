@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from twotower.losses.logits import Precision
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import tiled_cross_entropy
-from twotower.native import native_status
+from twotower.native import native_library, native_status
 
 pytestmark = pytest.mark.skipif(not native_status("softmax").available, reason="there is no C compiler")
 
@@ -26,7 +27,9 @@ def inputs(num_queries: int, num_candidates: int, dim: int, seed: int = 0) -> di
     }
 
 
-def loss(given: dict[str, Tensor], dtype: torch.dtype, *, tile_bytes: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def loss(
+    given: dict[str, Tensor], dtype: torch.dtype, *, tile_bytes: int | None = None, precision: Precision = "float32"
+) -> tuple[Tensor, Tensor, Tensor]:
     queries, candidates = (given[name].to(dtype, copy=True).requires_grad_() for name in ("queries", "candidates"))
     value = tiled_cross_entropy(
         queries,
@@ -37,6 +40,7 @@ def loss(given: dict[str, Tensor], dtype: torch.dtype, *, tile_bytes: int | None
         own_shift_B=given["shift"],
         masked=given["masked"],
         tile_bytes=tile_bytes,
+        precision=precision,
     )
     value.backward()  # type: ignore[no-untyped-call]
     assert queries.grad is not None
@@ -56,6 +60,31 @@ def test_against_float64(
     for tile_bytes in (None, 1, 4 * num_candidates * 11):
         for ours, exact in zip(loss(given, torch.float32, tile_bytes=tile_bytes), loss(given, torch.float64), strict=True):
             torch.testing.assert_close(ours.double(), exact, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dim", [1, 16, 33, 64])
+@pytest.mark.parametrize(("num_queries", "num_candidates"), [(1, 1), (7, 5), (9, 48), (65, 1000), (130, 769)])
+def test_narrow_products_against_float64_of_narrow_numbers(
+    num_queries: int, num_candidates: int, dim: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("twotower.losses.tiles._LEAST_PRODUCTS", 0)
+    given = inputs(num_queries, num_candidates, dim)
+    for name in ("queries", "candidates"):  # numbers that are narrow already: only the gradient of a logit is rounded
+        given[name] = given[name].to(torch.bfloat16).float()
+    assert (NativeTiles.open(given["queries"], given["candidates"], None, "bfloat16") is None) == (not narrow_is_there())
+    exact = loss(given, torch.float64)
+    for tile_bytes in (None, 1, 4 * num_candidates * 11):
+        found = loss(given, torch.float32, tile_bytes=tile_bytes, precision="bfloat16")
+        torch.testing.assert_close(found[0].double(), exact[0], rtol=1e-5 if narrow_is_there() else 1e-2, atol=1e-5)
+        for ours, wide in zip(found[1:], exact[1:], strict=True):
+            assert float((ours - wide).norm()) <= 2**-7 * float(wide.norm()) + 1e-4
+
+
+def narrow_is_there() -> bool:
+    library = native_library("softmax")
+    return library is not None and bool(library.softmax_narrow())
 
 
 def test_the_kernel_is_what_works_on_float32() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from twotower.losses.logits import Precision
 from twotower.losses.tiles import Asked, Found, number_of_parts
 from twotower.native import native_library
 
@@ -24,14 +25,17 @@ class NativeTiles:
     """Queries and candidates as the kernel takes them.
 
     Args:
-        library: See `open_kernel`.
+        library: The kernel.
         queries_BD: float32 on the CPU, shape ``[B, D]``.
         candidates_CD: The same, shape ``[C, D]``.
         bias_C: Added to the logits of each candidate, shape ``[C]``, or None.
+        narrow: Whether products are of numbers of 16 bits (bfloat16), added up in float32.
     """
 
-    def __init__(self, library: ctypes.CDLL, queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None) -> None:
-        self._library = library
+    def __init__(
+        self, library: ctypes.CDLL, queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None, *, narrow: bool
+    ) -> None:
+        self._library, self._narrow = library, narrow
         self._dim = queries_BD.shape[1]
         missing = -self._dim % library.softmax_lanes()
         self._queries_BW, self._candidates_CW = (
@@ -39,18 +43,28 @@ class NativeTiles:
         )
         num_candidates, width = self._candidates_CW.shape
         self._padded = int(library.softmax_padded(num_candidates))
-        self._packed = torch.empty(self._padded * width, dtype=_NUMBERS)
-        library.softmax_pack(self._candidates_CW.data_ptr(), num_candidates, width, self._packed.data_ptr())
+        given = (self._candidates_CW.data_ptr(), num_candidates, width)
+        if narrow:
+            room = torch.empty(self._padded * width, dtype=torch.int16)
+            self._combined, self._packed = torch.empty(2, self._padded // 2 * width, dtype=torch.int32)
+            library.softmax_pack_narrow(*given, room.data_ptr(), self._combined.data_ptr(), self._packed.data_ptr())
+        else:
+            self._combined, self._packed = self._candidates_CW, torch.empty(self._padded * width)
+            library.softmax_pack(*given, self._packed.data_ptr())
         self._bias = torch.full((self._padded,), -torch.inf)
         self._bias[:num_candidates] = 0 if bias_C is None else bias_C
 
     @staticmethod
-    def open(queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None) -> NativeTiles | None:
+    def open(
+        queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None, precision: Precision = "float32"
+    ) -> NativeTiles | None:
         """The tiles of these vectors; None where the kernel is not there or does not take such numbers."""
         if queries_BD.dtype != _NUMBERS or not len(candidates_CD):
             return None
-        library = _library()
-        return None if library is None else NativeTiles(library, queries_BD, candidates_CD, bias_C)
+        library, narrow = _library(), precision == "bfloat16"
+        if library is None or (narrow and not library.softmax_narrow()):
+            return None
+        return NativeTiles(library, queries_BD, candidates_CD, bias_C, narrow=narrow)
 
     def rows(self, tile_bytes: int | None) -> int:
         """How many queries a tile has, of whose logits so many bytes may be in memory; None: what the caches like."""
@@ -74,15 +88,15 @@ class NativeTiles:
         parts = number_of_parts(self._queries_BW, self._candidates_CW, rows)
         positives_B, coefficients_B = asked.positives_B.contiguous(), asked.coefficients_B.contiguous()
         own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.contiguous()
-        room = torch.empty(parts * library.softmax_room(num_candidates, width, rows))
+        room = torch.empty(parts * library.softmax_room(num_candidates, width, rows, self._narrow))
         losses_B = torch.empty_like(coefficients_B)
         queries_grad_BW = torch.empty_like(self._queries_BW) if gradients else None
         candidates_grad_PCW = torch.empty(parts, num_candidates, width) if gradients else None
         starts, columns = (None, None) if asked.masked is None else asked.masked
         wrong = library.softmax_tiles(
-            *map(_address, (self._queries_BW, self._candidates_CW, self._packed, self._bias)),
+            *map(_address, (self._queries_BW, self._combined, self._packed, self._bias)),
             *map(_address, (positives_B, coefficients_B, own_shift_B, starts, columns)),
-            *(num_queries, num_candidates, width, rows, parts),
+            *(num_queries, num_candidates, width, rows, parts, self._narrow),
             *map(_address, (room, losses_B, queries_grad_BW, candidates_grad_PCW)),
         )
         if wrong >= 0:
@@ -113,10 +127,15 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.softmax_pack.restype = None
     library.softmax_padded.argtypes = [_NUMBER]
     library.softmax_padded.restype = _NUMBER
-    library.softmax_room.argtypes = [_NUMBER] * 3
+    library.softmax_room.argtypes = [_NUMBER] * 4
     library.softmax_room.restype = _NUMBER
+    library.softmax_narrow.argtypes = []
+    library.softmax_narrow.restype = _NUMBER
+    if library.softmax_narrow():
+        library.softmax_pack_narrow.argtypes = [_POINTER, _NUMBER, _NUMBER, *[_POINTER] * 3]
+        library.softmax_pack_narrow.restype = None
     library.softmax_lanes.argtypes = []
     library.softmax_lanes.restype = _NUMBER
-    library.softmax_tiles.argtypes = [*[_POINTER] * 9, *[_NUMBER] * 5, *[_POINTER] * 4]
+    library.softmax_tiles.argtypes = [*[_POINTER] * 9, *[_NUMBER] * 6, *[_POINTER] * 4]
     library.softmax_tiles.restype = _NUMBER
     return library

@@ -86,7 +86,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         shape = (len(queries_BD), len(candidates_CD))
         asked = Asked(positives_B, coefficients_B, own_shift_B, None if masked is None else _by_row(masked, *shape))
-        tiles = NativeTiles.open(queries_BD, candidates_CD, bias_C) if precision == "float32" else None
+        tiles = NativeTiles.open(queries_BD, candidates_CD, bias_C, precision)
         found = (tiles or TorchTiles(queries_BD, candidates_CD, bias_C, precision)).losses(
             asked, gradients=any(ctx.needs_input_grad[:2]), tile_bytes=tile_bytes
         )

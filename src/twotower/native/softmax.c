@@ -40,69 +40,33 @@ EXPORT int64_t softmax_padded(int64_t num_candidates) { return (num_candidates +
 /* How many numbers the width must be a multiple of. */
 EXPORT int64_t softmax_lanes(void) { return LANES; }
 
-/* logits[rows][stride] = bias + queries[rows][dim] . packed, and the highest of every row so far, lane by lane */
-INLINE void logits_of_rows(const int rows, const float *queries, const float *panel, const float *bias, float *logits,
-                           float *highest, int64_t dim, int64_t stride) {
-  floats sums[BLOCK_ROWS][BLOCK_VECTORS];
-  for (int row = 0; row < rows; row++)
-    for (int v = 0; v < BLOCK_VECTORS; v++) sums[row][v] = load(bias + v * LANES);
-  block_product(rows, queries, panel, dim, sums);
-  for (int row = 0; row < rows; row++) {
-    floats most = load(highest + row * LANES);
-    for (int v = 0; v < BLOCK_VECTORS; v++) {
-      most = greater_of(sums[row][v], most);
-      store(logits + row * stride + v * LANES, sums[row][v]);
-    }
-    store(highest + row * LANES, most);
-  }
-}
+#define UNIT float
+#define NAMED(name) wide_##name
+#define ADD_PRODUCT(sums, units, unit) sums += (units) * (unit)
+#include "softmax_products.h"
+#undef UNIT
+#undef NAMED
+#undef ADD_PRODUCT
 
-static void logits_of_tile(const float *queries, const float *packed, const float *bias, float *logits, float *highest,
-                           int64_t rows, int64_t dim, int64_t stride) {
-  for (int64_t row = 0; row < rows; row++) store(highest + row * LANES, all_of(-INFINITY));
-  for (int64_t first = 0; first < stride; first += PANEL) {
-    const float *panel = packed + first * dim;
-    int64_t row = 0;
-    for (; row + BLOCK_ROWS <= rows; row += BLOCK_ROWS)
-      logits_of_rows(BLOCK_ROWS, queries + row * dim, panel, bias + first, logits + row * stride + first, highest + row * LANES,
-                     dim, stride);
-    for (; row < rows; row++)
-      logits_of_rows(1, queries + row * dim, panel, bias + first, logits + row * stride + first, highest + row * LANES, dim,
-                     stride);
-  }
-}
+#ifdef __AVX512BF16__
+#include <immintrin.h>
 
-/* out[row][dim] += sum over n of factors[row * row_step + n * step] * vectors[n][dim], of some rows and one or two registers */
-INLINE void combine(const int rows, const int width, const float *factors, int64_t row_step, int64_t step, int64_t count,
-                    const float *vectors, int64_t dim, float *out) {
-  floats sums[BLOCK_ROWS][2];
-  for (int row = 0; row < rows; row++)
-    for (int v = 0; v < width; v++) sums[row][v] = load(out + row * dim + v * LANES);
-  for (int64_t n = 0; n < count; n++) {
-    floats vector[2];
-    for (int v = 0; v < width; v++) vector[v] = load(vectors + n * dim + v * LANES);
-    for (int row = 0; row < rows; row++) {
-      float factor = factors[row * row_step + n * step];
-      for (int v = 0; v < width; v++) sums[row][v] += vector[v] * factor;
-    }
-  }
-  for (int row = 0; row < rows; row++)
-    for (int v = 0; v < width; v++) store(out + row * dim + v * LANES, sums[row][v]);
-}
+/* two numbers of 16 bits, the first in the low half */
+typedef uint32_t pair __attribute__((may_alias));
+#define UNIT pair
+#define NAMED(name) narrow_##name
+#define ADD_PRODUCT(sums, units, unit) \
+  sums = (floats)_mm512_dpbf16_ps((__m512)(sums), (__m512bh)(units), (__m512bh)_mm512_set1_epi32((int)(unit)))
+#include "softmax_products.h"
+#endif
 
-INLINE void combine_all(const float *factors, int64_t row_step, int64_t step, int64_t count, const float *vectors,
-                        int64_t dim, float *out, int64_t rows) {
-  int64_t row = 0;
-  for (; row + BLOCK_ROWS <= rows; row += BLOCK_ROWS) {
-    const float *mine = factors + row * row_step;
-    int64_t d = 0;
-    for (; d + 2 * LANES <= dim; d += 2 * LANES)
-      combine(BLOCK_ROWS, 2, mine, row_step, step, count, vectors + d, dim, out + row * dim + d);
-    if (d < dim) combine(BLOCK_ROWS, 1, mine, row_step, step, count, vectors + d, dim, out + row * dim + d);
-  }
-  for (; row < rows; row++)
-    for (int64_t d = 0; d < dim; d += LANES)
-      combine(1, 1, factors + row * row_step, row_step, step, count, vectors + d, dim, out + row * dim + d);
+/* Whether products of numbers of 16 bits are there. */
+EXPORT int64_t softmax_narrow(void) {
+#ifdef __AVX512BF16__
+  return 1;
+#else
+  return 0;
+#endif
 }
 
 /* Logits to exponentials of what they are below the highest, in place; the sum of these. */
@@ -116,68 +80,166 @@ static float exponentials(float *logits, int64_t stride, float highest) {
   return sum_of(sums);
 }
 
-/* How many floats softmax_tiles needs to work with. */
-EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile) {
-  return tile * (softmax_padded(num_candidates) + LANES + dim + 1);
+/* What a tile's rows are about. */
+typedef struct {
+  const int64_t *positives, *masked_from, *masked;
+  const float *coefficients, *own_shift;
+  int64_t num_candidates;
+} Asked;
+
+/* A row of logits to the exponentials of which its gradient is made, times the row's factor; whether its candidates are there. */
+static int exponentials_of_row(const Asked *asked, int64_t row, float *logits, float *lanes, int64_t stride, float *loss,
+                               float *factor) {
+  int64_t own = asked->positives[row];
+  if (own < 0 || own >= asked->num_candidates) return 0;
+  if (asked->masked) {
+    float kept = logits[own];
+    for (int64_t place = asked->masked_from[row]; place < asked->masked_from[row + 1]; place++) {
+      if (asked->masked[place] < 0 || asked->masked[place] >= asked->num_candidates) return 0;
+      logits[asked->masked[place]] = -INFINITY;
+    }
+    logits[own] = kept;
+  }
+  if (asked->own_shift) logits[own] += asked->own_shift[row];
+  float own_logit = logits[own], most = own_logit;
+  /* a highest that is a little too high does no harm */
+  if (asked->masked || (asked->own_shift && asked->own_shift[row] < -20)) {
+    floats found = all_of(own_logit);
+    for (int64_t c = 0; c < stride; c += LANES) found = greater_of(load(logits + c), found);
+    store(lanes, found);
+  }
+  for (int lane = 0; lane < LANES; lane++) most = lanes[lane] > most ? lanes[lane] : most;
+  float sum = exponentials(logits, stride, most);
+  *loss = most - own_logit + logf(sum);
+  /* coefficient (probability - [own]) = coefficient / sum (exponential - [own] sum) */
+  logits[own] -= sum;
+  *factor = asked->coefficients[row] / sum;
+  return 1;
+}
+
+static void scale_rows(float *rows, const float *factors, int64_t count, int64_t dim) {
+  for (int64_t row = 0; row < count; row++)
+    for (int64_t d = 0; d < dim; d++) rows[row * dim + d] *= factors[row];
 }
 
 /* Losses and gradients of some queries, `tile` at a time; candidates_grad is added to. Returns -1, or the first row that names a
    candidate which is not there: then the work has stopped. */
-static int64_t softmax_part(const float *queries, const float *candidates, const float *packed, const float *bias,
-                            const int64_t *positives, const float *coefficients, const float *own_shift,
-                            const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
-                            int64_t dim, int64_t tile, float *room, float *losses, float *queries_grad,
-                            float *candidates_grad) {
-  int64_t stride = softmax_padded(num_candidates);
+static int64_t wide_part(const float *queries, const float *candidates, const float *packed, const float *bias,
+                         const Asked *asked, int64_t from, int64_t end, int64_t dim, int64_t tile, float *room, float *losses,
+                         float *queries_grad, float *candidates_grad) {
+  int64_t stride = softmax_padded(asked->num_candidates);
   float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
-  for (int64_t first = 0; first < rows; first += tile) {
-    int64_t count = rows - first < tile ? rows - first : tile;
-    const float *mine = queries + first * dim;
-    logits_of_tile(mine, packed, bias, logits, highest, count, dim, stride);
-    for (int64_t row = 0; row < count; row++) {
-      float *of_row = logits + row * stride, *lanes = highest + row * LANES;
-      int64_t own = positives[first + row];
-      if (own < 0 || own >= num_candidates) return first + row;
-      if (masked) {
-        float kept = of_row[own];
-        for (int64_t pair = masked_from[first + row]; pair < masked_from[first + row + 1]; pair++) {
-          if (masked[pair] < 0 || masked[pair] >= num_candidates) return first + row;
-          of_row[masked[pair]] = -INFINITY;
-        }
-        of_row[own] = kept;
-      }
-      if (own_shift) of_row[own] += own_shift[first + row];
-      float own_logit = of_row[own], most = own_logit;
-      /* a highest that is a little too high does no harm */
-      if (masked || (own_shift && own_shift[first + row] < -20)) {
-        floats found = all_of(own_logit);
-        for (int64_t c = 0; c < stride; c += LANES) found = greater_of(load(of_row + c), found);
-        store(lanes, found);
-      }
-      for (int lane = 0; lane < LANES; lane++) most = lanes[lane] > most ? lanes[lane] : most;
-      float sum = exponentials(of_row, stride, most);
-      losses[first + row] = most - own_logit + logf(sum);
-      /* coefficient (probability - [own]) = coefficient / sum (exponential - [own] sum) */
-      of_row[own] -= sum;
-      factors[row] = coefficients[first + row] / sum;
-      for (int64_t d = 0; d < dim; d++) scaled[row * dim + d] = mine[row * dim + d] * factors[row];
-    }
+  for (int64_t first = from; first < end; first += tile) {
+    int64_t count = end - first < tile ? end - first : tile;
+    wide_logits_of_tile(queries + first * dim, packed, bias, logits, highest, count, dim, stride);
+    for (int64_t row = 0; row < count; row++)
+      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, losses + first + row,
+                               factors + row))
+        return first + row;
     if (!queries_grad) continue;
     float *grad = queries_grad + first * dim;
     memset(grad, 0, (size_t)(count * dim) * sizeof(float));
-    for (int64_t from = 0; from < num_candidates; from += COLUMNS) {
-      int64_t width = num_candidates - from < COLUMNS ? num_candidates - from : COLUMNS;
-      combine_all(logits + from, stride, 1, width, candidates + from * dim, dim, grad, count);
-      combine_all(logits + from, 1, stride, count, scaled, dim, candidates_grad + from * dim, width);
+    memcpy(scaled, queries + first * dim, (size_t)(count * dim) * sizeof(float));
+    scale_rows(scaled, factors, count, dim);
+    for (int64_t c = 0; c < asked->num_candidates; c += COLUMNS) {
+      int64_t width = asked->num_candidates - c < COLUMNS ? asked->num_candidates - c : COLUMNS;
+      wide_combine_all(logits + c, stride, 1, width, candidates + c * dim, dim, grad, count);
+      wide_combine_all(logits + c, 1, stride, count, scaled, dim, candidates_grad + c * dim, width);
     }
-    for (int64_t row = 0; row < count; row++)
-      for (int64_t d = 0; d < dim; d++) grad[row * dim + d] *= factors[row];
+    scale_rows(grad, factors, count, dim);
   }
   return -1;
 }
 
+#ifdef __AVX512BF16__
+INLINE void narrow_lanes(const float *from, uint16_t *to) {
+  _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)load(from)));
+}
+
+static void narrow_all(const float *from, int64_t count, uint16_t *to) {
+  for (int64_t n = 0; n < count; n += LANES) narrow_lanes(from + n, to + n);
+}
+
+/* to[n] holds low[n] and high[n]; zeros for a high that is not there */
+static void pair_up(const uint16_t *low, const uint16_t *high, int64_t count, pair *to) {
+  for (int64_t n = 0; n < count; n += LANES) {
+    __m512i both = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(low + n)));
+    if (high) {
+      __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(high + n)));
+      both = _mm512_or_si512(both, _mm512_slli_epi32(upper, 16));
+    }
+    _mm512_storeu_si512(to + n, both);
+  }
+}
+
+/* rows [count][width] of numbers to pairs of rows [(count + 1) / 2][width] */
+static void pair_rows(const uint16_t *rows, int64_t count, int64_t width, pair *to) {
+  for (int64_t row = 0; row < count; row += 2)
+    pair_up(rows + row * width, row + 1 < count ? rows + (row + 1) * width : NULL, width, to + row / 2 * width);
+}
+
+/* As wide_part. `packed` and `candidates` are pairs: of dimensions, in panels; of candidates, [.. / 2][dim]. */
+static int64_t narrow_part(const float *queries, const pair *candidates, const pair *packed, const float *bias,
+                           const Asked *asked, int64_t from, int64_t end, int64_t dim, int64_t tile, float *room,
+                           float *losses, float *queries_grad, float *candidates_grad) {
+  int64_t stride = softmax_padded(asked->num_candidates);
+  float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
+  uint16_t *narrow_queries = (uint16_t *)(factors + tile), *narrow_rows = narrow_queries + tile * dim;
+  pair *pairs_of_rows = (pair *)(narrow_rows + tile * stride), *pairs_of_queries = pairs_of_rows + (tile + 1) / 2 * stride;
+  for (int64_t first = from; first < end; first += tile) {
+    int64_t count = end - first < tile ? end - first : tile;
+    narrow_all(queries + first * dim, count * dim, narrow_queries);
+    narrow_logits_of_tile((const pair *)narrow_queries, packed, bias, logits, highest, count, dim / 2, stride);
+    for (int64_t row = 0; row < count; row++) {
+      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, losses + first + row,
+                               factors + row))
+        return first + row;
+      if (queries_grad) narrow_all(logits + row * stride, stride, narrow_rows + row * stride);
+    }
+    if (!queries_grad) continue;
+    float *grad = queries_grad + first * dim;
+    memset(grad, 0, (size_t)(count * dim) * sizeof(float));
+    memcpy(scaled, queries + first * dim, (size_t)(count * dim) * sizeof(float));
+    scale_rows(scaled, factors, count, dim);
+    narrow_all(scaled, count * dim, narrow_queries);
+    pair_rows(narrow_queries, count, dim, pairs_of_queries);
+    pair_rows(narrow_rows, count, stride, pairs_of_rows);
+    for (int64_t c = 0; c < asked->num_candidates; c += COLUMNS) {
+      int64_t width = asked->num_candidates - c < COLUMNS ? asked->num_candidates - c : COLUMNS;
+      narrow_combine_all((const pair *)(narrow_rows + c), stride / 2, 1, (width + 1) / 2, candidates + c / 2 * dim, dim, grad,
+                         count);
+      narrow_combine_all(pairs_of_rows + c, 1, stride, (count + 1) / 2, pairs_of_queries, dim, candidates_grad + c * dim,
+                         width);
+    }
+    scale_rows(grad, factors, count, dim);
+  }
+  return -1;
+}
+
+/* What narrow_part takes of the candidates: [padded / 2][dim] pairs of candidates, and panels of pairs of dimensions; both have
+   half as many pairs as the candidates, rounded up to panels, have numbers. `room`: numbers of 16 bits, [padded][dim]. */
+EXPORT void softmax_pack_narrow(const float *candidates, int64_t num_candidates, int64_t dim, uint16_t *room, pair *pairs,
+                                pair *packed) {
+  int64_t padded = softmax_padded(num_candidates);
+  memset(room + num_candidates * dim, 0, (size_t)((padded - num_candidates) * dim) * sizeof(uint16_t));
+  narrow_all(candidates, num_candidates * dim, room);
+  pair_rows(room, padded, dim, pairs);
+  for (int64_t first = 0; first < padded; first += PANEL)
+    for (int64_t row = 0; row < PANEL; row++)
+      for (int64_t d = 0; d < dim / 2; d++)
+        packed[first * dim / 2 + d * PANEL + row] = ((const pair *)(room + (first + row) * dim))[d];
+}
+#endif
+
+/* How many floats softmax_tiles needs to work with. */
+EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile, int64_t narrow) {
+  int64_t stride = softmax_padded(num_candidates), wide = tile * (stride + LANES + dim + 1);
+  return narrow ? wide + tile * (dim + stride) / 2 + (tile + 1) / 2 * (stride + dim) + 1 : wide;
+}
+
 /* Losses and gradients of `rows` queries, in parts that are worked on side by side, `tile` queries at a time.
-   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack; bias [padded]: -infinity where there is no
+   queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack (where `narrow`, both are those of
+   softmax_pack_narrow); bias [padded]: -infinity where there is no
    candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
    masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room [parts][softmax_room]; queries_grad [rows][dim] and
    the first of candidates_grad [parts][num_candidates][dim] are written (both null: only losses).
@@ -185,23 +247,28 @@ static int64_t softmax_part(const float *queries, const float *candidates, const
 EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
                              const int64_t *positives, const float *coefficients, const float *own_shift,
                              const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
-                             int64_t dim, int64_t tile, int64_t parts, float *room, float *losses, float *queries_grad,
+                             int64_t dim, int64_t tile, int64_t parts, int64_t narrow, float *room, float *losses, float *queries_grad,
                              float *candidates_grad) {
-  int64_t size = num_candidates * dim, of_part = softmax_room(num_candidates, dim, tile), wrong = -1;
+  int64_t size = num_candidates * dim, of_part = softmax_room(num_candidates, dim, tile, narrow), wrong = -1;
+  const Asked asked = {positives, masked_from, masked, coefficients, own_shift, num_candidates};
   int64_t tiles = (rows + tile - 1) / tile;
 #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
   for (int64_t part = 0; part < parts; part++) {
     int64_t first = part * tiles / parts * tile, end = (part + 1) * tiles / parts * tile;
     if (end > rows) end = rows;
-    if (candidates_grad) memset(candidates_grad + part * size, 0, (size_t)size * sizeof(float));
-    int64_t found = softmax_part(
-        queries + first * dim, candidates, packed, bias, positives + first, coefficients + first,
-        own_shift ? own_shift + first : NULL, masked ? masked_from + first : NULL, masked, end - first, num_candidates, dim,
-        tile, room + part * of_part, losses + first, queries_grad ? queries_grad + first * dim : NULL,
-        candidates_grad ? candidates_grad + part * size : NULL);
+    float *mine = room + part * of_part, *grad = candidates_grad ? candidates_grad + part * size : NULL;
+    if (grad) memset(grad, 0, (size_t)size * sizeof(float));
+    int64_t found;
+#ifdef __AVX512BF16__
+    if (narrow)
+      found = narrow_part(queries, (const pair *)candidates, (const pair *)packed, bias, &asked, first, end, dim, tile, mine,
+                          losses, queries_grad, grad);
+    else
+#endif
+      found = wide_part(queries, candidates, packed, bias, &asked, first, end, dim, tile, mine, losses, queries_grad, grad);
     if (found >= 0) {
 #pragma omp critical
-      wrong = first + found;
+      wrong = found;
     }
   }
   if (!candidates_grad || wrong >= 0) return wrong;

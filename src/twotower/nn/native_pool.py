@@ -48,9 +48,9 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table_VD: Tensor, values: Tensor, offsets: Tensor, mean: bool) -> Tensor:
         ctx.save_for_backward(values, offsets)
-        ctx.shape, ctx.mean = table_VD.shape, mean
+        ctx.shape, ctx.mean = (table_VD.shape[0], table_VD.shape[1]), mean
         pooled_BD = table_VD.new_empty(len(offsets) - 1, table_VD.shape[1])
-        _call("pool_forward", table_VD.contiguous(), table_VD.shape, values, offsets, mean, pooled_BD)
+        _call("pool_forward", table_VD.contiguous(), ctx.shape, values, offsets, mean, pooled_BD)
         return pooled_BD
 
     @staticmethod

@@ -185,7 +185,7 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     if loss.hard_negatives is not None or not fits_tiles(queries_BD):
         return found | {"path": "matrix", "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)
-    native = loss.precision == "float32" and NativeTiles.open(queries_BD, candidates_CD, None) is not None
+    native = NativeTiles.open(queries_BD, candidates_CD, None, loss.precision) is not None
     return found | {"path": "tiles by a kernel in C" if native else "tiles by torch"}
 
 
