@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data.coded_texts import CodedTexts, code_texts
+from twotower.native import native_library
 
 
 @pytest.fixture(params=["1", "0"], autouse=True)
 def native(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TWOTOWER_NATIVE", request.param)
+        native_library("texts")  # compiling it is no part of an example
         yield
 
 
@@ -50,6 +52,16 @@ def test_many_texts_in_several_chunks(distinct: int, prefix: str) -> None:
     values = [None, *(f"{prefix}{n}" for n in numbers), *(f"{prefix}{n}" for n in range(0, distinct, 3))]
     check(values, pl.concat([pl.Series("id", part, dtype=pl.String) for part in (values[:1], values[1:])], rechunk=False))
     check(values[2:], pl.Series("id", values, dtype=pl.String).slice(2))
+
+
+def test_texts_of_nearly_the_same_hash_are_told_apart() -> None:
+    for pair in (["u19231", "u496047"], ["u30013", "u485922"], ["u135007", "u801151"]):  # their hashes share 34 bits
+        check([*pair], pl.Series("id", pair))
+
+
+def test_texts_that_differ_in_what_stands_for_nothing() -> None:
+    values: list[str | None] = ["a" + "\x00" * n for n in np.random.default_rng(0).permutation(100)]
+    check(values, pl.Series("id", values))
 
 
 def test_texts_that_are_not_there_stay_out_and_names_that_do_not_occur_too() -> None:

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from twotower.data.plain_lines import PlainLines, Seen
+from twotower.native import native_library
 
 
 @pytest.fixture(params=["1", "0"], autouse=True)
 def native(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TWOTOWER_NATIVE", request.param)
+        native_library("lines")  # compiling it is no part of an example
         yield
 
 
@@ -79,6 +81,7 @@ def test_lines_that_are_not_there_any_more() -> None:
     assert lines.fields(as_bytes("a,b\nc,d\n"), np.array([2]), [0]) is None
     assert lines.fields(as_bytes("a,b\nc\n"), np.array([1]), [1]) is None
     assert lines.fields(as_bytes("a,b\nc,"), np.array([1]), [1]) is None
+    assert lines.fields(as_bytes("a,b\nc\nd,e\n"), np.array([1]), [1]) is None
     assert lines.fields(as_bytes(""), np.array([0]), [0]) is None
 
 
