@@ -13,7 +13,7 @@ from twotower.runs.hardware import hardware
 
 def test_the_machine_is_told() -> None:
     found = hardware(torch.device("cpu"))
-    assert set(found) == {"cpu", "cores", "torch_threads", "system"}
+    assert set(found) == {"cpu", "cores", "torch_threads", "kernels", "system"}
     assert found["cpu"]
     assert found["cores"] == os.cpu_count()
     assert found["torch_threads"] == torch.get_num_threads()
