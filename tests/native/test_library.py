@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twotower.native import compiler, library, native_library, native_status
+from twotower.native import compiler, kernel_names, library, native_library, native_status
 from twotower.native.compiler import NotCompiledError, compile_library, find_compiler, library_name
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -47,7 +47,7 @@ def test_a_kernel_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["softmax", "count", "ragged", "pool"])
+@pytest.mark.parametrize("name", kernel_names())
 @pytest.mark.parametrize("flags", [("-march=native", "-fopenmp"), ()])
 def test_every_kernel_compiles_without_a_warning(
     name: str, flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

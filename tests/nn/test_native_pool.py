@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from twotower.native import native_status
 from twotower.nn.native_pool import can_pool, native_pool
+from twotower.nn.pooling import look_up_rows
 
 pytestmark = pytest.mark.skipif(not native_status("pool").available, reason="there is no C compiler")
 
@@ -67,3 +68,21 @@ def test_what_the_kernel_does_not_take() -> None:
     assert not can_pool(table_VD.double(), values, offsets)
     assert not can_pool(table_VD, values.int(), offsets)
     assert not can_pool(table_VD, values, offsets.int())
+
+
+def test_rows_that_are_looked_up_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 9, (70,), generator=generator)
+    table_VD, weights_BD = torch.randn(9, 20, generator=generator), torch.randn(70, 20, generator=generator)
+    found = []
+    for native, dtype in (("1", torch.int64), ("1", torch.int32), ("0", torch.int64)):
+        monkeypatch.setenv("TWOTOWER_NATIVE", native)
+        leaf = table_VD.clone().requires_grad_()
+        looked_up = look_up_rows(leaf, rows.to(dtype))
+        looked_up.backward(weights_BD)  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        found.append((looked_up.detach(), leaf.grad))
+        assert type(looked_up.grad_fn).__name__ == ("_PoolBackward" if native == "1" else "EmbeddingBackward0")
+    for other in found[1:]:
+        assert torch.equal(other[0], found[0][0])
+        torch.testing.assert_close(other[1], found[0][1])

@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 import twotower
+from twotower.cache_root import cache_root
 from twotower.cli.machine import cpu_quota, others_running
 from twotower.cli.output import print_json, print_table
+from twotower.native import kernel_names, native_status
 
 __all__ = ["doctor_command"]
 
@@ -32,6 +34,7 @@ def doctor_command(*, as_json: bool) -> None:
         "others running": f"{others_running():g}",
         "torch threads": str(torch.get_num_threads()),
         **{name: os.environ.get(name, "not set") for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")},
+        "kernels": _kernels(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "mps": "yes" if torch.backends.mps.is_available() else "none",
     }
@@ -39,6 +42,15 @@ def doctor_command(*, as_json: bool) -> None:
         print_json(facts)
     else:
         print_table("", ["what", "found"], [[name, value] for name, value in facts.items()], left=["what", "found"])
+
+
+def _kernels() -> str:
+    """Which kernels in C are there; those that are not compiled yet are now."""
+    missing = {name: status for name in kernel_names() if not (status := native_status(name)).available}
+    if not missing:
+        return f"{len(kernel_names())} compiled, in {cache_root() / 'native'}"
+    reasons = "; ".join(sorted({status.detail for status in missing.values()}))
+    return f"without {', '.join(missing)}, whose work torch and numpy do, and slower: {reasons}"
 
 
 def _version(package: str) -> str:

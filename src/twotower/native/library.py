@@ -13,7 +13,7 @@ from pathlib import Path
 from twotower.cache_root import cache_root
 from twotower.native.compiler import NotCompiledError, compile_library, library_name
 
-__all__ = ["NativeStatus", "native_library", "native_status"]
+__all__ = ["NativeStatus", "kernel_names", "native_library", "native_status"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class NativeStatus:
 
     available: bool
     detail: str
+
+
+def kernel_names() -> list[str]:
+    """Of every kernel that there is a source of."""
+    return sorted(path.stem for path in Path(__file__).resolve().parent.glob("*.c"))
 
 
 def native_library(name: str) -> ctypes.CDLL | None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from twotower.nn.dropout import drop_to_row, drop_values
-from twotower.nn.pooling import pool_rows
+from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.spec import InputSpec, TableSpec
 from twotower.types import Column, Ragged
 
@@ -72,7 +71,7 @@ class EmbeddingCollection(nn.Module):
         if self.training:
             column = drop_to_row(column, entry.id_dropout)
         if not isinstance(column, Ragged):
-            return F.embedding(column, table_VD, sparse=sparse)
+            return look_up_rows(table_VD, column, sparse=sparse)
         if self.training and entry.value_dropout:
             column = drop_values(column, entry.value_dropout)
         pooled_BD = pool_rows(table_VD, column, entry.pooling or "mean", sparse=sparse)

@@ -1,4 +1,4 @@
-"""One vector from any number of table rows."""
+"""Rows of a table: one for each value, or one vector from any number of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,25 @@ from torch.nn import functional as F
 from twotower.nn.native_pool import can_pool, native_pool
 from twotower.types import Ragged
 
-__all__ = ["pool_rows"]
+__all__ = ["look_up_rows", "pool_rows"]
+
+
+def look_up_rows(table_VD: Tensor, rows: Tensor, *, sparse: bool = False) -> Tensor:
+    """Rows of a table.
+
+    Args:
+        table_VD: The embedding table.
+        rows: Integers in ``[0, V)``, shape ``[n]``.
+        sparse: Whether the table's gradient holds only the rows that were looked up.
+
+    Returns:
+        ``[n, D]``.
+    """
+    if not sparse and rows.dim() == 1:
+        offsets, values = torch.arange(len(rows) + 1, device=rows.device), rows.to(torch.int64)
+        if can_pool(table_VD, values, offsets):  # torch adds the gradient up with one thread, and slowly
+            return native_pool(table_VD, values, offsets, mean=False)
+    return F.embedding(rows, table_VD, sparse=sparse)
 
 
 def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "sqrt_n"], *, sparse: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from twotower.bundle import JSON
+from twotower.native import native_status
 
 __all__ = ["hardware", "peak_memory_bytes"]
 
@@ -24,12 +25,14 @@ def hardware(device: torch.device) -> dict[str, JSON]:
         device: Where the model was trained.
 
     Returns:
-        ``cpu`` (its model), ``cores`` (as the system counts them), ``torch_threads``, ``system``; with CUDA also ``gpu``.
+        ``cpu`` (its model), ``cores`` (as the system counts them), ``torch_threads``, ``kernels`` (whether those in C were
+        compiled), ``system``; with CUDA also ``gpu``.
     """
     found: dict[str, JSON] = {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 1,
         "torch_threads": torch.get_num_threads(),
+        "kernels": native_status("softmax").available,
         "system": f"{platform.system()} {platform.machine()}",
     }
     if device.type == "cuda":
