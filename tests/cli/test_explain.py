@@ -22,7 +22,7 @@ def test_tables_loss_feed_evaluation_and_memory_are_told(
     assert lines[1].startswith("training: on cpu, ")
     assert lines[1].endswith("at most 2 epochs of 4 steps, 16 rows each")
     table = next(line for line in lines if line.startswith("query/user")).split()
-    assert table[2:] == ["4", table[3], "dense", "Adagrad", "0.1", *["less", "than", "262,144", "numbers"]]
+    assert table[2:] == ["4", table[3], "dense", "Adagrad", "0.1", *["less", "than", "524,288", "numbers"]]
     for start in ("other parameters: ", "loss: FullSoftmax over 8 items; tiles by ", "feed: ", "memory: parameters "):
         assert [line for line in lines if line.startswith(start)], start
     evaluation = next(line for line in lines if line.startswith("evaluation: "))

@@ -14,6 +14,7 @@ from twotower.errors import DataError
 from twotower.index import ExactIndex
 from twotower.index.exact import FirstPassChoice
 from twotower.index.float64_search import Float64Search
+from twotower.index.native_search import NativeSearch
 from twotower.index.quickest import can_multiply
 from twotower.types import Ragged
 
@@ -139,7 +140,8 @@ def test_every_first_pass_gives_the_same_answers(first_pass: FirstPassChoice, nu
 
 def test_a_first_pass_is_taken_where_it_pays() -> None:
     assert ExactIndex.build(normal(0, 40_000, 8)).first_pass != "none"
-    assert ExactIndex.build(normal(0, 4_000, 8)).first_pass == "none"
+    assert ExactIndex.build(normal(0, 4_000, 8)).first_pass == ("int8" if NativeSearch.is_fast(4_000) else "none")
+    assert ExactIndex.build(normal(0, 900, 8)).first_pass == "none"
     assert ExactIndex.build(normal(0, 40_000, 8), tile_bytes=2**20).first_pass == "none"
     assert ExactIndex.build(torch.zeros(40_000, 8)).first_pass == "none"
 

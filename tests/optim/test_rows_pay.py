@@ -10,8 +10,8 @@ from twotower.optim import rows_pay
     [
         (300_000, 64, 100_000, True),
         (299_999, 64, 100_000, False),  # fewer than three for each touched one
-        (16_384, 16, 1, True),
-        (16_383, 16, 1, False),  # a mebibyte of float32 less a row
+        (32_768, 16, 1, True),
+        (32_767, 16, 1, False),  # two mebibytes of float32 less a row
         (1_000_000, 64, 0.0, True),
     ],
 )

@@ -161,6 +161,9 @@ def test_a_file_and_a_frame_of_the_same_text_have_one_fingerprint(make_recipe: M
     assert of_file.fingerprint == of_frame.fingerprint
     with pytest.raises(LookupError, match="users_of"):
         _ = of_file.interactions.user_ids
+    with pytest.raises(LookupError, match="users_of"):
+        _ = of_file.interactions.user_keys
+    assert list(of_file.interactions.coded) == ["item"]
 
 
 def test_only_the_columns_that_are_read_are_kept(wide: MakeRecipe, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_sizes_follow_the_table() -> None:
     assert (small.evaluation.ks, large.evaluation.ks) == ((1, 5), (1, 5, 10, 50, 100))
     assert (small.split.test, large.split.test) == (0.1, 100_000)  # type: ignore[union-attr]
     tables = [recipe.candidate.features[0].embedding.update for recipe in (small, large)]
-    assert tables == ["dense", "rows"]
+    assert tables == ["auto", "rows"]
     assert small.training.batch_size < large.training.batch_size
     assert small.training.epochs > large.training.epochs
     for recipe in (small, large):

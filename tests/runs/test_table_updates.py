@@ -48,7 +48,7 @@ def told(untrained: UntrainedModel) -> dict[str, tuple[str, str]]:
 def test_large_tables_of_which_little_is_touched_are_updated_by_rows(built: Callable[..., UntrainedModel]) -> None:
     assert told(built(**features())) == {
         "query/user": ("rows", "at least 3 rows for each that a batch touches"),
-        "candidate/item": ("dense", "less than 262,144 numbers"),
+        "candidate/item": ("dense", "less than 524,288 numbers"),
     }
 
 

@@ -90,6 +90,7 @@ class NativeSearch:
         library.pack_vectors(
             _at(self._vectors), dim, unit, _at(self._rows), self._num_blocks, _at(self._packed), _at(self._blocks)
         )
+        self._addresses = tuple(_at(each) for each in (self._vectors, self._packed, self._blocks, self._rows))
 
     @staticmethod
     def can_search(num_vectors: int) -> bool:
@@ -176,8 +177,17 @@ class NativeSearch:
         room = min(self._tile_bytes // (_FOUND_BYTES * num_queries), 8192 + 8 * k) - _OFF_PAGES
         rows, offsets = excluded or (None, None)
         failed = self._library.search_vectors(
-            *(_at(self._vectors), _at(self._packed), _at(self._blocks), _at(self._rows), _at(open_M)),
-            *(self._num_blocks, dim, self._unit, _at(queries_BD), num_queries, _at(rows), _at(offsets)),
+            *(
+                *self._addresses,
+                _at(open_M),
+                self._num_blocks,
+                dim,
+                self._unit,
+                _at(queries_BD),
+                num_queries,
+                _at(rows),
+                _at(offsets),
+            ),
             *(k, room, caution, _at(floors_B), _at(rows_BK), _at(scores_BK), _at(outcome_B)),
         )
         if failed:
@@ -205,7 +215,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _at(array: Array | None) -> int | None:
-    return None if array is None else array.ctypes.data
+    return None if array is None else int(array.__array_interface__["data"][0])
 
 
 def _in_search_order(vectors_ND: Array) -> Array:

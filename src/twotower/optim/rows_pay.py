@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LEAST_NUMBERS", "ROWS_PER_TOUCHED", "rows_pay"]
 
-LEAST_NUMBERS = 2**18
+LEAST_NUMBERS = 2**19
 """Numbers of a table below which all of its passes stay in the processor's cache."""
 
 ROWS_PER_TOUCHED = 3
@@ -16,10 +16,10 @@ def rows_pay(num_rows: int, width: int, touched: float) -> bool:
 
     A dense step fills a gradient of the whole table, adds its squares to the accumulators and moves every weight: its cost
     grows with ``num_rows * width``. By rows it grows with what was touched, but what was looked up is sorted and added up
-    first, in a dozen small operations. ``benchmarks/table_updates.py`` measured both for tables of 64 to 262,144 rows, 16 to
-    128 wide, with 512 to 65,536 rows looked up by Zipf's law: both cost the same near three rows for each touched one, and not
-    before 2**18 numbers. Of 288 such cases the rule costs 4% more than the better of both on average; where it says rows, 14%
-    at most.
+    first, in a dozen small operations. ``benchmarks/table_updates.py`` measured both (here in processor time, one thread), for
+    tables of 4,096 to 262,144 rows, 16 to 128 wide, with 2,048 to 65,536 rows looked up by Zipf's law: both cost the same near
+    three to four rows for each touched one, and hardly before 2**19 numbers. Of 144 such cases the rule costs 5% more than the
+    better of both on average; where it says rows, 1.7 times as much at most.
 
     Args:
         num_rows: Rows of the table.

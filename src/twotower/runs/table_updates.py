@@ -96,6 +96,8 @@ def decide_updates(
     for table in spec.tables:
         if asked[table.name] != "auto":
             update, why = asked[table.name], "the recipe says so"
+        elif not rows_pay(table.vocabulary_size, table.embedding_dim, 0):
+            update, why = "dense", f"less than {LEAST_NUMBERS:,} numbers"
         elif held is not None:
             update, why = "dense", held
         else:
@@ -122,8 +124,6 @@ def _what_holds(recipe: Recipe) -> str | None:
 
 
 def _by_rule(table: TableSpec, touched: Callable[[str], int]) -> tuple[AskedUpdate, str]:
-    if not rows_pay(table.vocabulary_size, table.embedding_dim, 0):
-        return "dense", f"less than {LEAST_NUMBERS:,} numbers"
     count = touched(table.name)
     pays = rows_pay(table.vocabulary_size, table.embedding_dim, count)
     sign = "at least" if pays else "less than"
