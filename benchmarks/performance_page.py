@@ -88,7 +88,7 @@ def _machine(results: Results) -> str | None:
     threads = sorted({line["threads"] for line in results.values() if "threads" in line})
     said = [
         f"Measured on {' and '.join(named)}",
-        *([f"{' or '.join(map(str, threads))} threads"] if threads else []),
+        *([f"{' or '.join(map(str, threads))} thread{'s' if threads[-1] > 1 else ''}"] if threads else []),
         *([f"load before each program at most {max(loads):.1f}"] if loads else []),
         " and ".join(sorted({line["at"][:10] for line in results.values()})),
         f"at commit {', '.join(sorted({each['commit'] for each in machines}))}",
