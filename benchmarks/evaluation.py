@@ -5,7 +5,7 @@ encode the catalogue anew, encode the rows and say how many of them have their o
 
 * ours: `evaluate`, which gives exact ranks with seen items in and out, so recall at any k, NDCG and MRR;
 * matmul + topk: ``(queries @ items.T).topk(100)`` in blocks of rows, as one writes it;
-* matmul + count: the scores above the row's own, counted without sorting: its best. Neither removes what was seen.
+* matmul + count: the scores above the row's own, counted without sorting. Neither removes what was seen.
 
 The two peers take the block of rows that is fastest in a trial. The roofline counts one product of all rows with the catalogue.
 The last line of stdout is one JSON object.

@@ -59,17 +59,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _asked(results: Results) -> str:
-    marks = {"goal": "goal reached", "pass": "reached", "FAIL": "**missed**", NOT_MEASURED: NOT_MEASURED}
+    marks = {"goal": "goal reached", "pass": "reached", "FAIL": "**missed**"}
     return _markdown(
-        ["", "what", "asked", "goal", "seen", "", "the two sides"],
+        ["", "asked / goal", "seen", "the two sides"],
         [
             [
-                row.key,
-                row.what,
-                f"{row.least:g} x",
-                f"{row.goal:g} x",
-                "-" if row.seen is None else f"{row.seen:.1f} x",
-                marks[row.verdict],
+                f"({row.key[0]}) {row.what}" if row.key[1:2] in ("", " ") else row.what,
+                f"{row.least:g} / {row.goal:g}",
+                "not measured" if row.seen is None else f"{row.seen:.1f}, {marks[row.verdict]}",
                 row.how,
             ]
             for row in rows_of(results)
@@ -80,17 +77,23 @@ def _asked(results: Results) -> str:
 def _machine(results: Results) -> str | None:
     if not results:
         return None
-    machines = {json.dumps({**line["machine_of_run"], "load": 0, "commit": ""}, sort_keys=True) for line in results.values()}
-    parts = []
-    for text in sorted(machines):
-        each = json.loads(text)
-        parts.append(f"{each['cpu']}, {each['cores']} cores, {each['system']}, Python {each['python']}, torch {each['torch']}")
-    commits = sorted({line["machine_of_run"]["commit"] for line in results.values()})
-    threads = " or ".join(map(str, sorted({line["threads"] for line in results.values() if "threads" in line}))) or "?"
-    days = sorted({line["at"][:10] for line in results.values()})
-    loads = [line["machine_of_run"]["load"] for line in results.values() if line["machine_of_run"]["load"] is not None]
-    load = f"; load before the programs at most {max(loads):.1f}" if loads else ""
-    return f"\nMeasured on {' and '.join(parts)}; {threads} threads{load}; {', '.join(days)}, at commit {', '.join(commits)}.\n"
+    machines = [line["machine_of_run"] for line in results.values()]
+    named = sorted(
+        {
+            f"{each['cpu']}, {each['cores']} cores, {each['system']}, Python {each['python']}, torch {each['torch']}"
+            for each in machines
+        }
+    )
+    loads = [each["load"] for each in machines if each["load"] is not None]
+    threads = sorted({line["threads"] for line in results.values() if "threads" in line})
+    said = [
+        f"Measured on {' and '.join(named)}",
+        *([f"{' or '.join(map(str, threads))} thread{'s' if threads[-1] > 1 else ''}"] if threads else []),
+        *([f"load before each program at most {max(loads):.1f}"] if loads else []),
+        " and ".join(sorted({line["at"][:10] for line in results.values()})),
+        f"at commit {', '.join(sorted({each['commit'] for each in machines}))}",
+    ]
+    return f"\n{'; '.join(said)}.\n"
 
 
 def _roofline(results: Results) -> str | None:
@@ -116,14 +119,12 @@ def _roofline(results: Results) -> str | None:
     if not found:
         return None
     return _markdown(
-        ["what", "GFLOP", "MB", "bound by", "least time", "our share of the ceiling"],
+        ["", "counted", "at the ceiling", "our share"],
         [
             [
                 what,
-                f"{each['flops'] / 1e9:,.2f}",
-                f"{each['bytes'] / 1e6:,.1f}",
-                each["bound_by"],
-                _seconds(each["limit_s"]),
+                f"{each['flops'] / 1e9:,.2f} GFLOP, {each['bytes'] / 1e6:,.1f} MB",
+                f"{_seconds(each['limit_s'])}, {each['bound_by']}",
                 f"{each['share']:.0%}",
             ]
             for what, each in found
@@ -251,16 +252,14 @@ def _topk(results: Results) -> str | None:
         return None
     shown = [
         [
-            f"{row['vectors']:,} x {row['dim']}",
-            f"{row['queries']}",
-            f"{row['k']}",
+            f"{_search_of(row)}, k = {row['k']}",
             *(_seconds(row["seconds"][side]) if side in row["seconds"] else NOT_MEASURED for side in sides),
             *(f"{row['times_faster'][side]:.1f} x" if side in row["times_faster"] else "-" for side in sides[1:]),
             "yes" if all(row["same_ids"].values()) else "**no**",
         ]
         for row in rows
     ]
-    head = ["vectors", "queries", "k", *sides, "to matmul", "to FAISS", "same ids"]
+    head = ["", *sides, "to matmul", "to FAISS", "same ids"]
     settings = sorted({f"{_search_of(row)}: {text}" for row in rows for text in row["settings"].values() if "faiss" in text})
     return _markdown(head, shown) + (f"\nFAISS' best settings: {'; '.join(settings)}.\n" if settings else "")
 

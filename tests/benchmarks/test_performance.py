@@ -146,16 +146,16 @@ def test_the_page_has_a_table_between_its_markers_and_keeps_its_prose(tmp_path: 
     before = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     results = asked.read_results(_written(tmp_path / "results.jsonl", {"movielens": MOVIES} | _search(0.01, 0.05, same=True)))
     after = page.filled(before, results)
-    assert "| a | MovieLens, 300 epochs, 60 evaluations, against TFRS | 8 x | 15 x | 10.0 x | reached |" in after
+    assert "| (a) MovieLens, 300 epochs, 60 evaluations, against TFRS | 8 / 15 | 10.0, reached | 900 s and 90 s; TFRS" in after
     assert "| TFRS, catalogue by 2,048 | 1.20 s | 2.40 s | 504 s | 5.6 x | 0.2400 |" in after
-    assert "| 100,000 x 32 | 512 | 100 | 10 ms | not measured | 50 ms | - | 5.0 x | yes |" in after
+    assert "| 100,000 x 32, batch, k = 100 | 10 ms | not measured | 50 ms | - | 5.0 x | yes |" in after
     assert "RecTools DSSM was left out: no wheel." in after
-    assert "a processor, 2 cores, Linux 6, Python 3.11, torch 2.13; 2 threads; load before the programs at most 0.2" in after
+    assert "a processor, 2 cores, Linux 6, Python 3.11, torch 2.13; 2 threads; load before each program at most 0.2" in after
     assert page.BLOCK.sub("", after) == page.BLOCK.sub("", before)
     assert page.filled(after, results) == after
     emptied = page.filled(after, {})
     assert emptied.count("\nnot measured\n<!-- end -->") == len(page.TABLES) - 1  # the table of what was asked says it a row
-    assert "10.0 x" not in emptied
+    assert "10.0," not in emptied
 
 
 def test_a_page_without_a_marker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
