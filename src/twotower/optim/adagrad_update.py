@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from twotower.optim.coalesced import coalesced
+from twotower.optim.native_adagrad import update_rows
 
 __all__ = ["update_in_place"]
 
@@ -16,8 +17,8 @@ def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[T
 
     Args:
         parameter: With a gradient, dense, or sparse in its first dimension.
-        accumulator: Shape of the parameter, or of its first dimensions.
-        squares: What of a gradient ``[r, ...]`` is added to the accumulators of its ``r`` rows.
+        accumulator: Shape of the parameter, or of its first dimension.
+        squares: What of a gradient ``[r, ...]`` is added to the accumulators of its ``r`` rows: the squares, or their mean.
         lr: Learning rate.
         eps: Above 0.
     """
@@ -29,6 +30,8 @@ def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[T
         return
     gradient = coalesced(gradient)
     rows, values = gradient.indices()[0], gradient.values()
+    if update_rows(parameter, accumulator, rows, values, lr, eps):
+        return
     touched = accumulator.index_select(0, rows).add_(squares(values))
     accumulator.index_copy_(0, rows, touched)
     moved = parameter.index_select(0, rows).addcdiv_(values, _spread(touched.sqrt_().add_(eps), values), value=-lr)
