@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Checks"]
+__all__ = ["Checks", "check_parts", "last_json"]
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Checks:
@@ -45,3 +53,27 @@ class Checks:
         """Print the count, and exit."""
         print(f"{self.made - len(self.failed)} passed, {len(self.failed)} failed", flush=True)
         sys.exit(1 if self.failed else 0)
+
+
+def check_parts(checks: Checks, parts: Mapping[str, Sequence[str]]) -> None:
+    """One check a part: its tests, without the slow ones, all pass."""
+    for what, paths in parts.items():
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *paths]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-60:]
+        counted = re.search(r"\d+ passed", last)
+        checks.check(f"tests: {what}", "all pass", counted.group() if counted else last[:22], done.returncode == 0)
+
+
+def last_json(program: str, *arguments: object) -> dict[str, Any]:
+    """Run a program of this repository, and read the JSON object in its last line of stdout.
+
+    Raises:
+        SystemExit: If it fails; with what it said.
+    """
+    command = [sys.executable, str(ROOT / program), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found

@@ -11,15 +11,12 @@ A figure that was not measured says so, and is no pass.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from checks import Checks
+from checks import Checks, check_parts, last_json
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -29,6 +26,7 @@ PARTS = {
     "the feed": ("tests/data",),
     "exact ranks": ("tests/evaluation",),
     "exact top-k": ("tests/index",),
+    "kernels in C": ("tests/native",),
 }
 RECALL, NOISE = {"seen_included": 0.6154, "seen_removed": 0.7581}, 0.006
 """Means of three seeds of movielens.toml before the engine was made fast, and what three seeds can't tell apart."""
@@ -49,7 +47,7 @@ def main() -> None:
         results = options.results or _measured(Path(work) / "benchmarks.jsonl", options)
         not_measured = figures(checks, results, quick=not (options.full or options.results), goals=options.goals)
     if options.results is None:
-        parts(checks)
+        check_parts(checks, PARTS)
     if options.full:
         recall(checks)
     print(f"{not_measured} not measured", flush=True)
@@ -63,7 +61,7 @@ def figures(checks: Checks, results: Path, *, quick: bool, goals: bool) -> int:
         How many were not measured.
     """
     missing = 0
-    for row in _last_json("benchmarks/asked.py", results, *(["--quick"] if quick else []))["rows"]:
+    for row in last_json("benchmarks/asked.py", results, *(["--quick"] if quick else []))["rows"]:
         what, asked, seen = row["what"], f">= {row['least']:g} x", row["seen"]
         if seen is None:
             print(f"{'-':4} {what:58} {asked:>22} {'not measured':>22}", flush=True)
@@ -75,19 +73,9 @@ def figures(checks: Checks, results: Path, *, quick: bool, goals: bool) -> int:
     return missing
 
 
-def parts(checks: Checks) -> None:
-    """Every fast path equals its slow oracle: the tests of each."""
-    for what, paths in PARTS.items():
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *paths]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-60:]
-        counted = re.search(r"\d+ passed", last)
-        checks.check(f"tests: {what}", "all pass", counted.group() if counted else last[:22], done.returncode == 0)
-
-
 def recall(checks: Checks) -> None:
     """No accuracy is lost: the shipped recipe, three seeds."""
-    found = _last_json("benchmarks/movielens_quality.py", "--recipes", "movielens", "--seeds", "3")["figures"]["movielens"]
+    found = last_json("benchmarks/movielens_quality.py", "--recipes", "movielens", "--seeds", "3")["figures"]["movielens"]
     for variant, before in RECALL.items():
         seen = found[f"{variant} recall@100"]["mean"]
         what = f"movielens.toml, 3 seeds, {variant.replace('_', ' ')}: recall@100"
@@ -104,15 +92,6 @@ def _measured(out: Path, options: argparse.Namespace) -> Path:
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
         print("some benchmarks failed: what they were to show is not measured", file=sys.stderr, flush=True)
     return out
-
-
-def _last_json(program: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checks import Checks
+from checks import Checks, check_parts, last_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "recipes"
@@ -69,7 +69,7 @@ def main() -> None:
         small(checks, work)
         first_recipe(checks, work)
         bad_rows(checks, work)
-        parts(checks)
+        check_parts(checks, PARTS)
         if options.full:
             full(checks, work)
             reference(checks, work)
@@ -134,16 +134,6 @@ def bad_rows(checks: Checks, work: Path) -> None:
     checks.check("--on-bad-rows skip", "trains", f"exit {skipped.returncode}", skipped.returncode == 0)
 
 
-def parts(checks: Checks) -> None:
-    """The tests of every part."""
-    for what, paths in PARTS.items():
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *paths]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-60:]
-        counted = re.search(r"\d+ passed", last)
-        checks.check(f"tests: {what}", "all pass", counted.group() if counted else last[:22], done.returncode == 0)
-
-
 def full(checks: Checks, work: Path) -> None:
     """5.3 M rows: time, memory, and how much of what can be known the model knows."""
     log = _log(work, 5_300_000)
@@ -182,7 +172,7 @@ def reference(checks: Checks, work: Path) -> None:
 def peer(checks: Checks, work: Path) -> None:
     """Preparation, evaluation and memory, side by side in one run."""
     log = _log(work, 5_300_000)
-    found = _last_json("benchmarks/livestream_preparation.py", "--log", log, "--peer")
+    found = last_json("benchmarks/livestream_preparation.py", "--log", log, "--peer")
     checks.at_least("preparing, times as fast as the notebook", found["preparation_ratio"], 25)
     checks.at_least("evaluating 20,000 rows, times as fast", found["evaluation_ratio"], 25)
     checks.at_most("peak memory, share of the notebook's", found["memory_share"], 0.25)
@@ -190,9 +180,7 @@ def peer(checks: Checks, work: Path) -> None:
 
 def scale(checks: Checks, work: Path) -> None:
     """50 M rows within 6 GB, and time that grows no worse than linearly."""
-    found = _last_json(
-        "benchmarks/livestream_scale.py", "--work", work / "scale", "--rows", "1000000,5000000,25000000,50000000"
-    )
+    found = last_json("benchmarks/livestream_scale.py", "--work", work / "scale", "--rows", "1000000,5000000,25000000,50000000")
     sizes = sorted(found["sizes"], key=lambda each: each["rows"])
     checks.at_most("50 M rows: peak memory", sizes[-1]["peak_memory_bytes"] / 1e9, 6, " GB")
     growth = (sizes[-1]["seconds"] / sizes[1]["seconds"]) / (sizes[-1]["rows"] / sizes[1]["rows"])
@@ -239,15 +227,6 @@ def _twotower(*arguments: object, check: bool = True) -> subprocess.CompletedPro
     if check and done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
     return done
-
-
-def _last_json(program: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

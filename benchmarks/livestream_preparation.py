@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from measured import run_program, table
-from peers import PeerUnavailableError, tfrs_python
+from peers import tfrs_or_why
 from roofline import best_ceilings, roofline
 from tfrs.environment import peer_environment
 from turns import Turns
@@ -71,13 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of our recipe")
     options = parser.parse_args()
-    peer, left_out = None, "not asked for (--peer)"
-    if options.peer:
-        try:
-            peer = tfrs_python(options.peer_folder)
-        except PeerUnavailableError as fault:
-            left_out = str(fault)
-            print(f"the peer is left out: {left_out}", file=sys.stderr, flush=True)
+    peer, left_out = tfrs_or_why(options.peer_folder, asked=options.peer)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         log = options.log or made_log(work / "log.csv", options.rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfrs.environment import PeerUnavailableError, peer_python
 
-__all__ = ["PeerUnavailableError", "faiss_module", "kept_in", "rectools_python", "tfrs_python"]
+__all__ = ["PeerUnavailableError", "faiss_module", "kept_in", "rectools_python", "tfrs_or_why", "tfrs_python"]
 
 RECTOOLS = ("torch", "rectools[torch]==0.19.*")
 FAISS = ("faiss-cpu==1.15.*",)
@@ -32,6 +32,22 @@ def tfrs_python(folder: Path | None) -> Path:
         PeerUnavailableError: If it can't be built.
     """
     return peer_python(folder or kept_in("tfrs-0.7.7"))
+
+
+def tfrs_or_why(folder: Path | None, *, asked: bool) -> tuple[Path | None, str]:
+    """The interpreter of `tfrs_python`, or None and why it is left out, which is also said on stderr.
+
+    Args:
+        folder: As for `tfrs_python`.
+        asked: Whether the peer is to be measured at all.
+    """
+    if not asked:
+        return None, "not asked for (--peer)"
+    try:
+        return tfrs_python(folder), ""
+    except PeerUnavailableError as fault:
+        print(f"the peer is left out: {fault}", file=sys.stderr, flush=True)
+        return None, str(fault)
 
 
 def rectools_python(folder: Path | None) -> Path:

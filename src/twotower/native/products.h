@@ -74,6 +74,9 @@ static __attribute__((noinline)) uint32_t reach_many(const uint8_t *packed, int6
   return some;
 }
 
+/* bytes; further ahead than processors look by themselves */
+#define AHEAD 4096
+
 static __attribute__((noinline)) uint32_t reach_alone(const uint8_t *packed, int64_t steps, const low_entry *query, const int32_t *starts,
                                                 Reached *reached) {
   uint32_t some = 0;
@@ -81,6 +84,8 @@ static __attribute__((noinline)) uint32_t reach_alone(const uint8_t *packed, int
     __m512i even = _mm512_set1_epi32(starts[block]), odd = _mm512_setzero_si512();
     int64_t step = 0;
     for (; step + 1 < steps; step += 2) {
+      for (int line = 0; line < 2; line++)
+        __builtin_prefetch((const void *)((uintptr_t)packed + (uintptr_t)((step + line) * 4 * ROWS + AHEAD)));
       even = _mm512_dpbusd_epi32(even, _mm512_loadu_si512(packed + step * 4 * ROWS), four_of(query + step * 4));
       odd = _mm512_dpbusd_epi32(odd, _mm512_loadu_si512(packed + (step + 1) * 4 * ROWS), four_of(query + (step + 1) * 4));
     }
