@@ -66,7 +66,7 @@ class Row:
 
 
 def read_results(path: Path, *, quick: bool = False) -> dict[str, dict[str, Any]]:
-    """The newest line of every job, in a file that ``run_engine.py`` wrote; empty where there is none.
+    """The newest complete line of every job, in a file that ``run_engine.py`` wrote; empty where there is none.
 
     Args:
         path: The file.
@@ -80,7 +80,7 @@ def read_results(path: Path, *, quick: bool = False) -> dict[str, dict[str, Any]
         for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 line = json.loads(text)
-                if quick or not line["quick"]:
+                if line["result"].get("complete", True) and (quick or not line["quick"]):
                     found[line["job"]] = {**line["result"], "machine_of_run": line["machine"], "at": line["at"]}
             except (ValueError, KeyError, TypeError):
                 raise SystemExit(f"{path}, line {number}: not a line of run_engine.py: {text[:60]}") from None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable
+from itertools import count
 
 import numpy as np
 import torch
@@ -66,9 +67,12 @@ def main() -> None:
     most = options.rows // options.batch
 
     def ours(batches: Batches) -> Callable[[], None]:
+        epochs = count()  # each with an order of its own, as the others have
+
         def work() -> None:
+            epoch = next(epochs)
             for index in range(most):
-                batches.batch(0, index)
+                batches.batch(epoch, index)
 
         return work
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from alternating import medians
 from ceilings import ceilings
-from measured import peak_bytes, run_program, table
+from measured import forget_peak, peak_bytes, run_program, table
 from roofline import roofline
 from torch import Tensor
 from torch.nn import functional
@@ -103,7 +103,7 @@ def _memory(side: str, batch: int, dim: int) -> int:
     """Bytes that the loss takes beside its inputs and a process that has done a small one."""
     _work(side, 64, dim)()
     work = _work(side, batch, dim)
-    before = peak_bytes()
+    before = forget_peak()
     work()
     return max(peak_bytes() - before, 1)
 

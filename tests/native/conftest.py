@@ -9,6 +9,6 @@ from twotower.native import library
 
 @pytest.fixture(autouse=True)
 def opened_anew() -> Iterator[None]:
-    library._opened.cache_clear()
+    library._opened_once.cache_clear()
     yield
-    library._opened.cache_clear()
+    library._opened_once.cache_clear()

@@ -29,7 +29,7 @@ def compiler_that(does: str, folder: Path) -> str:
 
 
 def anew(name: str = "ragged") -> library.NativeStatus:
-    library._opened.cache_clear()
+    library._opened_once.cache_clear()
     return native_status(name)
 
 
@@ -88,13 +88,45 @@ def test_the_first_flags_that_the_compiler_knows_are_taken(tmp_path: Path, monke
     assert "-mcpu=native -fopenmp" in (tmp_path / "library.so").read_text()
 
 
-def test_a_file_that_is_no_library_is_done_without(tmp_path: Path) -> None:
+@needs_compiler
+def test_a_file_that_is_no_library_is_compiled_anew(tmp_path: Path) -> None:
     file = tmp_path / "native" / library_name("ragged")
     file.parent.mkdir(mode=0o700)
     file.write_bytes(b"no library")
+    assert anew().available
+
+
+def test_what_a_compiler_makes_and_is_no_library_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", compiler_that("open(sys.argv[sys.argv.index('-o') + 1], 'w').write('no library')", tmp_path))
     status = anew()
     assert not status.available
-    assert file.name in status.detail
+    assert library_name("ragged") in status.detail
+
+
+def test_a_user_without_a_home_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TWOTOWER_CACHE")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert anew() == library.NativeStatus(False, "Could not determine home directory.")
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="umasks are those of POSIX")
+def test_a_group_that_may_write_by_default_is_kept_out() -> None:
+    before = os.umask(0o002)
+    try:
+        assert anew().available
+    finally:
+        os.umask(before)
+
+
+def test_a_compiler_may_be_called_with_words_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = compiler_that("open(sys.argv[sys.argv.index('-o') + 1], 'w').write(sys.argv[1])", tmp_path)
+    monkeypatch.setenv("CC", f"{program} gcc")
+    compile_library("ragged", tmp_path / "library.so")
+    assert (tmp_path / "library.so").read_text() == "gcc"
 
 
 @needs_compiler

@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from twotower.native import native_status
 from twotower.native.ragged import gather_rows, keep_values, other_values
 from twotower.types import Ragged, gather_slices
+
+pytestmark = pytest.mark.skipif(not native_status("ragged").available, reason="there is no C compiler")
 
 DTYPES = [torch.bool, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64, torch.uint8]
 
@@ -89,3 +92,18 @@ def test_what_the_kernel_does_not_take_is_left_to_torch() -> None:
     assert keep_values(torch.ones(4, dtype=torch.complex128), torch.ones(4, dtype=torch.bool), offsets) is None
     assert other_values(torch.ones(4, dtype=torch.int32), torch.ones(3, dtype=torch.int64), offsets) is None
     assert gather_rows(torch.arange(10)[::2], offsets[:-1], offsets).tolist() == [0, 2, 4, 6]  # type: ignore[union-attr]
+
+
+def test_a_row_from_behind_is_refused_and_nothing_is_overwritten() -> None:
+    ragged = Ragged(torch.arange(15), torch.tensor([0, 10, 12, 15]))
+    with pytest.raises(IndexError, match=r"is not within the 15 that there are"):
+        ragged.take(torch.tensor([0, -1, 1]))
+
+
+@pytest.mark.parametrize("offsets", [[0, 5, 20], [0, 12, 10], [1, 5, 10], [0, 5, 9]])
+def test_rows_that_are_not_end_to_end_are_left_to_torch(offsets: list[int]) -> None:
+    starts = torch.tensor(offsets)
+    assert keep_values(torch.arange(10), torch.ones(10, dtype=torch.bool), starts) is None
+    assert other_values(torch.arange(10).int(), torch.zeros(2, dtype=torch.int64), starts) is None
+    assert gather_rows(torch.arange(10), torch.tensor([0, 5], dtype=torch.int32), starts) is None
+    assert gather_rows(torch.arange(10), torch.tensor([0, 5, 5]), starts) is None

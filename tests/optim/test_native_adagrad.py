@@ -33,7 +33,7 @@ def test_rows_move_as_the_formula_says(
     untouched = torch.ones(50, dtype=torch.bool)
     untouched[rows] = False
     before = table[untouched].clone()
-    assert update_rows(table, accumulators, rows, gradient, 0.3, 1e-3)
+    assert update_rows(table, accumulators, rows, gradient, 0.3, 1e-3, by_row=by_row)
     torch.testing.assert_close(table.double(), weights, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(accumulators.double(), sums, rtol=1e-5, atol=1e-6)
     assert torch.equal(table[untouched], before)
@@ -62,7 +62,7 @@ def test_optimisers_use_it_and_do_without(kind: type[ExactAdagrad], monkeypatch:
 def test_a_row_that_is_not_there_changes_nothing(row: int) -> None:
     table, accumulators = torch.ones(5, 4), torch.ones(5)
     with pytest.raises(IndexError, match=r"rows of a table of 5 must be in \[0, 5\)"):
-        update_rows(table, accumulators, torch.tensor([0, row]), torch.ones(2, 4), 0.1, 1e-7)
+        update_rows(table, accumulators, torch.tensor([0, row]), torch.ones(2, 4), 0.1, 1e-7, by_row=True)
     assert torch.equal(table, torch.ones(5, 4))
     assert torch.equal(accumulators, torch.ones(5))
 
@@ -72,7 +72,20 @@ def test_what_the_kernel_does_not_take() -> None:
     for table, accumulators in (
         (torch.ones(5, 4, dtype=torch.float64), torch.ones(5)),
         (torch.ones(4, 5).T, torch.ones(5)),
-        (torch.ones(5, 4), torch.ones(4, 5).T),
+        (torch.ones(5, 4), torch.ones(5, 4)),
+        (torch.ones(5, 4), torch.ones(4)),
         (torch.ones(5, 2, 2), torch.ones(5)),
     ):
-        assert not update_rows(table, accumulators, rows, gradient, 0.1, 1e-7)
+        assert not update_rows(table, accumulators, rows, gradient, 0.1, 1e-7, by_row=True)
+    table, accumulators = torch.ones(5, 4), torch.ones(5)
+    assert not update_rows(table, accumulators, rows.int(), gradient, 0.1, 1e-7, by_row=True)
+    assert not update_rows(table, accumulators, torch.tensor([0, 1]), gradient, 0.1, 1e-7, by_row=True)
+
+
+def test_a_graph_that_holds_the_table_notices() -> None:
+    table = torch.nn.Parameter(torch.ones(5, 4))
+    loss = table.square().sum()
+    with torch.no_grad():
+        assert update_rows(table, torch.ones(5), torch.tensor([0]), torch.ones(1, 4), 0.1, 1e-7, by_row=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()  # type: ignore[no-untyped-call]

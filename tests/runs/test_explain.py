@@ -90,7 +90,7 @@ def large(**optimizer: Any) -> dict[str, Any]:
         ),
         (
             {"kind": "rowwise_adagrad", "learning_rate": 0.2, "sparse_learning_rate": 0.3},
-            {"query/user": "rows", "query/history": "rows", "candidate/item": "dense"},
+            {"query/user": "dense", "query/history": "rows", "candidate/item": "dense"},
         ),
     ],
 )

@@ -47,8 +47,8 @@ def others_running() -> float:
     try:
         words = _LOAD.read_text(encoding="ascii").split()
         now, _, _ = words[3].partition("/")
-        return min(float(words[0]), int(now) - 1)
-    except OSError:
+        return max(0.0, min(float(words[0]), int(now) - 1))
+    except (OSError, ValueError, IndexError):
         return 0.0
 
 
@@ -56,9 +56,9 @@ def cpu_quota() -> float | None:
     """How many cores' time this process and its neighbours in a container may use; None: no limit that Linux tells."""
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
-    except OSError:
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return None if quota == "max" else int(quota) / int(period)
 
 
 def _cores() -> int:

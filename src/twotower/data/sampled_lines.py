@@ -119,7 +119,8 @@ def _taken(
         def scan(at: int) -> Seen | None:
             nonlocal plain
             with reader.part(at, min(at + _AT_ONCE, size)) as text:
-                seen = lines.scan(text) if plain and len(text) else None
+                whole = len(text) == min(at + _AT_ONCE, size) - at
+                seen = lines.scan(text) if plain and whole else None
             plain = plain and seen is not None  # what is not plain in one place is not looked at in others
             return seen
 

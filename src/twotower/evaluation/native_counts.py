@@ -17,6 +17,8 @@ _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _LEAST_PRODUCTS = 2**22
 """Multiplications from which threads pay."""
 _NEAR_EACH, _NEAR_LEAST = 8, 1024
+_NEAR_MOST = 2**23
+"""Of all parts together: 128 MB."""
 _NOT_THERE = 2
 
 
@@ -57,7 +59,7 @@ class NativeCounts:
         (rows, dim), num_items, numbers = self._queries_BD.shape, len(self._items_ND), len(queries)
         starts = torch.searchsorted(queries, torch.arange(rows + 1))
         parts = min(_parts(rows * num_items * dim), max(1, rows))
-        most = max(_NEAR_LEAST, _NEAR_EACH * numbers)
+        most = _room(numbers, parts)
         room = torch.empty(self._library.count_room(dim, numbers, parts), dtype=torch.uint8)
         above_P = torch.empty(numbers, dtype=torch.int64)
         near = torch.empty(parts, most, 2, dtype=torch.int64)
@@ -84,14 +86,18 @@ class NativeCounts:
         """
         (rows, dim), num_items, numbers = self._queries_BD.shape, len(self._items_ND), len(queries)
         parts = min(_parts(len(lists.values) * dim), max(1, numbers))
-        most = max(_NEAR_LEAST, _NEAR_EACH * numbers)
+        most = _room(numbers, parts)
         above_P = torch.empty(numbers, dtype=torch.int64)
         near = torch.empty(parts, most, 2, dtype=torch.int64)
         near_counts = torch.empty(parts, dtype=torch.int64)
+        if lists.num_rows != rows:
+            raise IndexError(f"there must be a list for each of {rows} queries; came {lists.num_rows}")
         columns = [each.contiguous() for each in (queries, lists.offsets, lists.values.int(), high_P, low_P)]
+        queries, offsets, values, high_P, low_P = columns
         failed = self._library.count_listed(
             *(self._queries_BD.data_ptr(), self._items_ND.data_ptr(), rows, num_items, dim),
-            *(columns[0].data_ptr(), numbers, *(column.data_ptr() for column in columns[1:]), parts, most),
+            *(queries.data_ptr(), numbers, offsets.data_ptr(), values.data_ptr(), len(values)),
+            *(high_P.data_ptr(), low_P.data_ptr(), parts, most),
             *(above_P.data_ptr(), near.data_ptr(), near_counts.data_ptr()),
         )
         if failed == _NOT_THERE:
@@ -132,6 +138,11 @@ def _joined(near: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def _room(numbers: int, parts: int) -> int:
+    """How many near pairs each part may find."""
+    return min(max(_NEAR_LEAST, _NEAR_EACH * numbers), max(1, _NEAR_MOST // parts))
+
+
 def _parts(products: int) -> int:
     return torch.get_num_threads() if products >= _LEAST_PRODUCTS else 1
 
@@ -142,8 +153,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.count_room.restype = _NUMBER
     library.count_above.argtypes = [*[_POINTER] * 2, *[_NUMBER] * 3, *[_POINTER] * 3, *[_NUMBER] * 2, *[_POINTER] * 4]
     library.count_above.restype = _NUMBER
-    library.count_listed.argtypes = [*[_POINTER] * 2, *[_NUMBER] * 3, _POINTER, _NUMBER, *[_POINTER] * 4, *[_NUMBER] * 2]
-    library.count_listed.argtypes += [_POINTER] * 3
+    library.count_listed.argtypes = [*[_POINTER] * 2, *[_NUMBER] * 3, _POINTER, _NUMBER, *[_POINTER] * 2, _NUMBER]
+    library.count_listed.argtypes += [*[_POINTER] * 2, *[_NUMBER] * 2, *[_POINTER] * 3]
     library.count_listed.restype = _NUMBER
     library.count_pairs.argtypes = [*[_POINTER] * 2, *[_NUMBER] * 3, *[_POINTER] * 4, *[_NUMBER] * 2, _POINTER]
     library.count_pairs.restype = _NUMBER

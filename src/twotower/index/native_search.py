@@ -92,6 +92,10 @@ class NativeSearch:
         )
         self._addresses = tuple(_at(each) for each in (self._vectors, self._packed, self._blocks, self._rows))
 
+    def __reduce__(self) -> tuple[type[NativeSearch], tuple[Tensor, float, int]]:
+        """Made anew where it is copied or unpickled: addresses mean nothing there."""
+        return type(self), (torch.from_numpy(self._vectors), self._unit, self._tile_bytes)
+
     @staticmethod
     def can_search(num_vectors: int) -> bool:
         """Whether the kernel is there, and takes so many vectors."""

@@ -75,8 +75,8 @@ def pairs_of(masked: Mask, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         return rows, columns
     rows, columns = masked
     _check_pairs(rows, columns, shape)
-    rows, order = rows.sort(stable=True)
-    return rows, columns[order]
+    rows, order = rows.to(torch.int64).sort(stable=True)
+    return rows, columns.to(torch.int64)[order]
 
 
 def count_own_once_(logits_BC: Tensor, positives_B: Tensor, log_counts_C: Tensor) -> Tensor:

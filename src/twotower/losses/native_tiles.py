@@ -59,7 +59,7 @@ class NativeTiles:
         queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None, precision: Precision = "float32"
     ) -> NativeTiles | None:
         """The tiles of these vectors; None where the kernel is not there or does not take such numbers."""
-        if queries_BD.dtype != _NUMBERS or not len(candidates_CD):
+        if not queries_BD.dtype == candidates_CD.dtype == _NUMBERS or not len(candidates_CD):
             return None
         library, narrow = _library(), precision == "bfloat16"
         if library is None or (narrow and not library.softmax_narrow()):
@@ -86,8 +86,9 @@ class NativeTiles:
         library, (num_candidates, width) = self._library, self._candidates_CW.shape
         num_queries, rows = len(self._queries_BW), self.rows(tile_bytes)
         parts = number_of_parts(self._queries_BW, self._candidates_CW, rows)
-        positives_B, coefficients_B = asked.positives_B.contiguous(), asked.coefficients_B.contiguous()
-        own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.contiguous()
+        positives_B = asked.positives_B.to(torch.int64).contiguous()
+        coefficients_B = asked.coefficients_B.to(_NUMBERS).contiguous()
+        own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.to(_NUMBERS).contiguous()
         room = torch.empty(parts * library.softmax_room(num_candidates, width, rows, self._narrow))
         losses_B = torch.empty_like(coefficients_B)
         queries_grad_BW = torch.empty_like(self._queries_BW) if gradients else None

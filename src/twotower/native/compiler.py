@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,10 +26,14 @@ class NotCompiledError(Exception):
     """There is no library, and why."""
 
 
-def find_compiler() -> str | None:
-    """The path of a C compiler: ``$CC``, else the first of cc, gcc and clang that is there; None where none is."""
+def find_compiler() -> list[str] | None:
+    """How a C compiler is called: ``$CC``, else the first of cc, gcc and clang that is there; None where none is."""
     chosen = os.environ.get("CC", "").strip()
-    return next(filter(None, map(shutil.which, (chosen,) if chosen else _COMPILERS)), None)
+    for command in [shlex.split(chosen)] if chosen else [[name] for name in _COMPILERS]:
+        program = shutil.which(command[0])
+        if program is not None:
+            return [program, *command[1:]]
+    return None
 
 
 def library_name(name: str) -> str:
@@ -63,15 +68,16 @@ def compile_library(name: str, target: Path) -> None:
             made = Path(folder) / target.name
             said = ""
             for flags in _TARGETS:
-                command = [compiler, *_FLAGS, *flags, "-o", str(made), str(_SOURCES / f"{name}.c"), "-lm"]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+                command = [*compiler, *_FLAGS, *flags, "-o", str(made), str(_SOURCES / f"{name}.c"), "-lm"]
+                done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
                 if done.returncode == 0 and made.exists():
+                    made.chmod(0o700)  # linkers go by the umask, and what a group may write is not loaded
                     made.replace(target)
                     return
                 said = said or (done.stderr.strip().splitlines() or ["it says nothing"])[0]
     except (OSError, subprocess.SubprocessError) as fault:
-        raise NotCompiledError(f"{compiler} could not make {target}: {fault}") from fault
-    raise NotCompiledError(f"{compiler} refused {name}.c: {said}")
+        raise NotCompiledError(f"{compiler[0]} could not make {target}: {fault}") from fault
+    raise NotCompiledError(f"{compiler[0]} refused {name}.c: {said}")
 
 
 def _abilities() -> str:

@@ -136,10 +136,12 @@ EXPORT int64_t count_pairs(const float *queries, const float *items, int64_t row
 /* As count_above, of the items in a list of each query alone: list[list_from[q]] to list[list_from[q + 1] - 1]; `of`: the query
    of each number. Returns 0, 1 where there was no room for what is near, or 2 where a query or an item is not there. */
 EXPORT int64_t count_listed(const float *queries, const float *items, int64_t rows, int64_t num_items, int64_t dim,
-                            const int64_t *of, int64_t numbers, const int64_t *list_from, const int32_t *list,
+                            const int64_t *of, int64_t numbers, const int64_t *list_from, const int32_t *list, int64_t listed,
                             const float *high, const float *low, int64_t parts, int64_t most, int64_t *above, int64_t *near,
                             int64_t *near_count) {
   int64_t failed = 0;
+  for (int64_t row = 0; row < rows; row++) failed |= list_from[row] < 0 || list_from[row + 1] < list_from[row];
+  if (failed || list_from[rows] > listed) return 2;
 #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
   for (int64_t part = 0; part < parts; part++) {
     Near *found = (Near *)near + part * most;

@@ -9,11 +9,15 @@ import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 from twotower.cache_root import cache_root
 from twotower.native.compiler import NotCompiledError, compile_library, library_name
 
 __all__ = ["NativeStatus", "kernel_names", "native_library", "native_status"]
+
+
+_one_at_a_time = RLock()
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,34 @@ def _wanted() -> bool:
     return os.environ.get("TWOTOWER_NATIVE", "").strip() != "0"
 
 
-@functools.cache
 def _opened(name: str, wanted: bool) -> tuple[ctypes.CDLL | None, str]:
+    with _one_at_a_time:
+        return _opened_once(name, wanted)
+
+
+@functools.cache
+def _opened_once(name: str, wanted: bool) -> tuple[ctypes.CDLL | None, str]:
     if not wanted:
         return None, "TWOTOWER_NATIVE=0"
-    path = cache_root() / "native" / library_name(name)
     try:
-        if not path.exists():
+        path = cache_root() / "native" / library_name(name)
+        was_there = path.exists()
+        if not was_there:
             compile_library(name, path)
         _require_ours(path)
+        try:
+            return ctypes.CDLL(str(path)), str(path)
+        except OSError:
+            if not was_there:
+                raise
+        compile_library(name, path)  # an old one, of another system's libraries
         return ctypes.CDLL(str(path)), str(path)
-    except (NotCompiledError, OSError) as fault:
+    except (NotCompiledError, OSError, RuntimeError) as fault:  # the last: a user without a home
         warnings.warn(
             f"twotower works without its kernel {name!r}, and slower: {fault}. Install a C compiler, or say that this is as it "
             "should be with the environment variable TWOTOWER_NATIVE=0",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return None, str(fault)
 

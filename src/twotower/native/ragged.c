@@ -12,7 +12,8 @@ EXPORT int64_t ragged_gather(const char *values, int64_t total, int64_t size, co
   for (int64_t part = 0; part < parts; part++)
     for (int64_t row = part * rows / parts; row < (part + 1) * rows / parts; row++) {
       int64_t length = offsets[row + 1] - offsets[row];
-      if (length < 0 || (length > 0 && (starts[row] < 0 || starts[row] + length > total))) {
+      int fits = length >= 0 && offsets[row] >= 0 && offsets[row + 1] <= offsets[rows];
+      if (!fits || (length > 0 && (starts[row] < 0 || starts[row] + length > total))) {
 #pragma omp atomic write
         wrong = row;
         break;
@@ -22,8 +23,17 @@ EXPORT int64_t ragged_gather(const char *values, int64_t total, int64_t size, co
   return wrong;
 }
 
-/* kept[r + 1]: how many values of the rows up to r are marked (a byte each, 0 or 1). Returns how many are in all. */
-EXPORT int64_t ragged_count(const uint8_t *marks, const int64_t *offsets, int64_t rows, int64_t *kept) {
+/* Whether rows are end to end: from 0 to `total`, none shorter than nothing. */
+static int end_to_end(const int64_t *offsets, int64_t rows, int64_t total) {
+  int64_t falls = 0;
+  for (int64_t row = 0; row < rows; row++) falls |= offsets[row + 1] < offsets[row];
+  return !falls && offsets[0] == 0 && offsets[rows] == total;
+}
+
+/* kept[r + 1]: how many values of the rows up to r are marked (a byte each, 0 or 1). Returns how many are in all; -1 where rows
+   are not end to end. */
+EXPORT int64_t ragged_count(const uint8_t *marks, const int64_t *offsets, int64_t rows, int64_t total, int64_t *kept) {
+  if (!end_to_end(offsets, rows, total)) return -1;
   kept[0] = 0;
   for (int64_t row = 0; row < rows; row++) {
     int64_t count = 0;
@@ -56,9 +66,11 @@ EXPORT void ragged_keep(const char *values, int64_t size, const uint8_t *marks, 
   }
 }
 
-/* kept[r + 1]: how many values of the rows up to r are not the row's own one. Returns how many are in all. */
+/* kept[r + 1]: how many values of the rows up to r are not the row's own one. Returns how many are in all; -1 where rows are not
+   end to end. */
 EXPORT int64_t ragged_count_others(const int32_t *values, const int64_t *own, const int64_t *offsets, int64_t rows,
-                                   int64_t *kept) {
+                                   int64_t total, int64_t *kept) {
+  if (!end_to_end(offsets, rows, total)) return -1;
   kept[0] = 0;
   for (int64_t row = 0; row < rows; row++) {
     int64_t count = 0;

@@ -33,11 +33,11 @@ def gather_rows(values: Tensor, starts: Tensor, offsets: Tensor) -> Tensor | Non
         IndexError: If a row is not all there.
     """
     library = _library(values, starts, offsets)
-    if library is None:
+    if library is None or starts.dtype != torch.int64 or len(starts) != len(offsets) - 1:
         return None
     values, starts, offsets = values.contiguous(), starts.contiguous(), offsets.contiguous()
     size = values.element_size()
-    out = torch.empty(int(offsets[-1]), dtype=values.dtype)
+    out = torch.empty(max(0, int(offsets[-1])), dtype=values.dtype)
     wrong = library.ragged_gather(
         *(values.data_ptr(), len(values), size, starts.data_ptr(), offsets.data_ptr(), len(starts)),
         *(_parts(out), out.data_ptr()),
@@ -67,7 +67,10 @@ def keep_values(values: Tensor, marks: Tensor, offsets: Tensor) -> tuple[Tensor,
     values, marks, offsets = values.contiguous(), marks.contiguous(), offsets.contiguous()
     rows = len(offsets) - 1
     kept = torch.empty_like(offsets)
-    out = torch.empty(library.ragged_count(marks.data_ptr(), offsets.data_ptr(), rows, kept.data_ptr()), dtype=values.dtype)
+    count = library.ragged_count(marks.data_ptr(), offsets.data_ptr(), rows, len(values), kept.data_ptr())
+    if count < 0:
+        return None
+    out = torch.empty(count, dtype=values.dtype)
     library.ragged_keep(
         *(values.data_ptr(), values.element_size(), marks.data_ptr(), offsets.data_ptr(), kept.data_ptr(), rows),
         *(_parts(values), out.data_ptr()),
@@ -91,7 +94,10 @@ def other_values(values: Tensor, own: Tensor, offsets: Tensor) -> tuple[Tensor, 
         return None
     values, own, offsets = values.contiguous(), own.contiguous(), offsets.contiguous()
     addresses, rows, kept = (values.data_ptr(), own.data_ptr(), offsets.data_ptr()), len(own), torch.empty_like(offsets)
-    out = torch.empty(library.ragged_count_others(*addresses, rows, kept.data_ptr()), dtype=values.dtype)
+    count = library.ragged_count_others(*addresses, rows, len(values), kept.data_ptr())
+    if count < 0:
+        return None
+    out = torch.empty(count, dtype=values.dtype)
     library.ragged_others(*addresses, kept.data_ptr(), rows, _parts(values), out.data_ptr())
     return out, kept
 
@@ -112,11 +118,11 @@ def _library(values: Tensor, others: Tensor, offsets: Tensor) -> ctypes.CDLL | N
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.ragged_gather.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     library.ragged_gather.restype = _NUMBER
-    library.ragged_count.argtypes = [_POINTER, _POINTER, _NUMBER, _POINTER]
+    library.ragged_count.argtypes = [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     library.ragged_count.restype = _NUMBER
     library.ragged_keep.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _NUMBER, _NUMBER, _POINTER]
     library.ragged_keep.restype = None
-    library.ragged_count_others.argtypes = [*[_POINTER] * 3, _NUMBER, _POINTER]
+    library.ragged_count_others.argtypes = [*[_POINTER] * 3, _NUMBER, _NUMBER, _POINTER]
     library.ragged_count_others.restype = _NUMBER
     library.ragged_others.argtypes = [*[_POINTER] * 4, _NUMBER, _NUMBER, _POINTER]
     library.ragged_others.restype = None

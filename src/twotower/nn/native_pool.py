@@ -20,7 +20,9 @@ _LEAST_NUMBERS = 2**18
 
 
 def can_pool(table_VD: Tensor, values: Tensor, offsets: Tensor) -> bool:
-    """Whether there is a kernel for it: float32 on the CPU, rows and offsets int64."""
+    """Whether there is a kernel for it, and nothing looks into operations: float32 on the CPU, rows and offsets int64."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False  # these look into operations of torch alone
     here = table_VD.device.type == values.device.type == offsets.device.type == "cpu"
     return here and table_VD.dtype == torch.float32 and values.dtype == offsets.dtype == torch.int64 and _library() is not None
 
@@ -67,11 +69,15 @@ def _call(
 ) -> None:
     parts = torch.get_num_threads() if len(values) * shape[1] >= _LEAST_NUMBERS else 1
     wrong = getattr(_library(), function)(
-        *(given.data_ptr(), *shape, values.data_ptr(), offsets.data_ptr(), len(offsets) - 1),
+        *(given.data_ptr(), *shape, values.data_ptr(), len(values), offsets.data_ptr(), len(offsets) - 1),
         *(int(mean), parts, out.data_ptr()),
     )
     if wrong:
-        raise IndexError(f"rows of a table of {shape[0]} must be in [0, {shape[0]}); came {values.min()} to {values.max()}")
+        came = f"{values.min()} to {values.max()}" if len(values) else "none"
+        raise IndexError(
+            f"rows of a table of {shape[0]} must be in [0, {shape[0]}), in bags that are end to end; came {came}, in bags from "
+            f"{offsets[0]} to {offsets[-1]} of {len(values)}"
+        )
 
 
 def _library() -> ctypes.CDLL | None:
@@ -82,6 +88,6 @@ def _library() -> ctypes.CDLL | None:
 @functools.cache
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     for function in (library.pool_forward, library.pool_backward):
-        function.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _NUMBER, _POINTER]
+        function.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _NUMBER, _POINTER]
         function.restype = _NUMBER
     return library

@@ -26,7 +26,7 @@ def look_up_rows(table_VD: Tensor, rows: Tensor, *, sparse: bool = False) -> Ten
     Returns:
         ``[n, D]``.
     """
-    if not sparse and rows.dim() == 1:
+    if not sparse and rows.dim() == 1 and not rows.is_floating_point():
         offsets, values = torch.arange(len(rows) + 1, device=rows.device), rows.to(torch.int64)
         if can_pool(table_VD, values, offsets):  # torch adds the gradient up with one thread, and slowly
             return native_pool(table_VD, values, offsets, mean=False)

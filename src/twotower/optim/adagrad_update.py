@@ -12,7 +12,15 @@ from twotower.optim.native_adagrad import update_rows
 __all__ = ["update_in_place"]
 
 
-def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[Tensor], Tensor], lr: float, eps: float) -> None:
+def update_in_place(
+    parameter: Tensor,
+    accumulator: Tensor,
+    squares: Callable[[Tensor], Tensor],
+    lr: float,
+    eps: float,
+    *,
+    by_row: bool | None = None,
+) -> None:
     """``a += squares(g)``, ``w -= lr * g / (sqrt(a) + eps)``; both tensors are changed.
 
     Args:
@@ -21,6 +29,8 @@ def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[T
         squares: What of a gradient ``[r, ...]`` is added to the accumulators of its ``r`` rows: the squares, or their mean.
         lr: Learning rate.
         eps: Above 0.
+        by_row: Whether ``squares`` gives the mean square of each row (True) or the squares themselves (False), for which there
+            is a kernel. None: something else.
     """
     gradient = parameter.grad
     assert gradient is not None
@@ -30,7 +40,7 @@ def update_in_place(parameter: Tensor, accumulator: Tensor, squares: Callable[[T
         return
     gradient = coalesced(gradient)
     rows, values = gradient.indices()[0], gradient.values()
-    if update_rows(parameter, accumulator, rows, values, lr, eps):
+    if by_row is not None and update_rows(parameter, accumulator, rows, values, lr, eps, by_row=by_row):
         return
     touched = accumulator.index_select(0, rows).add_(squares(values))
     accumulator.index_copy_(0, rows, touched)

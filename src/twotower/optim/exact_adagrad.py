@@ -37,6 +37,8 @@ class ExactAdagrad(InPlaceAdagrad):
         [False, False, True]
     """
 
+    by_row = False
+
     def new_accumulator(self, parameter: Tensor, value: float) -> Tensor:
         """One number for each of the parameter's."""
         return torch.full_like(parameter, value, memory_format=torch.preserve_format)

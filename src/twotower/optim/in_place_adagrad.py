@@ -44,6 +44,9 @@ class InPlaceAdagrad(Optimizer):
             )
         super().__init__(parameters, {"lr": lr, "initial_accumulator_value": initial_accumulator_value, "eps": eps})
 
+    by_row: bool | None = None
+    """What `squares` gives: the mean square of each row, the squares themselves (False), or something else (None)."""
+
     @abstractmethod
     def new_accumulator(self, parameter: Tensor, value: float) -> Tensor:
         """What a parameter's squared gradients are added to, filled with ``value``."""
@@ -76,5 +79,7 @@ class InPlaceAdagrad(Optimizer):
                 for parameter in group["params"]:
                     if parameter.grad is not None:
                         accumulator = self.state[parameter]["accumulator"]
-                        update_in_place(parameter, accumulator, self.squares, group["lr"], group["eps"])
+                        update_in_place(
+                            parameter, accumulator, self.squares, group["lr"], group["eps"], by_row=self.by_row
+                        )
         return loss

@@ -40,6 +40,8 @@ class RowwiseAdagrad(InPlaceAdagrad):
         [False, False, True]
     """
 
+    by_row = True
+
     def new_accumulator(self, parameter: Tensor, value: float) -> Tensor:
         """One number for each row."""
         return torch.full(parameter.shape[:1], value, dtype=parameter.dtype, device=parameter.device)

@@ -41,7 +41,7 @@ def explain(
     cache_dir: Path | None = None,
     listener: Callable[[Converting], None] | None = None,
 ) -> dict[str, JSON]:
-    """Prepare a training as `run` does, look at what was prepared, and stop before its first step; no file is written.
+    """Prepare a training as `run` does, look at what was prepared, and stop before its first step; no run is written.
 
     Args:
         recipe: See `twotower.runs.read_recipe`.

@@ -118,6 +118,8 @@ def _what_holds(recipe: Recipe) -> str | None:
         return "AdamW moves every row at every step"
     if optimizer.weight_decay > 0:
         return "weight_decay is of every row"
+    if optimizer.sparse_learning_rate is not None and optimizer.sparse_learning_rate != optimizer.learning_rate:
+        return "tables of row updates would learn at sparse_learning_rate"
     if recipe.device == "mps" or (recipe.device == "auto" and resolve_device("auto").type == "mps"):
         return "sparse gradients were never tried on MPS"
     return None
