@@ -103,7 +103,7 @@ def test_every_way_to_multiply(
     compiler = find_compiler()
     assert compiler is not None
     made = tmp_path / "search.so"
-    command = [compiler, "-std=gnu11", "-O2", "-shared", "-fPIC", *flags, "-o", str(made), str(SOURCE), "-lm"]
+    command = [*compiler, "-std=gnu11", "-O2", "-shared", "-fPIC", *flags, "-o", str(made), str(SOURCE), "-lm"]
     subprocess.run(command, check=True, timeout=300)
     library = ctypes.CDLL(str(made))
     monkeypatch.setattr(native_search, "native_library", lambda _: library)

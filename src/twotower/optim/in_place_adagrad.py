@@ -79,7 +79,5 @@ class InPlaceAdagrad(Optimizer):
                 for parameter in group["params"]:
                     if parameter.grad is not None:
                         accumulator = self.state[parameter]["accumulator"]
-                        update_in_place(
-                            parameter, accumulator, self.squares, group["lr"], group["eps"], by_row=self.by_row
-                        )
+                        update_in_place(parameter, accumulator, self.squares, group["lr"], group["eps"], by_row=self.by_row)
         return loss
