@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias, overload
 import torch
 from torch import Tensor
 
-from twotower.native.ragged import gather_rows, keep_values, other_values
+from twotower.native.ragged import gather_rows, keep_values, other_values, place_rows
 
 __all__ = [
     "Coded",
@@ -58,6 +58,11 @@ class Ragged(NamedTuple):
 
     def take(self, rows: Tensor) -> Ragged:
         """The given rows (int64 ``[m]``), in that order, as a new ragged column."""
+        placed = place_rows(self.offsets, rows)
+        if placed is not None:
+            gathered = gather_rows(self.values, *placed)
+            if gathered is not None:
+                return Ragged(gathered, placed[1])
         starts = self.offsets[rows]
         return gather_slices(self.values, starts, self.offsets[rows + 1] - starts)
 

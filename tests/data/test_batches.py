@@ -221,3 +221,32 @@ def test_narrow_and_stored_columns_give_the_same_batches(tmp_path: Path) -> None
         assert torch.equal(one.masked[1], other.masked[1])
         rows = torch.arange(ROWS)
         assert narrow.seen(rows).values.tolist() == plain.seen(rows).values.tolist()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 8, 9, 16, 1000])
+@pytest.mark.parametrize("candidates", ["in_batch", "catalogue"])
+def test_batches_that_are_taken_together_are_those_that_are_taken_alone(
+    candidates: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_AT_ONCE", at_once)
+    words = Ragged(torch.arange(11), torch.tensor([0, 2, 2, 7, 10, 11]))
+    tags = Coded(torch.from_numpy(USER_ROWS).to(torch.uint8), words)
+    rated = torch.rand(ROWS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    rated[3] = torch.nan
+    plain = examples(weights=torch.arange(ROWS).float() + 1, outcomes={"rating": rated})
+    rich = replace(plain, users={**plain.users, "words": words}, context={**plain.context, "tags": tags})
+    feed = Batches(rich, batch_size=4, catalogue_size=ITEMS, seed=1, candidates=candidates)
+    for epoch, index in ((0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 5), (1, 2), (0, 2)):  # also out of order
+        batch = feed.batch(epoch, index)
+        rows = feed.order(epoch)[4 * index : 4 * index + 4]
+        assert torch.equal(batch.rows, rows)
+        for name, column in rich.queries(rows, training=True).items():
+            found = batch.queries[name]
+            for one, other in zip(found, column, strict=True) if isinstance(column, Ragged) else [(found, column)]:
+                assert isinstance(one, torch.Tensor)
+                assert torch.equal(one, other), name
+        assert batch.queries.keys() == rich.queries(rows, training=True).keys()
+        items = rich.item_rows[rows]
+        assert torch.equal(batch.positives if batch.candidate_rows is None else batch.candidate_rows[batch.positives], items)
+        assert torch.equal(batch.weights, rich.weights[rows])  # type: ignore[arg-type, index]
+        torch.testing.assert_close(batch.outcomes["rating"], rated[rows], equal_nan=True)

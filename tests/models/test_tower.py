@@ -126,3 +126,47 @@ def test_floats_must_be_floats() -> None:
     wrong = {**features(), "price": features()["words"]}
     with pytest.raises(TypeError, match="'price' must hold floats"):
         tower()(wrong)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"l2_normalise": True},
+        {"layer_sizes": (3,), "activation": "tanh"},
+        {"activation": "gelu"},
+        {"layer_norm": True},
+        {"hidden_dropout": 0.5},
+        {"input_dropout": 0.5},
+        {"skip": ("id",)},
+        {"inputs": (INPUTS[0].model_copy(update={"id_dropout": 0.4}), *INPUTS[1:])},
+        {"inputs": (*INPUTS[:2], INPUTS[2].model_copy(update={"value_dropout": 0.4, "pooling": "sum"}))},
+    ],
+)
+def test_with_and_without_the_kernel(options: dict[str, Any], training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("TWOTOWER_NATIVE", native)
+        made = tower(**options).train(training)
+        torch.manual_seed(3)
+        vectors = made(features())
+        vectors.square().sum().backward()
+        found.append({"vectors": vectors, **{name: parameter.grad for name, parameter in made.named_parameters()}})
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_table_whose_rows_are_updated(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("TWOTOWER_NATIVE", native)
+        tables = tuple(table.model_copy(update={"update": "rows"}) for table in TABLES)
+        spec = TowerSpec(inputs=INPUTS, layer_sizes=(6, 3))
+        made = build(ModelSpec(tables=tables, query=spec, candidate=spec), seed=5).query
+        made(features()).square().sum().backward()
+        gradient = made.embeddings.table("word").grad
+        assert gradient is not None
+        assert gradient.is_sparse
+        found.append(gradient.to_dense())
+    torch.testing.assert_close(*found)

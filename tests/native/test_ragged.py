@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from twotower.native import native_status
-from twotower.native.ragged import gather_rows, keep_values, other_values
+from twotower.native.ragged import gather_rows, keep_values, other_values, place_rows
 from twotower.types import Ragged, gather_slices
 
 pytestmark = pytest.mark.skipif(not native_status("ragged").available, reason="there is no C compiler")
@@ -96,7 +96,7 @@ def test_what_the_kernel_does_not_take_is_left_to_torch() -> None:
 
 def test_a_row_from_behind_is_refused_and_nothing_is_overwritten() -> None:
     ragged = Ragged(torch.arange(15), torch.tensor([0, 10, 12, 15]))
-    with pytest.raises(IndexError, match=r"is not within the 15 that there are"):
+    with pytest.raises(IndexError, match=r"rows must be in \[0, 3\); came -1"):
         ragged.take(torch.tensor([0, -1, 1]))
 
 
@@ -107,3 +107,22 @@ def test_rows_that_are_not_end_to_end_are_left_to_torch(offsets: list[int]) -> N
     assert other_values(torch.arange(10).int(), torch.zeros(2, dtype=torch.int64), starts) is None
     assert gather_rows(torch.arange(10), torch.tensor([0, 5], dtype=torch.int32), starts) is None
     assert gather_rows(torch.arange(10), torch.tensor([0, 5, 5]), starts) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_where_rows_will_be(count: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    lengths = torch.randint(0, 5, (9,), generator=generator)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    rows = torch.randint(0, 9, (count,), generator=generator)
+    placed = place_rows(offsets, rows)
+    assert placed is not None
+    assert torch.equal(placed[0], offsets[rows])
+    assert placed[1].tolist() == [0, *lengths[rows].cumsum(0).tolist()]
+
+
+@pytest.mark.parametrize("row", [-1, 9])
+def test_a_row_that_has_no_place(row: int) -> None:
+    with pytest.raises(IndexError, match=rf"rows must be in \[0, 9\); came {row}"):
+        place_rows(torch.arange(10), torch.tensor([0, row]))
+    assert place_rows(torch.arange(10), torch.tensor([0, 1], dtype=torch.int32)) is None

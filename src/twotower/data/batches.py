@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.data.examples import Examples
+from twotower.data.examples import Examples, Taken
+from twotower.data.native_distinct import Distinct
 from twotower.data.shuffle import permuted
 from twotower.types import Features
 
@@ -89,6 +90,8 @@ class Batches:
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
         self._part: tuple[int, int, Tensor] | None = None
+        self._ahead: tuple[int, int, Taken] | None = None
+        self._distinct = Distinct(catalogue_size)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -109,9 +112,7 @@ class Batches:
 
     def _computed(self, epoch: int, start: int, end: int) -> Tensor:
         """A part of a permutation that is held nowhere; of small parts many at once, which take little longer than one."""
-        width = max(1, _AT_ONCE // self.batch_size) * self.batch_size
-        first = start // width * width
-        last = min(first + width, len(self.examples))
+        first, last = self._around(start)
         if end > last:
             return torch.from_numpy(permuted(np.arange(start, end), len(self.examples), [self.seed, epoch]))
         if self._part is None or self._part[:2] != (epoch, first):
@@ -119,24 +120,36 @@ class Batches:
             self._part = (epoch, first, torch.from_numpy(rows))
         return self._part[2][start - first : end - first]
 
+    def _around(self, start: int) -> tuple[int, int]:
+        """The small batches that are made ready at once with the one that starts there: their first place, and the end."""
+        width = max(1, _AT_ONCE // self.batch_size) * self.batch_size
+        first = start // width * width
+        return first, min(first + width, len(self.examples))
+
+    def _taken(self, epoch: int, start: int, end: int) -> Taken:
+        first, last = self._around(start)
+        if end - start == last - first:
+            return self.examples.take(self._rows(epoch, start, end))
+        if self._ahead is None or self._ahead[:2] != (epoch, first):
+            self._ahead = (epoch, first, self.examples.take(self._rows(epoch, first, last)))
+        return self._ahead[2].part(start - first, end - first)
+
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch."""
         start = index * self.batch_size
-        rows = self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
-        queries = self.examples.queries(rows, training=True)
-        weights = None if self.examples.weights is None else self.examples.weights[rows]
-        outcomes = {name: values[rows] for name, values in self.examples.outcomes.items()}
-        items = self.examples.item_rows[rows].long()
+        end = min(start + self.batch_size, len(self.examples))
+        rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
+        queries, items = self.examples.queries_of(taken, training=True), taken.items
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
-            return Batch(rows, queries, None, items, weights=weights, masked=masked, outcomes=outcomes)
+            return Batch(rows, queries, None, items, weights=taken.weights, masked=masked, outcomes=taken.outcomes)
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
             items = torch.cat([items, torch.from_numpy(extra)])
-        candidate_rows, columns, counts = torch.unique(items, return_inverse=True, return_counts=True)
+        candidate_rows, columns, counts = self._distinct(items)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
-        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts.float(), weights, masked, outcomes)
+        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes)
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from twotower.data.histories import Histories
-from twotower.types import Column, Ragged, StoredFeatures, take_column
+from twotower.types import Column, Features, Ragged, StoredFeatures, take_column
 
-__all__ = ["Examples", "HistoryInput"]
+__all__ = ["Examples", "HistoryInput", "Taken"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,38 @@ class HistoryInput:
     max_length: int | None = None
     mode: Literal["before", "others"] = "before"
     own_item: Literal["exclude", "allow"] = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Some rows of examples, copied; features of users by row. Integers are int64: whatever is computed with them has room.
+
+    Attributes:
+        users: int64 ``[m]``, rows of the users.
+        items: int64 ``[m]``, catalogue rows.
+        before: int64 ``[m]``, positions in the histories; None where no feature is sliced from them.
+        columns: The query features but for those that are sliced from the histories.
+        weights: float32 ``[m]``, or None.
+        outcomes: As those of the examples.
+    """
+
+    users: Tensor
+    items: Tensor
+    before: Tensor | None
+    columns: Features
+    weights: Tensor | None
+    outcomes: Mapping[str, Tensor]
+
+    def part(self, first: int, end: int) -> Taken:
+        """Rows ``first`` to ``end - 1`` of these, not copied."""
+        return Taken(
+            self.users[first:end],
+            self.items[first:end],
+            None if self.before is None else self.before[first:end],
+            {name: _part(column, first, end) for name, column in self.columns.items()},
+            None if self.weights is None else self.weights[first:end],
+            {name: values[first:end] for name, values in self.outcomes.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -82,35 +114,62 @@ class Examples:
         Returns:
             By name of the column, ``[B]`` rows each; histories are ragged, the most recent last.
         """
-        users = _taken(self.user_rows, rows)
+        return self.queries_of(self.take(rows), training=training)
+
+    def take(self, rows: Tensor) -> Taken:
+        """Copy some rows, int64 ``[m]``.
+
+        Of a few rows most of the work is the calls of operations: taking many at once and handing out parts of them is cheap.
+        """
+        users = _integers(self.user_rows, rows)
         columns = {name: take_column(column, users) for name, column in self.users.items()}
         columns |= {name: take_column(column, rows) for name, column in self.context.items()}
+        return Taken(
+            users,
+            _integers(self.item_rows, rows),
+            _integers(self.before, rows) if self.history_inputs else None,
+            columns,
+            None if self.weights is None else self.weights.index_select(0, rows),
+            {name: values.index_select(0, rows) for name, values in self.outcomes.items()},
+        )
+
+    def queries_of(self, taken: Taken, *, training: bool) -> dict[str, Column]:
+        """The query features of rows that were taken; see `queries`."""
+        columns = dict(taken.columns)
         for entry in self.history_inputs:
-            items = self._history(entry, rows, users, training=training)
+            items = self._history(entry, taken, training=training)
             columns[entry.name] = Ragged(entry.lookup.index_select(0, items.values), items.offsets)
         return columns
 
-    def _history(self, entry: HistoryInput, rows: Tensor, users: Tensor, *, training: bool) -> Ragged:
+    def _history(self, entry: HistoryInput, taken: Taken, *, training: bool) -> Ragged:
+        assert taken.before is not None
         in_front = entry.mode == "before" or (self.seen_before and not training)
-        ends = _taken(self.before, rows) if in_front else self.histories.ends_of(users)
-        items = self.histories.slices(users, ends, max_length=entry.max_length)
+        ends = taken.before if in_front else self.histories.ends_of(taken.users)
+        items = self.histories.slices(taken.users, ends, max_length=entry.max_length)
         if not training:
             return items
         if entry.own_item == "exclude":
-            return items.without(_taken(self.item_rows, rows))
+            return items.without(taken.items)
         if entry.mode == "before":
             return items
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
         positions = torch.arange(len(items.values)) + torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
-        return items.keep(positions != torch.repeat_interleave(_taken(self.before, rows), items.lengths))
+        return items.keep(positions != torch.repeat_interleave(taken.before, items.lengths))
 
     def seen(self, rows: Tensor) -> Ragged:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""
-        users = _taken(self.user_rows, rows)
-        return self.histories.seen(users, _taken(self.before, rows) if self.seen_before else self.histories.ends_of(users))
+        users = _integers(self.user_rows, rows)
+        return self.histories.seen(users, _integers(self.before, rows) if self.seen_before else self.histories.ends_of(users))
 
 
-def _taken(values: Tensor, rows: Tensor) -> Tensor:
+def _integers(values: Tensor, rows: Tensor) -> Tensor:
     """Integers of some rows, int64: whatever is computed with them has room."""
     return values.index_select(0, rows).to(torch.int64)
+
+
+def _part(column: Column, first: int, end: int) -> Column:
+    if isinstance(column, Tensor):
+        return column[first:end]
+    start, stop = int(column.offsets[first]), int(column.offsets[end])
+    return Ragged(column.values[start:stop], column.offsets[first : end + 1] - start)

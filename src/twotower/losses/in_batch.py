@@ -88,7 +88,7 @@ def in_batch_softmax(
 
         log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
         if reduction != "none" and fits_tiles(queries_BD):
-            own_log_counts_B = None if log_counts_C is None else log_counts_C[positives_B]
+            own_log_counts_B = None if log_counts_C is None else log_counts_C.index_select(0, positives_B)
             scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
             coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
             loss = tiled_cross_entropy(

@@ -58,10 +58,16 @@ def scaled_vectors(queries_BD: Tensor, candidates_CD: Tensor, temperature: float
     """Queries divided by the temperature, and candidates, both float32 or float64; see `scaled_scores`."""
     dtype = torch.promote_types(torch.promote_types(queries_BD.dtype, candidates_CD.dtype), torch.float32)
     scaled_BD = queries_BD.to(dtype)
-    # a plain 1 is the usual case and needs no pass over the queries
-    if isinstance(temperature, Tensor) or temperature != 1:
+    if not _is_one(temperature):
         scaled_BD = scaled_BD / temperature
     return scaled_BD, candidates_CD.to(dtype)
+
+
+def _is_one(temperature: float | Tensor) -> bool:
+    """Whether it is fixed, and 1: a usual case that needs no pass over the queries and none over their gradient."""
+    if isinstance(temperature, Tensor):
+        return not temperature.requires_grad and temperature.device.type == "cpu" and float(temperature) == 1
+    return temperature == 1
 
 
 def check_loss_inputs(

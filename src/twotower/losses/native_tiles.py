@@ -49,9 +49,9 @@ class NativeTiles:
             self._combined, self._packed = torch.empty(2, self._padded // 2 * width, dtype=torch.int32)
             library.softmax_pack_narrow(*given, room.data_ptr(), self._combined.data_ptr(), self._packed.data_ptr())
         else:
-            self._combined, self._packed = self._candidates_CW, torch.empty(self._padded * width)
+            self._combined, self._packed = self._candidates_CW, torch.empty(self._padded * width, dtype=_NUMBERS)
             library.softmax_pack(*given, self._packed.data_ptr())
-        self._bias = torch.full((self._padded,), -torch.inf)
+        self._bias = torch.full((self._padded,), -torch.inf, dtype=_NUMBERS)
         self._bias[:num_candidates] = 0 if bias_C is None else bias_C
 
     @staticmethod
@@ -89,10 +89,10 @@ class NativeTiles:
         positives_B = asked.positives_B.to(torch.int64).contiguous()
         coefficients_B = asked.coefficients_B.to(_NUMBERS).contiguous()
         own_shift_B = None if asked.own_shift_B is None else asked.own_shift_B.to(_NUMBERS).contiguous()
-        room = torch.empty(parts * library.softmax_room(num_candidates, width, rows, self._narrow))
+        room = torch.empty(parts * library.softmax_room(num_candidates, width, rows, self._narrow), dtype=_NUMBERS)
         losses_B = torch.empty_like(coefficients_B)
         queries_grad_BW = torch.empty_like(self._queries_BW) if gradients else None
-        candidates_grad_PCW = torch.empty(parts, num_candidates, width) if gradients else None
+        candidates_grad_PCW = torch.empty(parts, num_candidates, width, dtype=_NUMBERS) if gradients else None
         starts, columns = (None, None) if asked.masked is None else asked.masked
         wrong = library.softmax_tiles(
             *map(_address, (self._queries_BW, self._combined, self._packed, self._bias)),

@@ -98,7 +98,9 @@ class _TiledCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries_grad_BD, candidates_grad_CD = ctx.saved_tensors
-        return queries_grad_BD * grad, candidates_grad_CD * grad, None, None, None, None, None, None, None
+        if float(grad) != 1:  # these tensors are on the CPU, and 1 is what most losses get
+            queries_grad_BD, candidates_grad_CD = queries_grad_BD * grad, candidates_grad_CD * grad
+        return queries_grad_BD, candidates_grad_CD, None, None, None, None, None, None, None
 
 
 def _by_row(masked: Mask, num_queries: int, num_candidates: int) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.nn import MLP, EmbeddingCollection
-from twotower.spec import TowerSpec
+from twotower.nn import MLP, EmbeddingCollection, Lookup, run_native_tower
+from twotower.spec import InputSpec, TowerSpec
 from twotower.types import Features
 
 __all__ = ["Tower"]
@@ -38,13 +38,35 @@ class Tower(nn.Module):
         Returns:
             Vectors, float32 ``[n, output_width]``.
         """
-        vectors = self.embeddings(features, [entry for entry in self.spec.inputs if entry.table])
-        parts = [vectors[entry.column] if entry.table else _floats(features, entry.column) for entry in self.spec.inputs]
-        hidden_BH = self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
-        output_BD: Tensor = self.layers(hidden_BH)
-        for name in self.spec.skip:
-            output_BD = output_BD + self.dropout(vectors[name])
+        given = [
+            self.embeddings.lookup(features[entry.column], entry) if entry.table else _floats(features, entry.column)
+            for entry in self.spec.inputs
+        ]
+        output_BD = self._in_one(given)
+        if output_BD is None:
+            vectors = {entry.column: self._vectors(each, entry) for each, entry in zip(given, self.spec.inputs, strict=True)}
+            parts = list(vectors.values())
+            hidden_BH = self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+            layered_BD: Tensor = self.layers(hidden_BH)
+            for name in self.spec.skip:
+                layered_BD = layered_BD + self.dropout(vectors[name])
+            output_BD = layered_BD
         return F.normalize(output_BD, dim=1) if self.spec.l2_normalise else output_BD
+
+    def _in_one(self, given: list[Lookup | Tensor]) -> Tensor | None:
+        """The dense layers' output, by one kernel from lookups on; None where there is none for such a tower."""
+        if self.spec.skip or (self.training and self.spec.input_dropout):
+            return None
+        dense = self.layers.relu_layers()
+        if dense is None:
+            return None
+        for at, (each, entry) in enumerate(zip(given, self.spec.inputs, strict=True)):
+            if isinstance(each, Lookup) and self.embeddings.has_sparse_gradient(entry):
+                given[at] = self.embeddings.pooled(each, entry)
+        return run_native_tower(given, *dense)
+
+    def _vectors(self, given: Lookup | Tensor, entry: InputSpec) -> Tensor:
+        return self.embeddings.pooled(given, entry) if isinstance(given, Lookup) else given
 
 
 def _floats(features: Features, name: str) -> Tensor:

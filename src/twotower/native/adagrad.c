@@ -61,3 +61,35 @@ EXPORT int64_t adagrad_rows(float *table, float *accumulators, int64_t num_rows,
   }
   return 0;
 }
+
+/* a parameter of `size` numbers: its squared gradients `sums`, the number of its `steps`, and the group's numbers */
+typedef struct {
+  float *weights, *sums, *steps;
+  const float *grad;
+  int64_t size;
+  float rate, epsilon, decay;
+} Dense;
+
+/* g = grad + decay w, a += g^2, w -= rate g / (sqrt(a) + epsilon), for some parameters; the parts take so many numbers each */
+EXPORT void adagrad_dense(const Dense *parameters, int64_t count, int64_t parts) {
+  int64_t total = 0;
+  for (int64_t at = 0; at < count; at++) {
+    total += parameters[at].size;
+    *parameters[at].steps += 1;
+  }
+#pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+  for (int64_t part = 0; part < parts; part++) {
+    int64_t begin = part * total / parts, end = (part + 1) * total / parts, seen = 0;
+    for (const Dense *each = parameters; each < parameters + count; seen += each->size, each++) {
+      int64_t first = begin > seen ? begin - seen : 0, last = end - seen < each->size ? end - seen : each->size;
+      const float *grad = each->grad;
+      float *weights = each->weights, *sums = each->sums, rate = each->rate, epsilon = each->epsilon, decay = each->decay;
+#pragma GCC ivdep
+      for (int64_t n = first; n < last; n++) {
+        float moved = grad[n] + decay * weights[n], sum = sums[n] + moved * moved;
+        sums[n] = sum;
+        weights[n] -= rate * moved / (sqrtf(sum) + epsilon);
+      }
+    }
+  }
+}

@@ -1,38 +1,5 @@
 /* Sums or means of table rows, and their gradient, without an array as long as the rows that are looked up. */
-#include "vector.h"
-
-#define AHEAD 8
-#define WIDEST 4
-
-/* out[0 .. width * LANES) = factor times the sum of table[rows[n]][from ..] */
-INLINE void pool_bag(const int width, const float *table, int64_t dim, const int64_t *rows, int64_t count, float factor,
-                     float *out) {
-  floats sums[WIDEST];
-  for (int v = 0; v < width; v++) sums[v] = all_of(0);
-  for (int64_t n = 0; n < count; n++) {
-    if (n + AHEAD < count) __builtin_prefetch(table + rows[n + AHEAD] * dim);
-    for (int v = 0; v < width; v++) sums[v] += load(table + rows[n] * dim + v * LANES);
-  }
-  for (int v = 0; v < width; v++) store(out + v * LANES, sums[v] * factor);
-}
-
-INLINE void spread_bag(const int width, const float *grad, int64_t dim, const int64_t *rows, int64_t count, float factor,
-                       float *table_grad) {
-  floats numbers[WIDEST];
-  for (int v = 0; v < width; v++) numbers[v] = load(grad + v * LANES) * factor;
-  for (int64_t n = 0; n < count; n++) {
-    float *row = table_grad + rows[n] * dim;
-    for (int v = 0; v < width; v++) store(row + v * LANES, load(row + v * LANES) + numbers[v]);
-  }
-}
-
-/* whether bags are not end to end, or a value is not a row */
-static int64_t outside(const int64_t *values, int64_t count, int64_t rows, const int64_t *offsets, int64_t bags) {
-  int64_t found = offsets[0] != 0 || offsets[bags] != count;
-  for (int64_t bag = 0; bag < bags; bag++) found |= offsets[bag + 1] < offsets[bag];
-  for (int64_t n = 0; n < count; n++) found |= values[n] < 0 || values[n] >= rows;
-  return found;
-}
+#include "pool.h"
 
 /* table [rows][dim]; values: rows of it, those of a bag from offsets[bag] to offsets[bag + 1] - 1; out [bags][dim], a bag's sum or,
    if `mean`, mean; 0 for an empty one. Returns 1, and writes nothing, where a value is
@@ -44,15 +11,8 @@ EXPORT int64_t pool_forward(const float *table, int64_t rows, int64_t dim, const
 #pragma omp parallel for num_threads(parts) schedule(static) if (parts > 1)
   for (int64_t bag = 0; bag < bags; bag++) {
     const int64_t *mine = values + offsets[bag];
-    int64_t length = offsets[bag + 1] - offsets[bag], d = 0;
-    float factor = mean && length ? 1.0f / (float)length : 1.0f, *to = out + bag * dim;
-    for (; d + 4 * LANES <= dim; d += 4 * LANES) pool_bag(4, table + d, dim, mine, length, factor, to + d);
-    for (; d + LANES <= dim; d += LANES) pool_bag(1, table + d, dim, mine, length, factor, to + d);
-    for (; d < dim; d++) {
-      float sum = 0;
-      for (int64_t n = 0; n < length; n++) sum += table[mine[n] * dim + d];
-      to[d] = sum * factor;
-    }
+    int64_t length = offsets[bag + 1] - offsets[bag];
+    pool_row(table, dim, mine, length, mean && length ? 1.0f / (float)length : 1.0f, out + bag * dim);
   }
   return 0;
 }
@@ -69,15 +29,8 @@ EXPORT int64_t pool_backward(const float *grad, int64_t rows, int64_t dim, const
     if (end > dim) end = dim;
     for (int64_t bag = 0; bag < bags; bag++) {
       const int64_t *mine = values + offsets[bag];
-      int64_t length = offsets[bag + 1] - offsets[bag], d = first;
-      if (!length) continue;
-      float factor = mean ? 1.0f / (float)length : 1.0f;
-      const float *from = grad + bag * dim;
-      for (; d + 4 * LANES <= end; d += 4 * LANES) spread_bag(4, from + d, dim, mine, length, factor, table_grad + d);
-      for (; d + 2 * LANES <= end; d += 2 * LANES) spread_bag(2, from + d, dim, mine, length, factor, table_grad + d);
-      for (; d + LANES <= end; d += LANES) spread_bag(1, from + d, dim, mine, length, factor, table_grad + d);
-      for (; d < end; d++)
-        for (int64_t n = 0; n < length; n++) table_grad[mine[n] * dim + d] += from[d] * factor;
+      int64_t length = offsets[bag + 1] - offsets[bag];
+      if (length) spread_row(grad + bag * dim, first, end, dim, mine, length, mean ? 1.0f / (float)length : 1.0f, table_grad);
     }
   }
   return 0;

@@ -3,6 +3,19 @@
 
 #include "vector.h"
 
+/* starts[n]: where row rows[n] begins; kept[n + 1]: how long the rows up to rows[n] are in all. Returns -1; or the place of a row that
+   is not one of the `total`. */
+EXPORT int64_t ragged_place(const int64_t *offsets, int64_t total, const int64_t *rows, int64_t count, int64_t *starts,
+                            int64_t *kept) {
+  kept[0] = 0;
+  for (int64_t n = 0; n < count; n++) {
+    if (rows[n] < 0 || rows[n] >= total) return n;
+    starts[n] = offsets[rows[n]];
+    kept[n + 1] = kept[n] + offsets[rows[n] + 1] - starts[n];
+  }
+  return -1;
+}
+
 /* Row r of the result, values[starts[r]] to values[starts[r] + its length - 1], is out[offsets[r]] to out[offsets[r + 1] - 1].
    Sizes in bytes; values has `total` of them. Returns -1, or a row that is not all there. */
 EXPORT int64_t ragged_gather(const char *values, int64_t total, int64_t size, const int64_t *starts, const int64_t *offsets,

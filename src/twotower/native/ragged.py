@@ -10,12 +10,39 @@ from torch import Tensor
 
 from twotower.native.library import native_library
 
-__all__ = ["gather_rows", "keep_values", "other_values"]
+__all__ = ["gather_rows", "keep_values", "other_values", "place_rows"]
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _LEAST_BYTES = 2**20
 """What a thread should have to copy."""
 _SIZES = (1, 2, 4, 8)
+
+
+def place_rows(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Where some rows begin, and where they will when they are end to end.
+
+    Args:
+        offsets: int64 ``[n + 1]``.
+        rows: int64 ``[m]``.
+
+    Returns:
+        int64 ``[m]`` and ``[m + 1]``, from 0. None where there is no kernel for it.
+
+    Raises:
+        IndexError: If a row is not there.
+    """
+    library = _library(rows, rows, offsets)
+    if library is None or rows.dtype != torch.int64 or offsets.device.type != "cpu":
+        return None
+    offsets, rows, count = offsets.contiguous(), rows.contiguous(), len(rows)
+    both = torch.empty(2 * count + 1, dtype=torch.int64)
+    starts, kept = both[:count], both[count:]
+    wrong = library.ragged_place(
+        offsets.data_ptr(), len(offsets) - 1, rows.data_ptr(), count, starts.data_ptr(), kept.data_ptr()
+    )
+    if wrong >= 0:
+        raise IndexError(f"rows must be in [0, {len(offsets) - 1}); came {int(rows[wrong])}")
+    return starts, kept
 
 
 def gather_rows(values: Tensor, starts: Tensor, offsets: Tensor) -> Tensor | None:
@@ -116,6 +143,8 @@ def _library(values: Tensor, others: Tensor, offsets: Tensor) -> ctypes.CDLL | N
 
 @functools.cache
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    library.ragged_place.argtypes = [_POINTER, _NUMBER, _POINTER, _NUMBER, *[_POINTER] * 2]
+    library.ragged_place.restype = _NUMBER
     library.ragged_gather.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     library.ragged_gather.restype = _NUMBER
     library.ragged_count.argtypes = [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.nn.dropout import drop_to_row, drop_values
+from twotower.nn.lookup import Lookup
 from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.spec import InputSpec, TableSpec
 from twotower.types import Column, Ragged
@@ -39,14 +40,17 @@ class EmbeddingCollection(nn.Module):
     def __init__(self, tables: Iterable[TableSpec], *, generator: torch.Generator) -> None:
         super().__init__()
         self.specs = {table.name: table for table in tables}
+        self._names = {name: _parameter_name(name) for name in self.specs}
         for table in self.specs.values():
             weight_VD = torch.empty(table.vocabulary_size, table.embedding_dim)
             weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
-            self.register_parameter(_parameter_name(table.name), nn.Parameter(weight_VD))
+            self.register_parameter(self._names[table.name], nn.Parameter(weight_VD))
 
     def table(self, name: str) -> nn.Parameter:
         """The weights of a table, ``[vocabulary_size, embedding_dim]``."""
-        return self.get_parameter(_parameter_name(name))
+        found = self._parameters[self._names[name]]
+        assert found is not None
+        return found
 
     def forward(self, columns: Mapping[str, Column], inputs: Iterable[InputSpec]) -> dict[str, Tensor]:
         """Look up, drop (in training) and pool each input.
@@ -61,27 +65,47 @@ class EmbeddingCollection(nn.Module):
         Raises:
             ValueError: If an input has no table.
         """
-        return {entry.column: self._look_up(columns[entry.column], entry) for entry in inputs}
+        return {entry.column: self.pooled(self.lookup(columns[entry.column], entry), entry) for entry in inputs}
 
-    def _look_up(self, column: Column, entry: InputSpec) -> Tensor:
+    def lookup(self, column: Column, entry: InputSpec) -> Lookup:
+        """What an input looks up, some of it dropped in training.
+
+        Args:
+            column: Integer rows ``[n]`` or ragged.
+            entry: The input, which has a table.
+
+        Raises:
+            ValueError: If it has none.
+        """
         if entry.table is None:
             raise ValueError(f"input {entry.column!r} has no table")
         table_VD = self.table(entry.table)
-        sparse = self.specs[entry.table].update == "rows"
-        if self.training:
+        if self.training and entry.id_dropout:
             column = drop_to_row(column, entry.id_dropout)
         if not isinstance(column, Ragged):
-            return look_up_rows(table_VD, column, sparse=sparse)
+            return Lookup(table_VD, column)
+        pooling, scale = entry.pooling or "mean", 1.0
         if self.training and entry.value_dropout:
             column = drop_values(column, entry.value_dropout)
-        pooled_BD = pool_rows(table_VD, column, entry.pooling or "mean", sparse=sparse)
-        if self.training and entry.value_dropout and entry.pooling == "sum":
-            pooled_BD = pooled_BD / (1.0 - entry.value_dropout)
-        return pooled_BD
+            scale = 1.0 / (1.0 - entry.value_dropout) if pooling == "sum" else 1.0
+        return Lookup(table_VD, column.values, column.offsets, pooling, scale)
+
+    def pooled(self, lookup: Lookup, entry: InputSpec) -> Tensor:
+        """The vectors of a lookup, ``[n, embedding_dim]``."""
+        sparse = self.has_sparse_gradient(entry)
+        if lookup.offsets is None:
+            return look_up_rows(lookup.table, lookup.values, sparse=sparse)
+        rows, pooling = Ragged(lookup.values, lookup.offsets), lookup.pooling or "mean"
+        pooled_BD = pool_rows(lookup.table, rows, pooling, sparse=sparse)
+        return pooled_BD if lookup.scale == 1.0 else pooled_BD * lookup.scale
+
+    def has_sparse_gradient(self, entry: InputSpec) -> bool:
+        """Whether the gradient of an input's table holds only the touched rows."""
+        return entry.table is not None and self.specs[entry.table].update == "rows"
 
     def sparse_parameter_names(self) -> set[str]:
         """Names of the parameters whose gradients hold only the touched rows."""
-        return {_parameter_name(name) for name, spec in self.specs.items() if spec.update == "rows"}
+        return {self._names[name] for name, spec in self.specs.items() if spec.update == "rows"}
 
 
 def _parameter_name(table: str) -> str:

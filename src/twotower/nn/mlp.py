@@ -63,6 +63,18 @@ class MLP(nn.Module):
             width = size
         self.layers = nn.Sequential(*layers)
 
+    def relu_layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Weights and biases, where there is nothing between the layers but relu (or dropout, and this is no training)."""
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                weights.append(layer.weight)
+                biases.append(layer.bias)
+            elif not isinstance(layer, nn.ReLU) and (self.training or not isinstance(layer, nn.Dropout)):
+                return None
+        return weights, biases
+
     def forward(self, inputs_BF: Tensor) -> Tensor:
         """``[B, input_width]`` to ``[B, layer_sizes[-1]]``."""
         output: Tensor = self.layers(inputs_BF)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from twotower.native import native_library
+from twotower.nn.untraced import untraced
 
 __all__ = ["can_pool", "native_pool"]
 
@@ -21,11 +22,8 @@ _LEAST_NUMBERS = 2**18
 
 def can_pool(table_VD: Tensor, values: Tensor, offsets: Tensor) -> bool:
     """Whether there is a kernel for it, and nothing looks into operations: float32 on the CPU, rows and offsets int64."""
-    traced = torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active()
-    if traced or torch.compiler.is_compiling():  # these look into operations of torch alone
-        return False
-    here = table_VD.device.type == values.device.type == offsets.device.type == "cpu"
-    return here and table_VD.dtype == torch.float32 and values.dtype == offsets.dtype == torch.int64 and _library() is not None
+    numbers = table_VD.dtype == torch.float32 and values.dtype == offsets.dtype == torch.int64
+    return numbers and untraced((table_VD, values, offsets)) and _library() is not None
 
 
 def native_pool(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from twotower.config import Config
+from twotower.optim.dense_adagrad import Adagrad
 from twotower.optim.exact_adagrad import ExactAdagrad
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 from twotower.optim.uncompiled import uncompiled
@@ -139,7 +140,7 @@ def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return uncompiled(torch.optim.Adagrad)(
+    return uncompiled(Adagrad)(
         groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=_fused(groups)
     )
 

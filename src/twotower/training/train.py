@@ -270,8 +270,8 @@ class _Loop:
             self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device, objective=self.objective
         )
         value = self.objective.total(values)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         value.backward()  # type: ignore[no-untyped-call]
         # read after the backward pass was queued, so that an accelerator does not wait for it
         loss = float(value.detach())
