@@ -157,6 +157,14 @@ def test_with_and_without_the_kernel(options: dict[str, Any], training: bool, mo
         torch.testing.assert_close(value, found[1][name], rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("place", ["layers", "layers.layers", "layers.layers.0"])
+def test_hooks_see_what_goes_through_the_layers(place: str) -> None:
+    made, seen = tower(), []
+    made.get_submodule(place).register_forward_hook(lambda *_: seen.append(place))
+    made(features())
+    assert seen == [place]
+
+
 def test_a_table_whose_rows_are_updated(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for native in ("1", "0"):

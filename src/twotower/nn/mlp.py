@@ -20,6 +20,11 @@ class _Linear(nn.Linear):
         """Nothing: the values are put in afterwards."""
 
 
+def _hooked(module: nn.Module) -> bool:
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
+
+
 class MLP(nn.Module):
     """Dense layers with an activation after all but the last, whose output may be negative.
 
@@ -64,9 +69,14 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def relu_layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
-        """Weights and biases, where there is nothing between the layers but relu (or dropout, and this is no training)."""
+        """Weights and biases, where there is nothing between the layers but relu (or dropout, and this is no training).
+
+        None also where a hook wants to see what goes through a layer.
+        """
         weights: list[Tensor] = []
         biases: list[Tensor] = []
+        if any(map(_hooked, (self, self.layers, *self.layers))):
+            return None
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 weights.append(layer.weight)
