@@ -95,7 +95,12 @@ def _movielens(results: Results) -> tuple[float, str] | None:
     best = line["ratios"]["TFRS, catalogue by 2,048"]
     sides = line["sides"]
     how = f"{sides[side]['seconds']:.0f} s and {sides['ours']['seconds']:.0f} s; TFRS at its best: {best:.1f} x"
-    return line["ratios"][side], how
+    return line["ratios"][side], f"{how}; {_recalls(sides[side], sides['ours'])}"
+
+
+def _recalls(peer: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What both found: a training figure is not judged by it, but means nothing without."""
+    return f"recall@100 {peer['recall@100']:.4f} and {ours['recall@100']:.4f}"
 
 
 def _livestream(key: str, more: Callable[[Mapping[str, Any]], str]) -> Callable[[Results], tuple[float, str] | None]:
@@ -111,7 +116,7 @@ def _livestream(key: str, more: Callable[[Mapping[str, Any]], str]) -> Callable[
 
 def _rates(line: Mapping[str, Any]) -> str:
     there, ours = line["theirs"]["train_rows_per_s"], line["ours"]["train_rows_per_s"]
-    return f"{there:,.0f} and {ours:,.0f} rows/s"
+    return f"{there:,.0f} and {ours:,.0f} rows/s; {_recalls(line['theirs'], line['ours'])}"
 
 
 def _evaluations(line: Mapping[str, Any]) -> str:
@@ -129,6 +134,9 @@ def _catalogue(results: Results) -> tuple[float, str] | None:
         return None
     rates = line["rows_per_s"]
     how = f"{rates['Adam']:,.0f} and {rates['ours']:,.0f} rows/s; SparseAdam: {line['ratios']['SparseAdam']:.1f} x"
+    found = line.get("recall@100")
+    if found:
+        how += f"; recall@100 {found['Adam']:.4f} and {found['ours']:.4f}"
     return line["ratios"]["Adam"], how
 
 
@@ -192,7 +200,8 @@ def _whole_job(results: Results) -> tuple[float, str] | None:
     sides = line["sides"]
     how = f"{sides[side]['seconds']:.0f} s and {sides['ours']['seconds']:.1f} s"
     best = line["ratios"].get("TFRS, catalogue by 4,096")
-    return line["ratios"][side], how if best is None else f"{how}; TFRS at its best: {best:.1f} x"
+    how += "" if best is None else f"; TFRS at its best: {best:.1f} x"
+    return line["ratios"][side], f"{how}; {_recalls(sides[side], sides['ours'])}"
 
 
 def _no_gpu(results: Results) -> None:

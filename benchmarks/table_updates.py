@@ -1,10 +1,10 @@
 """Where updates by rows begin to pay: the cost of a table in a step, dense and by rows, as the table grows.
 
-A step looks rows up in a table, sends a gradient back and lets the optimiser move them: torch's lookups with the optimisers
-that `build_optimizers` gives. Dense, the gradient, the accumulator and the weights of all N rows pass through memory; by rows,
-only those that were looked up, but these are sorted and added up first. Both take turns for every width, number of looked-up
-rows and number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what it costs beside
-always taking the better of both. Ids are drawn by Zipf's law, as skewed as logs are.
+A step looks rows up in a table, sends a gradient back and lets the optimiser move them, with the lookups of a tower and the
+optimisers that `build_optimizers` gives. Dense, the gradient, the accumulator and the weights of all N rows pass through
+memory; by rows, only those that were looked up, but these are sorted and added up first. Both take turns for every width,
+number of looked-up rows and number of rows. What `twotower.optim.rows_pay` holds was read off here, and the last lines say what
+it costs beside always taking the better of both. Ids are drawn by Zipf's law, as skewed as logs are.
 
 The last line of stdout is one JSON object.
 
@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from alternating import medians
 from measured import table
-from torch.nn import functional as F
 
+from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.optim import OptimizerConfig, build_optimizers, rows_pay
+from twotower.types import Ragged
 
 KINDS = ("adagrad", "rowwise_adagrad")
 BAGS = (1, 16)
@@ -94,7 +95,7 @@ def _case(kind: str, bag: int, width: int, lookups: int, rows: int, steps: int, 
     drawn = np.random.default_rng(rows).choice(rows, (steps, lookups), p=weights / weights.sum())
     ids = torch.from_numpy(np.random.default_rng(1).permutation(rows)[drawn])
     gradient_BD = torch.randn(lookups // bag, width)
-    starts = torch.arange(0, lookups, bag)
+    offsets = torch.arange(0, lookups + 1, bag)
 
     def contestant(sparse: bool) -> Callable[[], None]:
         weights_VD = torch.nn.Parameter(torch.zeros(rows, width))
@@ -105,9 +106,9 @@ def _case(kind: str, bag: int, width: int, lookups: int, rows: int, steps: int, 
             for step in range(steps):
                 optimizer.zero_grad(set_to_none=True)
                 if bag == 1:
-                    found_BD = F.embedding(ids[step], weights_VD, sparse=sparse)
+                    found_BD = look_up_rows(weights_VD, ids[step], sparse=sparse)
                 else:
-                    found_BD = F.embedding_bag(ids[step], weights_VD, starts, mode="sum", sparse=sparse)
+                    found_BD = pool_rows(weights_VD, Ragged(ids[step], offsets), "sum", sparse=sparse)
                 found_BD.backward(gradient_BD)  # type: ignore[no-untyped-call]
                 optimizer.step()
 

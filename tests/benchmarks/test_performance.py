@@ -82,7 +82,7 @@ def test_a_figure_reaches_the_goal_what_was_asked_or_neither(tmp_path: Path, mon
         "e": (10.0, "FAIL"),
         "g 100 k": (5.0, "goal"),
     }
-    assert rows["a"].how == "900 s and 90 s; TFRS at its best: 5.6 x"
+    assert rows["a"].how == "900 s and 90 s; TFRS at its best: 5.6 x; recall@100 0.2400 and 0.2500"
 
 
 def test_what_no_line_holds_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +111,8 @@ def test_loss_and_livestream_ratios_are_those_of_their_own_fields(tmp_path: Path
         "memory_ratio": 300.0,
         "eager_bytes_are_counted": True,
     }
-    ours = {"train_rows_per_s": 6e4, "evaluate_seconds": 2.0, "peak_bytes": 1e9}
-    theirs = {"train_rows_per_s": 1e4, "evaluate_seconds": 100.0, "peak_bytes": 5e9}
+    ours = {"train_rows_per_s": 6e4, "evaluate_seconds": 2.0, "peak_bytes": 1e9, "recall@100": 0.006}
+    theirs = {"train_rows_per_s": 1e4, "evaluate_seconds": 100.0, "peak_bytes": 5e9, "recall@100": 0.005}
     ratios = {"training_ratio": 6.0, "evaluation_ratio": 50.0, "evaluation_ratio_fastest_peer": 8.0, "memory_share": 0.2}
     livestream = {"ours": ours, "theirs": theirs, **ratios}
     rows = _rows({"loss": {"sizes": [small, large]}, "livestream": livestream}, tmp_path, monkeypatch)

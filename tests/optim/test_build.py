@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
 from twotower.config import parse_config
 from twotower.errors import ConfigError
-from twotower.optim import ExactAdagrad, OptimizerConfig, RowwiseAdagrad, build_optimizers
+from twotower.optim import ExactAdagrad, LazyAdam, OptimizerConfig, RowwiseAdagrad, build_optimizers
 
 
 class Model(nn.Module):
@@ -136,6 +137,7 @@ def test_weight_decay_is_for_matrices_that_are_dense() -> None:
         ("adamw", {"weight_decay": 0.1}),
         ("adamw", {"initial_accumulator": 0.5}),
         ("adamw", {"epsilon": 0.1}),
+        ("adamw", {"sparse_kind": "lazy_adam"}),
         ("adamw", {"betas": (0.5, 0.999)}),
         ("adamw", {"betas": (0.9, 0.5)}),
     ],
@@ -166,6 +168,10 @@ def test_epsilon_has_the_default_of_its_kind(kind: Any, epsilon: float) -> None:
         ("adagrad", {"learning_rate": 0.02}, 0.02, 0.02),
         ("adamw", {"learning_rate": 0.02}, 0.02, 0.1),
         ("adamw", {"sparse_learning_rate": 0.3}, 0.001, 0.3),
+        ("adamw", {"sparse_kind": "rowwise_adagrad"}, 0.001, 0.1),
+        ("adamw", {"sparse_kind": "lazy_adam"}, 0.001, 0.001),
+        ("adamw", {"sparse_kind": "lazy_adam", "learning_rate": 0.02}, 0.02, 0.02),
+        ("adamw", {"sparse_kind": "lazy_adam", "sparse_learning_rate": 0.3}, 0.001, 0.3),
         ("adagrad", {"sparse_learning_rate": 0.3}, 0.1, 0.3),
     ],
 )
@@ -230,3 +236,25 @@ def test_the_small_gradients_of_a_mean_move_tables_beside_adamw(kind: Any, moved
     change = before - table.weight.detach()
     assert change[0].tolist() == [0.0] * 3
     assert change[1].tolist() == pytest.approx([moved] * 3, rel=1e-3, abs=1e-6)
+
+
+def test_tables_by_lazy_adam_beside_adamw() -> None:
+    model = Model()
+    config = OptimizerConfig(kind="adamw", sparse_kind="lazy_adam", betas=(0.7, 0.8), epsilon=1e-4, weight_decay=0.1)
+    _, tables = build_optimizers(model.named_parameters(), config, sparse_parameter_names=SPARSE)
+    assert isinstance(tables, LazyAdam)
+    assert {"betas": (0.7, 0.8), "eps": 1e-4}.items() <= tables.param_groups[0].items()
+    assert "weight_decay" not in tables.param_groups[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "adagrad", "sparse_kind": "lazy_adam"}, "sparse_kind is for tables beside adamw; adagrad trains all of them"),
+        ({"kind": "adamw", "sparse_kind": "lazy_adam", "initial_accumulator": 0.1}, "initial_accumulator is Adagrad's"),
+        ({"kind": "adamw", "sparse_kind": "adam"}, "rowwise_adagrad"),
+    ],
+)
+def test_choices_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OptimizerConfig(**options)

@@ -1,12 +1,5 @@
 /* Adagrad on some rows of a table: each is read, moved and written once, and fetched from memory a few rows ahead. */
-#include "vector.h"
-
-#define AHEAD 6
-#define LINE 16 /* floats of a line of the caches */
-
-INLINE void fetch(const float *row, int64_t dim) {
-  for (int64_t d = 0; d < dim; d += LINE) __builtin_prefetch(row + d, 1);
-}
+#include "rows.h"
 
 INLINE float square_sum(const float *numbers, int64_t dim) {
   floats sums = all_of(0);
@@ -37,9 +30,7 @@ INLINE void move_by_number(float *weights, float *accumulator, const float *grad
    [count][dim]. Returns 1, and changes nothing, where a row is not there. */
 EXPORT int64_t adagrad_rows(float *table, float *accumulators, int64_t num_rows, int64_t dim, const int64_t *rows, int64_t count,
                             const float *grads, double rate, double epsilon, int64_t by_row, int64_t parts) {
-  int64_t outside = 0;
-  for (int64_t n = 0; n < count; n++) outside |= rows[n] < 0 || rows[n] >= num_rows;
-  if (outside) return 1;
+  if (outside(rows, count, num_rows)) return 1;
 #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
   for (int64_t part = 0; part < parts; part++) {
     int64_t end = (part + 1) * count / parts;

@@ -3,12 +3,14 @@
 from twotower.optim.build import OptimizerConfig, build_optimizers
 from twotower.optim.clip import clip_gradients
 from twotower.optim.exact_adagrad import ExactAdagrad
+from twotower.optim.lazy_adam import LazyAdam
 from twotower.optim.rows_pay import rows_pay
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 from twotower.optim.schedule import ScheduleConfig, apply_learning_rate_factor, learning_rate_factor
 
 __all__ = [
     "ExactAdagrad",
+    "LazyAdam",
     "OptimizerConfig",
     "RowwiseAdagrad",
     "ScheduleConfig",

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from twotower.config import Config
 from twotower.optim.dense_adagrad import Adagrad
 from twotower.optim.exact_adagrad import ExactAdagrad
+from twotower.optim.lazy_adam import LazyAdam
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 from twotower.optim.uncompiled import uncompiled
 
@@ -24,23 +25,26 @@ class OptimizerConfig(Config):
 
     Attributes:
         kind: ``adagrad``: every parameter; a sparse table gets exactly what it would from dense gradients.
-            ``adamw``: dense parameters; sparse tables by row-wise Adagrad, since Adam's moments decay on every row at every
+            ``adamw``: dense parameters; sparse tables by ``sparse_kind``, since Adam's moments decay on every row at every
             step. ``rowwise_adagrad``: every parameter, with one accumulator per row.
+        sparse_kind: What trains sparse tables beside AdamW: ``rowwise_adagrad`` (None), or ``lazy_adam``, whose moments move
+            with the rows that have a gradient; it has AdamW's betas, and twice the table's memory for them.
         learning_rate: Of every parameter, but for sparse tables where ``sparse_learning_rate`` is given. None: what suits the
             kind, 0.1 for both Adagrads and 0.001 for AdamW.
-        sparse_learning_rate: Of parameters with sparse gradients. None: ``learning_rate``, but with ``adamw``, whose sparse
-            tables are Adagrad's, 0.1: AdamW wants about a hundredth of what Adagrad does.
+        sparse_learning_rate: Of parameters with sparse gradients. None: ``learning_rate``, but for tables of row-wise Adagrad
+            beside AdamW 0.1: AdamW wants about a hundredth of what Adagrad does.
         weight_decay: Of matrices (layers and dense tables). Never applied to biases, norms and scalars such as the
             temperature (fewer than two dimensions), nor to sparse tables, of which most rows have no gradient. AdamW's is
             decoupled, Adagrad's is added to the gradient; with row-wise Adagrad it must be 0.
         initial_accumulator: What the accumulators of Adagrad start from. None: 0.1 for both Adagrads (Keras' and TensorFlow's);
-            1e-9 for the sparse tables beside AdamW. The gradient of a mean over thousands of rows is so small for any one id
+            1e-9 for tables of Adagrad beside AdamW. The gradient of a mean over thousands of rows is so small for any one id
             that 0.1 would swallow it for many epochs: such a table would hardly be trained.
         epsilon: Added to the root of the second moment. None: 1e-7 for both Adagrads (Keras'), 1e-8 for AdamW (torch's).
         betas: Decay of AdamW's first and second moment.
     """
 
     kind: Literal["adagrad", "adamw", "rowwise_adagrad"] = "adagrad"
+    sparse_kind: Literal["rowwise_adagrad", "lazy_adam"] | None = None
     learning_rate: float | None = Field(default=None, gt=0)
     sparse_learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -52,6 +56,12 @@ class OptimizerConfig(Config):
     def _nothing_is_ignored(self) -> OptimizerConfig:
         if self.kind != "adamw" and self.betas != (0.9, 0.999):
             raise ValueError(f"betas are AdamW's; {self.kind} has none (came: {list(self.betas)})")
+        if self.kind != "adamw" and self.sparse_kind is not None:
+            raise ValueError(
+                f"sparse_kind is for tables beside adamw; {self.kind} trains all of them (came: {self.sparse_kind})"
+            )
+        if self.sparse_kind == "lazy_adam" and self.initial_accumulator is not None:
+            raise ValueError(f"initial_accumulator is Adagrad's; lazy_adam has none (came: {self.initial_accumulator})")
         if self.kind == "rowwise_adagrad" and self.weight_decay > 0:
             raise ValueError(f"weight_decay must be 0 with rowwise_adagrad, which has none; came {self.weight_decay}")
         return self
@@ -109,7 +119,11 @@ def build_optimizers(
     table_groups = _groups((tables, table_rate, 0.0))
     if config.kind == "adamw":
         optimizers = [_adamw(groups, config)] if groups else []
-        return optimizers + ([_table_adagrad(RowwiseAdagrad, table_groups, config)] if table_groups else [])
+        if not table_groups:
+            return optimizers
+        if config.sparse_kind == "lazy_adam":
+            return [*optimizers, _lazy_adam(table_groups, config)]
+        return [*optimizers, _table_adagrad(RowwiseAdagrad, table_groups, config)]
     if config.kind == "adagrad":
         optimizers = [_adagrad(groups, config)] if groups else []
         return optimizers + ([_table_adagrad(ExactAdagrad, table_groups, config)] if table_groups else [])
@@ -123,7 +137,7 @@ def _learning_rates(config: OptimizerConfig) -> tuple[float, float]:
     rate = own if config.learning_rate is None else config.learning_rate
     if config.sparse_learning_rate is not None:
         return rate, config.sparse_learning_rate
-    return rate, adagrad if config.kind == "adamw" else rate
+    return rate, adagrad if config.kind == "adamw" and config.sparse_kind != "lazy_adam" else rate
 
 
 def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]]:
@@ -135,8 +149,11 @@ def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    epsilon = 1e-8 if config.epsilon is None else config.epsilon
-    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=epsilon, fused=_fused(groups))
+    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=_adam_epsilon(config), fused=_fused(groups))
+
+
+def _lazy_adam(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
+    return uncompiled(LazyAdam)(_without_decay(groups), betas=config.betas, eps=_adam_epsilon(config))
 
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
@@ -154,19 +171,26 @@ def _fused(groups: list[dict[str, Any]]) -> bool | None:
 def _table_adagrad(
     optimizer_type: type[ExactAdagrad] | type[RowwiseAdagrad], groups: list[dict[str, Any]], config: OptimizerConfig
 ) -> Optimizer:
-    without_decay = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
     return uncompiled(optimizer_type)(
-        without_decay,
+        _without_decay(groups),
         lr=groups[0]["lr"],
         initial_accumulator_value=_start(config),
         eps=_adagrad_epsilon(config),
     )
 
 
+def _without_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+
+
 def _start(config: OptimizerConfig) -> float:
     if config.initial_accumulator is not None:
         return config.initial_accumulator
     return 1e-9 if config.kind == "adamw" else 0.1
+
+
+def _adam_epsilon(config: OptimizerConfig) -> float:
+    return 1e-8 if config.epsilon is None else config.epsilon
 
 
 def _adagrad_epsilon(config: OptimizerConfig) -> float:
