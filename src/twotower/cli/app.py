@@ -10,6 +10,7 @@ import typer
 
 import twotower
 from twotower.cli.commands import Commands
+from twotower.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -223,9 +224,49 @@ def recommend(
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend what the user has seen.")] = False,
     exclude: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Leave this item out. Repeatable.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="Choose among these items. Repeatable.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="TABLE", help="Answer every row of a table: CSV or Parquet, file, folder, glob or URL."
+        ),
+    ] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Answer every user that the run knows.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="With --input or --all-users: the file of the answers, .parquet or .csv.")
+    ] = None,
+    history_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --input: a column of lists of items, in place of stored histories.")
+    ] = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option("--skip-unknown", help="With --input: rows of which nothing is known are counted, and have no answer."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a known user, or to anybody described by features or a history."""
+    """Recommend items to a known user, to anybody described by features or a history, or to all rows of a table."""
+    if source is not None or all_users:
+        from twotower.cli.batch import batch_command
+
+        one = {"--user": user, "--query": query, "--history": history}
+        given = [name for name, value in {**one, "--all-users": all_users if source is not None else None}.items() if value]
+        if given:
+            raise ConfigError(f"{', '.join(given)}: can't be asked together with {'--input' if source else '--all-users'}")
+        batch_command(
+            run,
+            source=source,
+            output=output,
+            history_column=history_column,
+            skip_unknown=skip_unknown,
+            k=k,
+            include_seen=include_seen,
+            exclude=exclude or [],
+            only=only,
+            as_json=as_json,
+        )
+        return
+    alone = {"--output": output, "--history-column": history_column, "--skip-unknown": skip_unknown}
+    if any(alone.values()):
+        raise ConfigError(f"{', '.join(name for name, value in alone.items() if value)}: goes with --input or --all-users")
     from twotower.cli.recommend import recommend_command
 
     recommend_command(

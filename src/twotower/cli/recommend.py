@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from twotower.cli.ids import id_of
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.query_values import query_values
 from twotower.errors import ConfigError
@@ -36,8 +37,8 @@ def recommend_command(
         raise ConfigError("say for whom: --user ID, --query column=value, or --history ITEM")
     recommender = Recommender.load(run)
     items = recommender.catalogue.ids
-    asked = None if user is None else _id(user, recommender.users.table.ids, "--user")
-    past = None if not history else [_id(item, items, "--history") for item in history]
+    asked = None if user is None else id_of(user, recommender.users.table.ids, "--user")
+    past = None if not history else [id_of(item, items, "--history") for item in history]
     given = _features(query, recommender)
     recommender.items.require(past or [], "--history")  # the library passes over unknown ones, a person may have misspelt
     answer = recommender.recommend(
@@ -46,8 +47,8 @@ def recommend_command(
         histories=None if past is None else [past],
         k=k,
         exclude_seen=not include_seen,
-        exclude=[_id(item, items, "--exclude") for item in exclude],
-        only=None if only is None else [_id(item, items, "--only") for item in only],
+        exclude=[id_of(item, items, "--exclude") for item in exclude],
+        only=None if only is None else [id_of(item, items, "--only") for item in only],
     )
     missing = _missing(asked, given, answer, recommender)
     liked = past if past is not None else recommender.history(asked) if asked is not None else []
@@ -77,21 +78,12 @@ def recommend_command(
 def similar_command(run: Path, *, item: str, k: int, as_json: bool) -> None:
     """Print the items most like one item."""
     recommender = Recommender.load(run)
-    asked = _id(item, recommender.catalogue.ids, "--item")
+    asked = id_of(item, recommender.catalogue.ids, "--item")
     rows = recommender.similar_items([asked], k=k).frame.drop("query")
     if as_json:
         print_json({"item": asked, "items": rows.to_dicts()})
     else:
         _print(f"like {asked}, by the cosine of the vectors:", rows)
-
-
-def _id(text: str, ids: pl.Series, option: str) -> Id:
-    if ids.dtype == pl.String:
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"{option} {text}: the ids are integers") from None
 
 
 def _features(parts: Sequence[str], recommender: Recommender) -> dict[str, object]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from twotower.bundle import JSON, open_bundle
 from twotower.data import HistoryInput, IdTable
 from twotower.errors import ConfigError, CorruptBundleError, DataError, UnknownIdError, nearest
-from twotower.index import ExactIndex
+from twotower.index import ExactIndex, SearchResult
 from twotower.models import Head, ModelBuilder, TwoTower, build
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
@@ -163,11 +163,32 @@ class Recommender:
         """
         _require_k(k)
         asked = self._ask(users, features, histories)
+        found = self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only)
+        return Recommendations.from_search(found, self.catalogue, asked.assumed)
+
+    def search(
+        self,
+        users: Sequence[Id | None] | None = None,
+        *,
+        features: FeatureRows | None = None,
+        histories: Sequence[Sequence[Id] | None] | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+        exclude: Sequence[Id] = (),
+        only: Sequence[Id] | None = None,
+    ) -> SearchResult:
+        """As `recommend`, but rows of the catalogue and scores, for programs that ask a lot."""
+        _require_k(k)
+        asked = self._ask(users, features, histories)
+        return self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only)
+
+    def _search(
+        self, asked: _Asked, k: int, *, exclude_seen: bool, exclude: Sequence[Id], only: Sequence[Id] | None
+    ) -> SearchResult:
         excluded = _every(self.items.require(exclude, "exclude"), len(asked.users))
         if exclude_seen:
             excluded = join_rows(excluded, asked.stored, asked.given, self.users.disliked_by(asked.users))
-        found = self.index.search(asked.queries_BD, k, excluded=excluded, allowed=self._allowed(only))
-        return Recommendations.from_search(found, self.catalogue, asked.assumed)
+        return self.index.search(asked.queries_BD, k, excluded=excluded, allowed=self._allowed(only))
 
     def predict(
         self,

@@ -1,0 +1,76 @@
+"""``twotower recommend --input`` and ``--all-users``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from twotower.recommender import Recommender
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def test_all_users(call: Call, finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recs.parquet"
+    status, out, err = call("recommend", finished, "--all-users", "--output", path, "-k", "3", "--include-seen", "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert {"requests": 10, "answered_earlier": 0, "recommendations": 30, "skipped": 0}.items() <= found.items()
+    frame, recommender = pl.read_parquet(path), Recommender.load(finished)
+    assert frame["user"].unique(maintain_order=True).to_list() == recommender.users.table.ids.to_list()
+    one = recommender.recommend(["u4"], k=3, exclude_seen=False).frame
+    assert frame.filter(pl.col("user") == "u4")["film"].to_list() == one["film"].to_list()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_of_a_table(call: Call, finished: Path, tmp_path: Path, suffix: str) -> None:
+    rows = pl.DataFrame({"user": ["u1", "u7", "who"], "age": [None, 33, 21], "town": ["a", "b", "c"]})
+    source, path = tmp_path / f"asked{suffix}", tmp_path / "recs.csv"
+    rows.write_csv(source) if suffix == ".csv" else rows.write_parquet(source)
+    status, out, err = call("recommend", finished, "--input", source, "--output", path, "-k", "4")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{path}: ")
+    assert "not read by the query: town" in out
+    found, recommender = pl.read_csv(path), Recommender.load(finished)
+    expected = recommender.recommend(["u1", "u7", "who"], features=rows.select("age"), k=4).frame
+    assert found["row"].to_list() == expected["query"].to_list()
+    assert found["film"].to_list() == expected["film"].to_list()
+
+
+def test_rows_without_an_answer_are_counted(call: Call, finished: Path, tmp_path: Path) -> None:
+    source, path = tmp_path / "asked.csv", tmp_path / "recs.parquet"
+    source.write_text("user\nu1\nwho\n")
+    status, out, err = call("recommend", finished, "--input", source, "--output", path)
+    assert (status, out) == (2, "")
+    assert "row 1 of the requests: user 'who' is unknown" in err
+    assert not path.exists()
+    status, out, _ = call("recommend", finished, "--input", source, "--output", path, "--skip-unknown")
+    assert status == 0
+    assert "1 have no answer: nothing is known of the user" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--all-users",), "say where the recommendations go: --output"),
+        (("--all-users", "--output", "recs.json"), "must end in .parquet or .csv"),
+        (("--all-users", "--user", "u1", "--output", "recs.csv"), "--user: can't be asked together with --all-users"),
+        (("--all-users", "--input", "a.csv", "--output", "recs.csv"), "--all-users: can't be asked together with --input"),
+        (("--user", "u1", "--output", "recs.csv"), "--output: goes with --input or --all-users"),
+        (("--user", "u1", "--skip-unknown"), "--skip-unknown: goes with --input or --all-users"),
+        (("--input", "nowhere.csv", "--output", "recs.csv"), "requests nowhere.csv: no such file"),
+        (("--all-users", "--output", "recs.csv", "--only", "film 99"), "film 99"),
+    ],
+)
+def test_what_does_not_go_together(
+    call: Call, finished: Path, options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call("recommend", finished, *options)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
