@@ -76,7 +76,7 @@ def test_only_some_items_and_a_row_that_has_seen_them_all(world: Any, tmp_path: 
     assert set(found["item"]) <= seen
 
 
-class InterruptedError_(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -88,9 +88,9 @@ def test_an_interrupted_call_goes_on(world: Any, tmp_path: Path, monkeypatch: py
     def stop(done: PartDone) -> None:
         parts.append(done)
         if done.requests >= 12:
-            raise InterruptedError_
+            raise StoppedError
 
-    with pytest.raises(InterruptedError_):
+    with pytest.raises(StoppedError):
         recommend_batch(world.recommender, pieces(frame, 25), path, options, fingerprint="a", listener=stop)
     assert path.read_bytes() == b"an older file"
     assert [part.requests for part in parts] == [6, 12]
@@ -113,10 +113,10 @@ def test_parts_of_another_question_are_made_anew(world: Any, change: dict[str, A
     frame, path = pl.DataFrame({"user": USERS}), tmp_path / "found.parquet"
 
     def stop(_: PartDone) -> None:
-        raise InterruptedError_
+        raise StoppedError
 
-    with pytest.raises(InterruptedError_):
-        options = BatchOptions(k=4, **SMALL)
+    options = BatchOptions(k=4, **SMALL)
+    with pytest.raises(StoppedError):
         recommend_batch(world.recommender, pieces(frame, 25), path, options, fingerprint="a", listener=stop)
     fingerprint = change.get("fingerprint", "a")
     others = {**SMALL, "k": 4, **{name: value for name, value in change.items() if name != "fingerprint"}}
