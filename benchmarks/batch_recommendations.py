@@ -5,8 +5,8 @@
 * a loop of torch: query vectors made beforehand, then for each user the product with all items, what was seen set to minus
   infinity, and ``topk``; it writes nothing, and knows the rows of users and items already.
 
-Loops answer the first users only, and are compared by requests a second. Sides take turns in one process; medians. The last line
-of stdout is one JSON object.
+Loops answer the first users only, and are compared by requests a second. Sides take turns in one process; medians. The last
+line of stdout is one JSON object.
 
     python benchmarks/batch_recommendations.py runs/movielens
     python benchmarks/batch_recommendations.py runs/livestream --users 50000 --loop-users 500
