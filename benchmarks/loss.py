@@ -8,11 +8,12 @@ Both sides get the same vectors and labels, of distinct candidates, and give val
 
 Contestants take turns in one process. Peak memory is measured in a process of its own for each, beside what the process took
 before the loss; where eager does not fit it is counted, by the bytes for each logit that it took where it did. The roofline
-counts three products (the logits, and the gradient of either side) and every vector and gradient once. The last line of stdout
-is one JSON object.
+counts three products (the logits, and the gradient of either side) and every vector and gradient once. With ``--hard N`` both
+sides keep the N hardest negatives of a query, eager by ``topk``. The last line of stdout is one JSON object.
 
     python benchmarks/loss.py
     python benchmarks/loss.py --batches 1024,4096 --repeats 3      (seconds)
+    python benchmarks/loss.py --batches 4096,16384 --hard 100
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--eager-up-to", type=int, default=16_384, help="where eager's matrix still fits; above it is counted")
+    parser.add_argument("--hard", type=int, help="negatives of a query that are kept, those with the highest logits; all")
     parser.add_argument("--memory-of", choices=SIDES, help="one side, once, in this process: its peak memory")
     options = parser.parse_args()
     if options.memory_of:
-        print(json.dumps({"bytes": _memory(options.memory_of, options.batches[0], options.dim)}))
+        print(json.dumps({"bytes": _memory(options.memory_of, options.batches[0], options.dim, options.hard)}))
         return
     machine = ceilings()
     sizes = [_measured(batch, options, machine) for batch in options.batches]
@@ -64,6 +66,7 @@ def main() -> None:
             {
                 "benchmark": "loss",
                 "dim": options.dim,
+                "hard_negatives": options.hard,
                 "threads": torch.get_num_threads(),
                 "repeats": options.repeats,
                 "machine": machine,
@@ -83,26 +86,34 @@ def _inputs(batch: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return queries.requires_grad_(), candidates.requires_grad_(), torch.randperm(batch, generator=generator)
 
 
-def _work(side: str, batch: int, dim: int) -> Callable[[], None]:
+def _work(side: str, batch: int, dim: int, hard: int | None) -> Callable[[], None]:
     queries_BD, candidates_BD, positives_B = _inputs(batch, dim)
 
     def work() -> None:
         queries_BD.grad = candidates_BD.grad = None
         if side.startswith("eager"):
             with torch.autocast("cpu", torch.bfloat16, enabled=side.endswith("bfloat16")):
-                loss = functional.cross_entropy(queries_BD @ candidates_BD.T / TEMPERATURE, positives_B)
+                logits_BB, own_B1 = queries_BD @ candidates_BD.T / TEMPERATURE, positives_B[:, None]
+                if hard is None:
+                    loss = functional.cross_entropy(logits_BB, positives_B)
+                else:
+                    hardest_BH = logits_BB.scatter(1, own_B1, -torch.inf).topk(min(hard, batch - 1), dim=1).values
+                    logits_BK = torch.cat([logits_BB.gather(1, own_B1), hardest_BH], dim=1)
+                    loss = functional.cross_entropy(logits_BK, torch.zeros_like(positives_B))
         else:
             precision: Literal["float32", "bfloat16"] = "bfloat16" if side.endswith("bfloat16") else "float32"
-            loss = in_batch_softmax(queries_BD, candidates_BD, positives_B, temperature=TEMPERATURE, precision=precision)
+            loss = in_batch_softmax(
+                queries_BD, candidates_BD, positives_B, temperature=TEMPERATURE, precision=precision, hard_negatives=hard
+            )
         loss.backward()  # type: ignore[no-untyped-call]
 
     return work
 
 
-def _memory(side: str, batch: int, dim: int) -> int:
+def _memory(side: str, batch: int, dim: int, hard: int | None) -> int:
     """Bytes that the loss takes beside its inputs and a process that has done a small one."""
-    _work(side, 64, dim)()
-    work = _work(side, batch, dim)
+    _work(side, 64, dim, hard)()
+    work = _work(side, batch, dim, hard)
     before = forget_peak()
     work()
     return max(peak_bytes() - before, 1)
@@ -111,8 +122,9 @@ def _memory(side: str, batch: int, dim: int) -> int:
 def _measured(batch: int, options: argparse.Namespace, machine: dict[str, float]) -> dict[str, Any]:
     print(f"{batch:,} rows", file=sys.stderr, flush=True)
     sides = [side for side in SIDES if not side.startswith("eager") or batch <= options.eager_up_to]
-    seconds = medians({side: _work(side, batch, options.dim) for side in sides}, options.repeats)
-    command: list[object] = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, "--memory-of"]
+    seconds = medians({side: _work(side, batch, options.dim, options.hard) for side in sides}, options.repeats)
+    kept: list[object] = [] if options.hard is None else ["--hard", options.hard]
+    command = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, *kept, "--memory-of"]
     flops, moved = 6 * batch**2 * options.dim, 4 * 4 * batch * options.dim
     rooflines = {
         side: roofline(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from twotower.losses.in_batch import in_batch_softmax
 from twotower.losses.logits import Precision
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import tiled_cross_entropy
@@ -117,3 +118,78 @@ def test_a_positive_that_is_no_candidate(positive: int) -> None:
     given["positives"][5] = positive
     with pytest.raises(ValueError, match=rf"query 5: .* candidates, 0 to 69; its positive is {positive}"):
         loss(given, torch.float32)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("most", [1, 3, 16, 40, 700, 5000])
+@pytest.mark.parametrize(("num_queries", "num_candidates"), [(1, 1), (7, 5), (9, 49), (65, 1000), (40, 769)])
+@pytest.mark.parametrize("repeats", [None, "masked", "negatives"])
+def test_hard_negatives_against_the_whole_matrix(
+    num_queries: int, num_candidates: int, most: int, repeats: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("twotower.losses.tiles._LEAST_PRODUCTS", 0)
+    given = inputs(num_queries, num_candidates, 24)
+    generator = torch.Generator().manual_seed(most)
+    counts = None if repeats is None else torch.randint(1, 6, (num_candidates,), generator=generator).float()
+    found = []
+    for dtype, reduction in ((torch.float32, "sum"), (torch.float64, "sum"), (torch.float64, "none")):
+        queries, candidates = (given[name].to(dtype, copy=True).requires_grad_() for name in ("queries", "candidates"))
+        value = in_batch_softmax(
+            queries,
+            candidates,
+            given["positives"],
+            counts_C=counts,
+            temperature=0.7,
+            log_q_C=given["bias"],
+            mask_accidental_hits=repeats != "negatives",
+            masked=given["masked"] if most != 16 else None,
+            hard_negatives=most,
+            weights_B=given["coefficients"],
+            reduction=reduction,  # type: ignore[arg-type]
+        ).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        found.append([value.detach(), queries.grad, candidates.grad])
+    kernel, tiles, matrix = found
+    for one, two, three in zip(kernel, tiles, matrix, strict=True):
+        assert one is not None
+        assert two is not None
+        assert three is not None
+        torch.testing.assert_close(two, three, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(one.double(), three, rtol=3e-5, atol=3e-5)
+
+
+@pytest.mark.parametrize("most", [1, 4, 30])
+def test_of_equal_logits_as_many_are_kept_as_there_are_places(most: int) -> None:
+    queries, candidates = torch.ones(3, 8), torch.ones(60, 8)  # all the same: whichever are kept, the loss is
+    counts = torch.full((60,), 3.0)
+    for copies in (False, True):
+        losses = in_batch_softmax(
+            queries,
+            candidates,
+            torch.tensor([0, 5, 59]),
+            counts_C=counts,
+            mask_accidental_hits=not copies,
+            hard_negatives=most,
+            reduction="mean",
+        )
+        torch.testing.assert_close(losses, torch.tensor(float(most + 1)).log())
+
+
+def test_hard_negatives_of_what_is_no_number() -> None:
+    queries, candidates = torch.ones(2, 8), torch.ones(50, 8)
+    queries[1] = torch.nan
+    value = in_batch_softmax(queries, candidates, torch.tensor([0, 1]), hard_negatives=3, reduction="sum")
+    assert bool(value.isnan())
+    candidates[:, 0] = -torch.inf
+    assert bool(in_batch_softmax(queries, candidates, torch.tensor([0, 1]), hard_negatives=3, reduction="sum").isnan())
+
+
+def test_hard_negatives_of_narrow_products() -> None:
+    given = inputs(40, 300, 32)
+    for name in ("queries", "candidates"):
+        given[name] = given[name].to(torch.bfloat16).float()
+    options = {"hard_negatives": 7, "reduction": "sum"}
+    exact = in_batch_softmax(given["queries"].double(), given["candidates"].double(), given["positives"], **options)  # type: ignore[arg-type]
+    found = in_batch_softmax(given["queries"], given["candidates"], given["positives"], precision="bfloat16", **options)  # type: ignore[arg-type]
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4 if narrow_is_there() else 1e-2, atol=1e-4)

@@ -13,7 +13,7 @@ from twotower.errors import ConfigError, DataError, UnknownIdError
 from twotower.recommender import BatchOptions, PartDone, Recommender, recommend_batch
 
 USERS = [f"user-{number:02}" for number in range(25)]
-SMALL = {"part_rows": 6, "chunk_rows": 4}
+SMALL: dict[str, Any] = {"part_rows": 6, "chunk_rows": 4}
 
 
 def pieces(frame: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
@@ -22,11 +22,13 @@ def pieces(frame: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
 
 def answered(world: Any, frame: pl.DataFrame, path: Path, **options: Any) -> pl.DataFrame:
     recommend_batch(world.recommender, pieces(frame, 5), path, BatchOptions(**SMALL, **options), fingerprint="a")
-    return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    found = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    assert isinstance(found, pl.DataFrame)
+    return found
 
 
 def one_by_one(world: Any, requests: list[dict[str, Any]], **options: Any) -> pl.DataFrame:
-    answers = [
+    answers: list[pl.DataFrame] = [
         world.recommender.recommend(**request, **options).frame.with_columns(query=n) for n, request in enumerate(requests)
     ]
     frame = pl.concat(answers).select(row=pl.col("query").cast(pl.Int64), rank="rank", item="item", score="score")
@@ -50,7 +52,7 @@ def test_known_users_one_by_one(world: Any, options: dict[str, Any], suffix: str
 
 
 def test_features_and_histories_of_rows(world: Any, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"user": "user-03", "age": None, "past": None},
         {"user": "nobody", "age": 44, "past": None},
         {"user": None, "age": None, "past": ["Item 01", "Item 07"]},
@@ -96,10 +98,13 @@ def test_an_interrupted_call_goes_on(world: Any, tmp_path: Path, monkeypatch: py
     assert [part.requests for part in parts] == [6, 12]
 
     asked: list[int] = []
-    search = Recommender.search
-    monkeypatch.setattr(
-        Recommender, "search", lambda self, users, **given: asked.append(len(users)) or search(self, users, **given)
-    )
+    original = Recommender.search
+
+    def search(self: Recommender, users: list[str], **given: Any) -> Any:
+        asked.append(len(users))
+        return original(self, users, **given)
+
+    monkeypatch.setattr(Recommender, "search", search)
     report = recommend_batch(world.recommender, pieces(frame, 7), path, options, fingerprint="a", listener=parts.append)
     assert sum(asked) == 25 - 12
     assert (report.requests, report.earlier) == (25, 12)

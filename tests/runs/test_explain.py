@@ -28,7 +28,7 @@ from twotower.types import Computed
 MakeRecipe = Callable[..., Recipe]
 
 TRAIN = sys.modules["twotower.training.train"]
-FIT = sys.modules["twotower.runs.fit_model"]
+FIT, EXPLAIN = (sys.modules[f"twotower.runs.{name}"] for name in ("fit_model", "explain"))
 
 
 class Trained(NamedTuple):
@@ -174,10 +174,15 @@ def test_the_path_of_the_loss_is_the_one_that_is_taken(
     trained(recipe)
     assert told["kind"] == kind
     assert told["precision"] == loss.get("precision", "float32")
-    if "hard_negatives" in loss:
-        assert (told["path"], taken, told["bytes"]) == ("matrix", set(), 4 * 16 * told["candidates"])
-    else:
-        assert {told["path"]} == taken
+    assert {told["path"]} == taken
+
+
+def test_an_accelerator_has_all_logits(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EXPLAIN, "fits_tiles", lambda _: False)
+    told: dict[str, Any] = explain(make_recipe(), interactions=interactions)["loss"]  # type: ignore[assignment]
+    assert (told["path"], told["bytes"]) == ("matrix", 4 * 16 * told["candidates"])
 
 
 def test_rows_and_validation_are_those_of_the_run(

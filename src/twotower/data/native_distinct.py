@@ -13,8 +13,8 @@ from twotower.native import native_library
 __all__ = ["Distinct"]
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-_MOST_SPREAD = 2**14
-"""Rows of the catalogue for each item up to which looking through all marks is quicker than sorting the items."""
+_MOST_SPREAD = 2**10
+"""Rows of the catalogue for each item of a batch up to which marks of all rows take little room, and less time than a sort."""
 
 
 class Distinct:

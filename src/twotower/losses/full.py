@@ -13,6 +13,7 @@ from twotower.losses.masks import Mask, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
+from twotower.losses.tiles import Hard
 
 __all__ = ["FullSoftmax", "full_softmax"]
 
@@ -55,10 +56,13 @@ def full_softmax(
     """
     check_loss_inputs(queries_BD, candidates_ND, positives_B, temperature, weights_B=weights_B)
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
-        if hard_negatives is None and reduction != "none" and fits_tiles(queries_BD):
+        if reduction != "none" and fits_tiles(queries_BD):
             scaled_BD, wide_ND = scaled_vectors(queries_BD, candidates_ND, temperature)
             coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
-            return tiled_cross_entropy(scaled_BD, wide_ND, positives_B, coefficients_B, masked=masked, precision=precision)
+            hard = None if hard_negatives is None else Hard(hard_negatives)
+            return tiled_cross_entropy(
+                scaled_BD, wide_ND, positives_B, coefficients_B, masked=masked, hard=hard, precision=precision
+            )
         logits_BN = scaled_scores(queries_BD, candidates_ND, temperature, precision=precision)
         if masked is not None:
             mask_pairs_(logits_BN, masked, positives_B)

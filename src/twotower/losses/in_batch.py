@@ -12,6 +12,7 @@ from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
+from twotower.losses.tiles import Hard
 
 __all__ = ["InBatchSoftmax", "in_batch_softmax"]
 
@@ -72,25 +73,22 @@ def in_batch_softmax(
         queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
     )
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
-        if hard_negatives is not None:
-            logits_BC = scaled_scores(
-                queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C, precision=precision
-            )
-            if masked is not None:
-                mask_pairs_(logits_BC, masked, positives_B)
-            kept = keep_hard_negatives(
-                logits_BC, positives_B, hard_negatives, counts_C=counts_C, mask_accidental_hits=mask_accidental_hits
-            )
-            losses_B = softmax_cross_entropy(
-                kept.logits, torch.zeros_like(positives_B), log_counts=kept.counts.log(), reduction="none"
-            )
-            return reduce_losses(losses_B, weights_B, reduction)
-
         log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
         if reduction != "none" and fits_tiles(queries_BD):
-            own_log_counts_B = None if log_counts_C is None else log_counts_C.index_select(0, positives_B)
             scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
             coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
+            if hard_negatives is not None:
+                return tiled_cross_entropy(
+                    scaled_BD,
+                    wide_CD,
+                    positives_B,
+                    coefficients_B,
+                    bias_C=_bias(log_q_C, None),
+                    masked=masked,
+                    hard=Hard(hard_negatives, counts_C, own_copies=not mask_accidental_hits),
+                    precision=precision,
+                )
+            own_log_counts_B = None if log_counts_C is None else log_counts_C.index_select(0, positives_B)
             loss = tiled_cross_entropy(
                 scaled_BD,
                 wide_CD,
@@ -104,6 +102,19 @@ def in_batch_softmax(
             if own_log_counts_B is not None and not mask_accidental_hits:
                 loss = loss + (own_log_counts_B * coefficients_B).sum()
             return loss
+        if hard_negatives is not None:
+            logits_BC = scaled_scores(
+                queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C, precision=precision
+            )
+            if masked is not None:
+                mask_pairs_(logits_BC, masked, positives_B)
+            kept = keep_hard_negatives(
+                logits_BC, positives_B, hard_negatives, counts_C=counts_C, mask_accidental_hits=mask_accidental_hits
+            )
+            losses_B = softmax_cross_entropy(
+                kept.logits, torch.zeros_like(positives_B), log_counts=kept.counts.log(), reduction="none"
+            )
+            return reduce_losses(losses_B, weights_B, reduction)
         logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C), precision=precision)
         if masked is not None:
             mask_pairs_(logits_BC, masked, positives_B)

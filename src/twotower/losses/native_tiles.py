@@ -94,9 +94,13 @@ class NativeTiles:
         queries_grad_BW = torch.empty_like(self._queries_BW) if gradients else None
         candidates_grad_PCW = torch.empty(parts, num_candidates, width, dtype=_NUMBERS) if gradients else None
         starts, columns = (None, None) if asked.masked is None else asked.masked
+        hard, counts_C = asked.hard, None
+        if hard is not None and hard.counts_C is not None:
+            counts_C = hard.counts_C.to(_NUMBERS).contiguous()
         wrong = library.softmax_tiles(
             *map(_address, (self._queries_BW, self._combined, self._packed, self._bias)),
             *map(_address, (positives_B, coefficients_B, own_shift_B, starts, columns)),
+            *(0 if hard is None else min(hard.most, 2**24), _address(counts_C), hard is not None and hard.own_copies),
             *(num_queries, num_candidates, width, rows, parts, self._narrow),
             *map(_address, (room, losses_B, queries_grad_BW, candidates_grad_PCW)),
         )
@@ -137,6 +141,6 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         library.softmax_pack_narrow.restype = None
     library.softmax_lanes.argtypes = []
     library.softmax_lanes.restype = _NUMBER
-    library.softmax_tiles.argtypes = [*[_POINTER] * 9, *[_NUMBER] * 6, *[_POINTER] * 4]
+    library.softmax_tiles.argtypes = [*[_POINTER] * 9, _NUMBER, _POINTER, *[_NUMBER] * 7, *[_POINTER] * 4]
     library.softmax_tiles.restype = _NUMBER
     return library

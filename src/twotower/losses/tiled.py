@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask, pairs_of
 from twotower.losses.native_tiles import NativeTiles
-from twotower.losses.tiles import Asked
+from twotower.losses.tiles import Asked, Hard
 from twotower.losses.torch_tiles import TorchTiles
 
 __all__ = ["fits_tiles", "tiled_cross_entropy"]
@@ -35,6 +35,7 @@ def tiled_cross_entropy(
     bias_C: Tensor | None = None,
     own_shift_B: Tensor | None = None,
     masked: Mask | None = None,
+    hard: Hard | None = None,
     tile_bytes: int | None = None,
     precision: Precision = "float32",
 ) -> Tensor:
@@ -51,6 +52,8 @@ def tiled_cross_entropy(
         bias_C: Added to the logits of each candidate, shape ``[C]``; constant.
         own_shift_B: Added to the logit of each query's positive besides, shape ``[B]``; constant.
         masked: Pairs that must not compete: their probability and gradient are exactly 0. See ``Mask``.
+        hard: Which negatives are kept, in a tile at a time; their counts are not in ``bias_C`` then, and nothing is shifted.
+            None: all.
         tile_bytes: Memory for the logits at a time; at least one query's are made. None: about as much as the caches hold.
         precision: Of the products; see ``Precision``.
 
@@ -65,7 +68,7 @@ def tiled_cross_entropy(
     bias_C = None if bias_C is None else bias_C.to(queries_BD.dtype)
     own_shift_B = None if own_shift_B is None else own_shift_B.to(queries_BD.dtype)
     loss: Tensor = _TiledCrossEntropy.apply(
-        queries_BD, candidates_CD, positives_B, coefficients_B, bias_C, own_shift_B, masked, tile_bytes, precision
+        queries_BD, candidates_CD, positives_B, coefficients_B, bias_C, own_shift_B, masked, hard, tile_bytes, precision
     )  # type: ignore[no-untyped-call]
     return loss
 
@@ -81,11 +84,12 @@ class _TiledCrossEntropy(torch.autograd.Function):
         bias_C: Tensor | None,
         own_shift_B: Tensor | None,
         masked: Mask | None,
+        hard: Hard | None,
         tile_bytes: int | None,
         precision: Precision,
     ) -> Tensor:
         shape = (len(queries_BD), len(candidates_CD))
-        asked = Asked(positives_B, coefficients_B, own_shift_B, None if masked is None else _by_row(masked, *shape))
+        asked = Asked(positives_B, coefficients_B, own_shift_B, None if masked is None else _by_row(masked, *shape), hard)
         tiles = NativeTiles.open(queries_BD, candidates_CD, bias_C, precision)
         found = (tiles or TorchTiles(queries_BD, candidates_CD, bias_C, precision)).losses(
             asked, gradients=any(ctx.needs_input_grad[:2]), tile_bytes=tile_bytes
@@ -100,7 +104,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
         queries_grad_BD, candidates_grad_CD = ctx.saved_tensors
         if float(grad) != 1:  # these tensors are on the CPU, and 1 is what most losses get
             queries_grad_BD, candidates_grad_CD = queries_grad_BD * grad, candidates_grad_CD * grad
-        return queries_grad_BD, candidates_grad_CD, None, None, None, None, None, None, None
+        return queries_grad_BD, candidates_grad_CD, None, None, None, None, None, None, None, None
 
 
 def _by_row(masked: Mask, num_queries: int, num_candidates: int) -> tuple[Tensor, Tensor]:

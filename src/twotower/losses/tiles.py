@@ -7,12 +7,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Asked", "Found", "number_of_parts"]
+__all__ = ["Asked", "Found", "Hard", "number_of_parts"]
 
 # below so many multiplications, which take some milliseconds, threads of their own do not pay
 _LEAST_PRODUCTS = 2**25
 # what the parts have of their own, all together
 _MOST_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Hard:
+    """Negatives that are kept: the columns with the highest logits. See `keep_hard_negatives`.
+
+    Attributes:
+        most: How many columns, at least 1.
+        counts_C: Float, shape ``[C]``: how many columns each candidate stands for; None: one each.
+        own_copies: Whether the other columns of a query's own positive are negatives like the others.
+    """
+
+    most: int
+    counts_C: Tensor | None = None
+    own_copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -24,12 +39,14 @@ class Asked:
         coefficients_B: Float, shape ``[B]``: what each query's loss counts.
         own_shift_B: Float, shape ``[B]``: added to the logit of each query's positive; or None.
         masked: int64: where each query's columns start, shape ``[B + 1]``, and all columns, query after query; or None.
+        hard: Which negatives are kept; None: all. Then ``own_shift_B`` is None.
     """
 
     positives_B: Tensor
     coefficients_B: Tensor
     own_shift_B: Tensor | None
     masked: tuple[Tensor, Tensor] | None
+    hard: Hard | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from twotower.losses.hard_negatives import leave_hard_negatives_
 from twotower.losses.logits import Precision
 from twotower.losses.masks import mask_pairs_
 from twotower.losses.tiles import Asked, Found, number_of_parts
@@ -74,6 +75,8 @@ class TorchTiles:
             if asked.own_shift_B is not None:
                 logits_RC.scatter_add_(1, own_R1, asked.own_shift_B[tile, None])
             own_logits_R = logits_RC.gather(1, own_R1).squeeze(1)
+            if asked.hard is not None:
+                leave_hard_negatives_(logits_RC, asked.positives_B[tile], asked.hard)
             highest_R = logits_RC.amax(1)
             probabilities_RC = torch.softmax(logits_RC, 1, out=logits_RC)
             # the largest probability is 1 / sum(exp(logit - highest)), at least 1 / C: its logarithm is never that of 0

@@ -84,11 +84,89 @@ static float exponentials(float *logits, int64_t stride, float highest) {
 typedef struct {
   const int64_t *positives, *masked_from, *masked;
   const float *coefficients, *own_shift;
-  int64_t num_candidates;
+  int64_t num_candidates, hard;
+  const float *counts;
+  int64_t own_copies;
 } Asked;
 
-/* A row of logits to the exponentials of which its gradient is made, times the row's factor; whether its candidates are there. */
-static int exponentials_of_row(const Asked *asked, int64_t row, float *logits, float *lanes, int64_t stride, float *loss,
+/* The value at which `places` are full when the highest values take theirs first, by weight, and how many are left for it. Where
+   there are fewer, -infinity. Both arrays are reordered. */
+static float full_at(float *values, float *weights, int64_t count, float places, float *left) {
+  while (count) {
+    float a = values[0], b = values[count / 2], c = values[count - 1], above = 0, at = 0;
+    float pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+    for (int64_t n = 0; n < count; n++) {
+      above += values[n] > pivot ? weights[n] : 0;
+      at += values[n] == pivot ? weights[n] : 0;
+    }
+    if (places > above && places <= above + at) {
+      *left = places - above;
+      return pivot;
+    }
+    int64_t kept = 0;
+    int higher = places <= above;
+    for (int64_t n = 0; n < count; n++) {
+      float value = values[n], weight = weights[n];
+      values[kept] = value, weights[kept] = weight;
+      kept += higher ? value > pivot : value < pivot;
+    }
+    if (!higher) places -= above + at;
+    count = kept;
+  }
+  *left = 0;
+  return -INFINITY;
+}
+
+/* so many vectors of logits at a time, of which the highest are found lane by lane */
+#define GROUP 16
+
+/* Of a row of logits the negatives that are among the `hard` highest columns stay, plus the logarithm of how many of their columns
+   do; the others become -infinity. The positive stays, plus that of one and its copies that are among them. room: 2 * stride. */
+static void keep_hard(const Asked *asked, int64_t own, float *logits, int64_t stride, float *room) {
+  float *values = room, *weights = room + stride, own_logit = logits[own], bound = -INFINITY, left;
+  float copies = asked->own_copies && asked->counts ? asked->counts[own] - 1 : 0, kept_own = 0;
+  ints unknown = (ints){0};
+  for (int64_t c = 0; c < stride; c += LANES) unknown |= load(logits + c) != load(logits + c);
+  if (any_of(unknown)) return; /* the loss is no number whatever is kept */
+  logits[own] = -INFINITY;
+  int64_t groups = (stride + GROUP * LANES - 1) / (GROUP * LANES) * LANES;
+  if (asked->hard <= groups) { /* at least so many columns are as high as the lowest of the highest maxima */
+    for (int64_t group = 0; group < groups; group += LANES) {
+      floats most = all_of(-INFINITY);
+      int64_t end = (group + LANES) * GROUP < stride ? (group + LANES) * GROUP : stride;
+      for (int64_t c = group * GROUP; c < end; c += LANES) most = greater_of(load(logits + c), most);
+      store(values + group, most);
+      store(weights + group, all_of(1));
+    }
+    bound = full_at(values, weights, groups, (float)asked->hard, &left);
+  }
+  int64_t count = 0;
+  for (int64_t c = 0; c < asked->num_candidates; c++) {
+    values[count] = logits[c];
+    weights[count] = asked->counts ? asked->counts[c] : 1;
+    count += logits[c] >= bound && c != own;
+  }
+  if (copies > 0 && own_logit >= bound) values[count] = own_logit, weights[count++] = copies;
+  float threshold = full_at(values, weights, count, (float)asked->hard, &left);
+  for (int64_t c = 0; c < asked->num_candidates; c++) {
+    if (logits[c] < threshold || c == own) {
+      logits[c] = -INFINITY;
+      continue;
+    }
+    float places = asked->counts ? asked->counts[c] : 1;
+    if (logits[c] == threshold) {
+      places = places < left ? places : left;
+      left -= places;
+    }
+    if (places != 1) logits[c] += logf(places);
+  }
+  if (copies > 0 && own_logit >= threshold) kept_own = own_logit > threshold || copies < left ? copies : left;
+  logits[own] = own_logit + logf(1 + kept_own);
+}
+
+/* A row of logits to the exponentials of which its gradient is made, times the row's factor; whether its candidates are there.
+   room: see keep_hard. */
+static int exponentials_of_row(const Asked *asked, int64_t row, float *logits, float *lanes, int64_t stride, float *room, float *loss,
                                float *factor) {
   int64_t own = asked->positives[row];
   if (own < 0 || own >= asked->num_candidates) return 0;
@@ -102,8 +180,9 @@ static int exponentials_of_row(const Asked *asked, int64_t row, float *logits, f
   }
   if (asked->own_shift) logits[own] += asked->own_shift[row];
   float own_logit = logits[own], most = own_logit;
+  if (asked->hard) keep_hard(asked, own, logits, stride, room);
   /* a highest that is a little too high does no harm */
-  if (asked->masked || (asked->own_shift && asked->own_shift[row] < -20)) {
+  if (asked->masked || asked->hard || (asked->own_shift && asked->own_shift[row] < -20)) {
     floats found = all_of(own_logit);
     for (int64_t c = 0; c < stride; c += LANES) found = greater_of(load(logits + c), found);
     store(lanes, found);
@@ -128,13 +207,14 @@ static int64_t wide_part(const float *queries, const float *candidates, const fl
                          const Asked *asked, int64_t from, int64_t end, int64_t dim, int64_t tile, float *room, float *losses,
                          float *queries_grad, float *candidates_grad) {
   int64_t stride = softmax_padded(asked->num_candidates);
-  float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
+  float *spare = room, *logits = room + 2 * stride, *highest = logits + tile * stride, *scaled = highest + tile * LANES;
+  float *factors = scaled + tile * dim;
   for (int64_t first = from; first < end; first += tile) {
     int64_t count = end - first < tile ? end - first : tile;
     wide_logits_of_tile(queries + first * dim, packed, bias, logits, highest, count, dim, stride);
     for (int64_t row = 0; row < count; row++)
-      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, losses + first + row,
-                               factors + row))
+      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, spare,
+                               losses + first + row, factors + row))
         return first + row;
     if (!queries_grad) continue;
     float *grad = queries_grad + first * dim;
@@ -183,7 +263,8 @@ static int64_t narrow_part(const float *queries, const pair *candidates, const p
                            const Asked *asked, int64_t from, int64_t end, int64_t dim, int64_t tile, float *room,
                            float *losses, float *queries_grad, float *candidates_grad) {
   int64_t stride = softmax_padded(asked->num_candidates);
-  float *logits = room, *highest = logits + tile * stride, *scaled = highest + tile * LANES, *factors = scaled + tile * dim;
+  float *spare = room, *logits = room + 2 * stride, *highest = logits + tile * stride, *scaled = highest + tile * LANES;
+  float *factors = scaled + tile * dim;
   uint16_t *narrow_queries = (uint16_t *)(factors + tile), *narrow_rows = narrow_queries + tile * dim;
   pair *pairs_of_rows = (pair *)(narrow_rows + tile * stride), *pairs_of_queries = pairs_of_rows + (tile + 1) / 2 * stride;
   for (int64_t first = from; first < end; first += tile) {
@@ -191,8 +272,8 @@ static int64_t narrow_part(const float *queries, const pair *candidates, const p
     narrow_all(queries + first * dim, count * dim, narrow_queries);
     narrow_logits_of_tile((const pair *)narrow_queries, packed, bias, logits, highest, count, dim / 2, stride);
     for (int64_t row = 0; row < count; row++) {
-      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, losses + first + row,
-                               factors + row))
+      if (!exponentials_of_row(asked, first + row, logits + row * stride, highest + row * LANES, stride, spare,
+                               losses + first + row, factors + row))
         return first + row;
       if (queries_grad) narrow_all(logits + row * stride, stride, narrow_rows + row * stride);
     }
@@ -233,7 +314,7 @@ EXPORT void softmax_pack_narrow(const float *candidates, int64_t num_candidates,
 
 /* How many floats softmax_tiles needs to work with. */
 EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile, int64_t narrow) {
-  int64_t stride = softmax_padded(num_candidates), wide = tile * (stride + LANES + dim + 1);
+  int64_t stride = softmax_padded(num_candidates), wide = 2 * stride + tile * (stride + LANES + dim + 1);
   return narrow ? wide + tile * (dim + stride) / 2 + (tile + 1) / 2 * (stride + dim) + 1 : wide;
 }
 
@@ -241,16 +322,19 @@ EXPORT int64_t softmax_room(int64_t num_candidates, int64_t dim, int64_t tile, i
    queries [rows][dim]; candidates [num_candidates][dim]; packed: see softmax_pack (where `narrow`, both are those of
    softmax_pack_narrow); bias [padded]: -infinity where there is no
    candidate; positives, coefficients, own_shift (or null), losses [rows]; masked: columns of row r are
-   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); room [parts][softmax_room]; queries_grad [rows][dim] and
+   masked[masked_from[r]] to masked[masked_from[r + 1] - 1] (or null); hard: how many columns compete with a positive, the highest
+   ones (0: all), of which each candidate has counts[candidate] (or null: one), the positive one less (none, unless `own_copies`),
+   and then bias has no logarithm of counts; room [parts][softmax_room]; queries_grad [rows][dim] and
    the first of candidates_grad [parts][num_candidates][dim] are written (both null: only losses).
    Returns -1, or a row that names a candidate which is not there: then what was written is worth nothing. */
 EXPORT int64_t softmax_tiles(const float *queries, const float *candidates, const float *packed, const float *bias,
                              const int64_t *positives, const float *coefficients, const float *own_shift,
-                             const int64_t *masked_from, const int64_t *masked, int64_t rows, int64_t num_candidates,
+                             const int64_t *masked_from, const int64_t *masked, int64_t hard, const float *counts,
+                             int64_t own_copies, int64_t rows, int64_t num_candidates,
                              int64_t dim, int64_t tile, int64_t parts, int64_t narrow, float *room, float *losses, float *queries_grad,
                              float *candidates_grad) {
   int64_t size = num_candidates * dim, of_part = softmax_room(num_candidates, dim, tile, narrow), wrong = -1;
-  const Asked asked = {positives, masked_from, masked, coefficients, own_shift, num_candidates};
+  const Asked asked = {positives, masked_from, masked, coefficients, own_shift, num_candidates, hard, counts, own_copies};
   int64_t tiles = (rows + tile - 1) / tile;
 #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
   for (int64_t part = 0; part < parts; part++) {

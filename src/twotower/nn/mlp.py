@@ -78,10 +78,10 @@ class MLP(nn.Module):
         if any(map(_hooked, (self, self.layers, *self.layers))):
             return None
         for layer in self.layers:
-            if isinstance(layer, nn.Linear):
+            if type(layer) is _Linear:  # another class may do other things
                 weights.append(layer.weight)
                 biases.append(layer.bias)
-            elif not isinstance(layer, nn.ReLU) and (self.training or not isinstance(layer, nn.Dropout)):
+            elif type(layer) is not nn.ReLU and (self.training or not isinstance(layer, nn.Dropout)):
                 return None
         return weights, biases
 

@@ -117,7 +117,8 @@ def recommend_batch(
     folder = output.with_name(f".{output.name}.parts")
     parts = _Parts(folder, _fingerprint(fingerprint, options))
     earlier = parts.requests
-    answered, skipped, ignored = 0, parts.skipped, ()
+    answered, skipped = 0, parts.skipped
+    ignored: tuple[str, ...] = ()
     part_rows = options.part_rows or max(1, min(_MOST_REQUESTS, _MOST_ROWS // options.k))
     for frame in _parts_of(requests, part_rows):
         ignored = ignored or _ignored(recommender, frame, options)
@@ -159,7 +160,7 @@ class _Parts:
         with atomic_file(self._path(len(self._sizes))) as temporary:
             frame.write_parquet(temporary)
         self._sizes.append([requests, skipped])
-        write_json(self._manifest, {"fingerprint": self._fingerprint, "parts": self._sizes})
+        write_json(self._manifest, {"fingerprint": self._fingerprint, "parts": [list(size) for size in self._sizes]})
 
     def join(self, output: Path) -> int:
         """All parts as one file; they are gone then. Returns its rows."""
@@ -169,14 +170,14 @@ class _Parts:
                 with temporary.open("wb") as file:
                     for number, path in enumerate(paths):
                         pl.read_parquet(path).write_csv(file, include_header=number == 0)
-                rows = sum(pq.read_metadata(path).num_rows for path in paths)
+                rows = sum(int(pq.read_metadata(path).num_rows) for path in paths)
             else:
                 schema, rows = pq.read_schema(paths[0]), 0
                 with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
                     for path in paths:
                         table = pq.read_table(path).cast(schema)
                         writer.write_table(table)
-                        rows += table.num_rows
+                        rows += int(table.num_rows)
         shutil.rmtree(self.folder)
         return rows
 

@@ -182,7 +182,7 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
         return found | {"path": "its own"}
     found["precision"] = loss.precision
     queries_BD = torch.zeros(rows, untrained.model.embedding_dim, device=device)
-    if loss.hard_negatives is not None or not fits_tiles(queries_BD):
+    if not fits_tiles(queries_BD):
         return found | {"path": "matrix", "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)
     native = NativeTiles.open(queries_BD, candidates_CD, None, loss.precision) is not None
