@@ -181,6 +181,10 @@ def test_hard_negatives_of_what_is_no_number() -> None:
     queries[1] = torch.nan
     value = in_batch_softmax(queries, candidates, torch.tensor([0, 1]), hard_negatives=3, reduction="sum")
     assert bool(value.isnan())
+    for rows in (60, 500):  # without and with a first look at maxima
+        candidates, queries = torch.randn(rows, 8), torch.ones(2, 8)
+        candidates[rows // 2, 3] = torch.nan
+        assert bool(in_batch_softmax(queries, candidates, torch.tensor([0, 1]), hard_negatives=3, reduction="sum").isnan())
     candidates[:, 0] = -torch.inf
     assert bool(in_batch_softmax(queries, candidates, torch.tensor([0, 1]), hard_negatives=3, reduction="sum").isnan())
 

@@ -121,13 +121,10 @@ static float full_at(float *values, float *weights, int64_t count, float places,
 #define GROUP 16
 
 /* Of a row of logits the negatives that are among the `hard` highest columns stay, plus the logarithm of how many of their columns
-   do; the others become -infinity. The positive stays, plus that of one and its copies that are among them. room: 2 * stride. */
+   do; the others become -infinity, but for what is not a number, which stays. The positive stays, plus that of one and its copies that are among them. room: 2 * stride. */
 static void keep_hard(const Asked *asked, int64_t own, float *logits, int64_t stride, float *room) {
   float *values = room, *weights = room + stride, own_logit = logits[own], bound = -INFINITY, left;
   float copies = asked->own_copies && asked->counts ? asked->counts[own] - 1 : 0, kept_own = 0;
-  ints unknown = (ints){0};
-  for (int64_t c = 0; c < stride; c += LANES) unknown |= load(logits + c) != load(logits + c);
-  if (any_of(unknown)) return; /* the loss is no number whatever is kept */
   logits[own] = -INFINITY;
   int64_t groups = (stride + GROUP * LANES - 1) / (GROUP * LANES) * LANES;
   if (asked->hard <= groups) { /* at least so many columns are as high as the lowest of the highest maxima */
