@@ -23,6 +23,7 @@ BENCHMARKS = ROOT / "benchmarks"
 PARTS = {
     "the loss and its gradients": ("tests/losses",),
     "row updates equal dense ones": ("tests/optim",),
+    "towers and lookups": ("tests/nn", "tests/models"),
     "the feed": ("tests/data",),
     "exact ranks": ("tests/evaluation",),
     "exact top-k": ("tests/index",),
