@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import polars as pl
+import torch
 
 
 def test_what_a_user_did_not_like_is_left_out_with_what_was_seen(make_world: Callable[..., Any]) -> None:
@@ -53,7 +54,8 @@ def test_what_came_after_the_cut_is_not_known_in_the_order_of_rows_either(make_w
     for user in world.users["user"]:
         mine = disliked.filter(pl.col("user") == user)
         before = set(mine.filter(pl.col("row") < cut)["item"])
-        found = world.recommender.users.disliked_by([user]).values.tolist()
+        users = world.recommender.users
+        found = users.disliked_at(users.rows([user])).values.tolist()
         assert {world.items["item"][row] for row in found} == before
         known, later = known + len(before), later + len(set(mine["item"]) - before)
     assert known > 20
@@ -63,4 +65,4 @@ def test_what_came_after_the_cut_is_not_known_in_the_order_of_rows_either(make_w
 def test_where_every_row_is_a_positive_there_are_none(make_world: Callable[..., Any]) -> None:
     world = make_world()
     assert world.recommender.users.disliked is None
-    assert world.recommender.users.disliked_by(["user-03", None]).lengths.tolist() == [0, 0]
+    assert world.recommender.users.disliked_at(torch.tensor([3, -1])).lengths.tolist() == [0, 0]

@@ -78,5 +78,5 @@ def test_requests_that_can_not_be_answered(make_world: MakeWorld, world: Any) ->
 
 def test_an_id_column_gives_way_to_the_answers_own(tmp_path: Path) -> None:
     catalogue = IdTable.from_ids(pl.Series([7, 9]), "prediction")
-    found = Predictions.of(np.array([4.5]), np.array([1]), catalogue, task="stars", assumed={})
+    found = Predictions.of(np.array([4.5]), catalogue.ids[[1]], task="stars", assumed={})
     assert found.frame.to_dicts() == [{"query": 0, "item_prediction": 9, "prediction": 4.5}]

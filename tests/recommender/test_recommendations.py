@@ -16,7 +16,7 @@ FOUND = SearchResult(
 
 def answer(columns: dict[str, list[object]], id_column: str) -> pl.DataFrame:
     catalogue = IdTable.from_table(pl.DataFrame(columns), id_column)
-    return Recommendations.from_search(FOUND, catalogue, {}).frame
+    return Recommendations.from_search(FOUND, lambda rows: catalogue.frame[rows], catalogue.id_column, {}).frame
 
 
 def test_a_row_per_item_that_was_found() -> None:
@@ -42,6 +42,6 @@ def test_columns_of_our_names_step_aside() -> None:
 def test_nothing_found() -> None:
     catalogue = IdTable.from_table(pl.DataFrame({"item": [1, 2]}), "item")
     none = SearchResult(torch.empty(0, 3, dtype=torch.int64), torch.empty(0, 3))
-    frame = Recommendations.from_search(none, catalogue, {"at": 5}).frame
+    frame = Recommendations.from_search(none, lambda rows: catalogue.frame[rows], catalogue.id_column, {"at": 5}).frame
     assert frame.schema == {"query": pl.Int64, "rank": pl.Int64, "item": pl.Int64, "score": pl.Float32}
     assert frame.height == 0

@@ -11,8 +11,7 @@ import torch
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError
-from twotower.preprocessing import HistoryFeature, IdFeature, Preprocessor
-from twotower.recommender.requests import RequestDefaults, join_rows, query_columns, request_frame
+from twotower.recommender.requests import RequestDefaults, given_frame, history_columns, join_rows, request_frame
 from twotower.types import Ragged
 
 KNOWN = pl.DataFrame(
@@ -33,9 +32,10 @@ NO_DEFAULTS = RequestDefaults(None, {})
 def framed(
     features: Any, defaults: RequestDefaults = NO_DEFAULTS, strict: list[str] | None = None
 ) -> tuple[dict[str, list[Any]], dict[str, object]]:
-    frame, assumed = request_frame(KNOWN, features, defaults, id_column="user", strict_columns=strict or [])
+    given = None if features is None else given_frame(features, KNOWN.height, columns=KNOWN.columns, id_column="user")
+    frame, masks = request_frame(KNOWN, given, defaults, strict_columns=strict or [])
     assert frame.columns == KNOWN.columns
-    return frame.to_dict(as_series=False), assumed
+    return frame.to_dict(as_series=False), {name: defaults.values[name] for name, mask in masks.items() if mask.any()}
 
 
 def test_given_values_win_and_missing_ones_do_not() -> None:
@@ -106,9 +106,8 @@ def test_a_frame_is_as_good_as_mappings() -> None:
 
 def test_what_belongs_together_is_not_joined_from_a_request_and_the_store() -> None:
     given: list[dict[str, object]] = [{"age": 30}, {"height": 1.9}, {"age": None, "height": None}]
-    frame, _ = request_frame(
-        KNOWN, given, NO_DEFAULTS, id_column="user", strict_columns=[], together=[("age", "height"), ("born", "member")]
-    )
+    rows = given_frame(given, KNOWN.height, columns=KNOWN.columns, id_column="user")
+    frame, _ = request_frame(KNOWN, rows, NO_DEFAULTS, strict_columns=[], together=[("age", "height"), ("born", "member")])
     assert frame["age"].to_list() == [30, None, 40]
     assert str(frame["height"].to_list()) == "[None, 1.9, nan]"
     assert frame["member"].to_list() == KNOWN["member"].to_list()
@@ -161,21 +160,11 @@ def test_defaults_of_train() -> None:
 
 
 def test_histories_are_cut_to_the_latest_and_looked_up() -> None:
-    preprocessor = Preprocessor.fit(
-        [IdFeature(column="user"), HistoryFeature()],
-        [IdFeature(column="item")],
-        users=pl.DataFrame({"user": ["ann"]}),
-        context=pl.DataFrame({"user": ["ann"]}),
-        items=pl.DataFrame({"item": ["x"]}),
-        user_column="user",
-        item_column="item",
-    )
     lookup = torch.tensor([10, 11, 12, 13], dtype=torch.int32)
     inputs = [HistoryInput("all", lookup), HistoryInput("latest", lookup, max_length=2)]
     histories = Ragged(torch.tensor([0, 1, 2, 3, 1], dtype=torch.int32), torch.tensor([0, 4, 4, 5]))
-    columns = query_columns(preprocessor, pl.DataFrame({"user": ["ann", None, "eve"]}), inputs, histories)
-    assert list(columns) == ["user", "all", "latest"]
-    found = {name: columns[name] for name in ("all", "latest")}
+    found = history_columns(inputs, histories)
+    assert list(found) == ["all", "latest"]
     assert all(isinstance(column, Ragged) for column in found.values())
     assert found["all"].values.tolist() == [10, 11, 12, 13, 11]  # type: ignore[union-attr]
     assert found["latest"].values.tolist() == [12, 13, 11]  # type: ignore[union-attr]

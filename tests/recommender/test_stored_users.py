@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import polars as pl
 import pytest
@@ -33,7 +34,7 @@ def test_rows_histories_and_dislikes(ids: list[Id]) -> None:
     asked = [ids[2], None, ids[0], other, ids[0], ids[1]]
     assert users.rows(asked).tolist() == [2, -1, 0, -1, 0, 1]
     assert lists(users.histories(asked)) == [[6], [], [5, 4], [], [5, 4], []]
-    assert lists(users.disliked_by(asked)) == [[9], [], [], [], [], [7, 8]]
+    assert lists(users.disliked_at(users.rows(asked))) == [[9], [], [], [], [], [7, 8]]
     assert users.rows([]).tolist() == users.histories([]).values.tolist() == []
 
 
@@ -43,22 +44,31 @@ def test_membership() -> None:
     assert [other in users for other in (31, "30", None, [30])] == [False] * 4
 
 
+def framed(users: StoredUsers, asked: list[Any]) -> pl.DataFrame:
+    return users.frame_at(users.rows(asked), users.table.frame.columns, asked)
+
+
+def test_the_ids_are_those_of_the_table_where_nobody_asks() -> None:
+    frame = users_of(["c", "a", "b"]).frame_at(torch.tensor([2, -1]), ["who", "age"])
+    assert frame.rows() == [("b", 30), (None, None)]
+
+
 def test_features_with_nulls_for_the_unknown() -> None:
     users = users_of(["c", "a", "b"])
-    frame = users.frame_of(["b", "nobody", None, "c"])
+    frame = framed(users, ["b", "nobody", None, "c"])
     assert frame.to_dict(as_series=False) == {
         "who": ["b", "nobody", None, "c"],  # an unknown id stays, for hashed ids have a row all the same
         "age": [30, None, None, 10],
         "tags": [["b", "c"], None, None, ["a"]],
     }
     assert frame.schema == users.table.frame.schema
-    assert users.frame_of([]).schema == users.table.frame.schema
+    assert framed(users, []).schema == users.table.frame.schema
 
 
 def test_ids_of_the_other_type_are_unknown() -> None:
-    mixed = users_of(["c", "a", "b"]).frame_of(["a", 7])
+    mixed = framed(users_of(["c", "a", "b"]), ["a", 7])
     assert (mixed["who"].to_list(), mixed["age"].to_list()) == (["a", None], [20, None])
-    integers = users_of([30, 10, 20]).frame_of(["30", 20])
+    integers = framed(users_of([30, 10, 20]), ["30", 20])
     assert (integers["who"].to_list(), integers["age"].to_list()) == ([None, 20], [None, 30])
 
 

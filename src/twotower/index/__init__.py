@@ -2,5 +2,6 @@
 
 from twotower.index.contract import NO_ROW, SearchResult, VectorIndex
 from twotower.index.exact import ExactIndex
+from twotower.index.layered import LayeredIndex
 
-__all__ = ["NO_ROW", "ExactIndex", "SearchResult", "VectorIndex"]
+__all__ = ["NO_ROW", "ExactIndex", "LayeredIndex", "SearchResult", "VectorIndex"]

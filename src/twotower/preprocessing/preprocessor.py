@@ -150,6 +150,10 @@ class Preprocessor:
         """The query's columns that are read from interactions or requests; raises as `encode_users` does."""
         return _encode(self.spec.context, frame)
 
+    def encode_features(self, features: Iterable[FittedFeature], frame: pl.DataFrame) -> dict[str, Column]:
+        """The columns of some features of the spec, from a table that has what they read; raises as `encode_users` does."""
+        return _encode(features, frame)
+
     def encode_rows(self, frame: pl.DataFrame, rows: NDArray[np.int64] | None = None) -> dict[str, StoredColumn]:
         """What `encode_context` gives for some rows of a table, in the form that takes the least memory; raises as it does.
 

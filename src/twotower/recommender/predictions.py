@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data import IdTable
 from twotower.recommender.recommendations import free_names
 
 __all__ = ["Predictions"]
@@ -37,18 +36,17 @@ class Predictions:
     def of(
         cls,
         values: NDArray[np.float64],
-        rows: NDArray[np.int64],
-        catalogue: IdTable,
+        items: pl.Series,
         *,
         task: str,
         assumed: Mapping[str, object],
     ) -> Predictions:
-        """Put predictions beside the ids of their items (rows of the catalogue)."""
-        names = free_names([catalogue.id_column], _OWN)
+        """Put predictions beside the ids of their items, a series named as in the catalogue."""
+        names = free_names([items.name], _OWN)
         frame = pl.DataFrame(
             {
-                "query": np.arange(len(rows), dtype=np.int64),
-                names[catalogue.id_column]: catalogue.ids[rows],
+                "query": np.arange(len(items), dtype=np.int64),
+                names[items.name]: items,
                 "prediction": np.asarray(values, dtype=np.float64),
             }
         )

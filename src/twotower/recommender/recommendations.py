@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from twotower.data import IdTable
 from twotower.index import SearchResult
 
 __all__ = ["Recommendations", "free_names"]
@@ -33,15 +33,28 @@ class Recommendations:
     assumed: Mapping[str, object]
 
     @classmethod
-    def from_search(cls, found: SearchResult, catalogue: IdTable, assumed: Mapping[str, object]) -> Recommendations:
-        """Look the rows of a search up in the catalogue."""
+    def from_search(
+        cls,
+        found: SearchResult,
+        frame_of: Callable[[NDArray[np.int64]], pl.DataFrame],
+        id_column: str,
+        assumed: Mapping[str, object],
+    ) -> Recommendations:
+        """Look the rows of a search up.
+
+        Args:
+            found: What was found.
+            frame_of: From rows to the columns of these items.
+            id_column: The one of the ids.
+            assumed: See the class.
+        """
         rows_BK = found.rows_BK.numpy()
         exists_BK = rows_BK >= 0
         queries, places = np.nonzero(exists_BK)
-        taken = catalogue.frame[rows_BK[exists_BK]]
+        taken = frame_of(rows_BK[exists_BK])
         names = free_names(taken.columns, _OWN)
         taken = taken.rename(names)
-        ids = taken[names[catalogue.id_column]]
+        ids = taken[names[id_column]]
         head = pl.DataFrame(
             {
                 "query": queries.astype(np.int64),

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.bundle import JSON, open_bundle
-from twotower.data import HistoryInput, IdTable
-from twotower.errors import ConfigError, CorruptBundleError, DataError, UnknownIdError, nearest
-from twotower.index import ExactIndex, SearchResult
+from twotower.data import IdTable
+from twotower.errors import ConfigError, CorruptBundleError, DataError, nearest
+from twotower.index import SearchResult, VectorIndex
 from twotower.models import Head, ModelBuilder, TwoTower, build
-from twotower.preprocessing import Preprocessor
+from twotower.preprocessing import MultiCategoryFeature, Preprocessor
 from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
-from twotower.recommender.id_lookup import IdLookup, require_list
+from twotower.recommender.filters import Where
+from twotower.recommender.items import ItemChange, Items
 from twotower.recommender.predictions import Predictions
 from twotower.recommender.recommendations import Recommendations
-from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows, query_columns, request_frame
+from twotower.recommender.request_encoder import Asked, RequestEncoder
+from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows
 from twotower.recommender.stored_users import StoredUsers
 from twotower.types import Id, Ragged
 
-__all__ = ["Recommender", "load"]
-
-
-class _Asked(NamedTuple):
-    """Requests, encoded: users, vectors, stored and given histories, and what was assumed."""
-
-    users: list[Id | None]
-    queries_BD: Tensor
-    stored: Ragged
-    given: Ragged
-    assumed: dict[str, object]
+__all__ = ["Recommender", "load", "require_k"]
 
 
 @final
@@ -54,6 +46,11 @@ class Recommender:
         users: Known users.
         defaults: For what a request leaves out.
         card: What the bundle says of itself: recipe, metrics, versions.
+        index: Over ``item_vectors_ND``; None: an exact one.
+
+    Attributes:
+        items: What can be recommended now: the catalogue, and what `with_items` changed.
+        requests: From who asks to vectors.
     """
 
     def __init__(
@@ -65,6 +62,8 @@ class Recommender:
         users: StoredUsers,
         defaults: RequestDefaults,
         card: Mapping[str, Any],
+        *,
+        index: VectorIndex | None = None,
     ) -> None:
         self.model = model.eval()
         self.preprocessor = preprocessor
@@ -73,25 +72,13 @@ class Recommender:
         self.users = users
         self.defaults = defaults
         self.card = card
-        self.index = ExactIndex.build(item_vectors_ND)
-        self.items = IdLookup(catalogue)
-        spec = preprocessor.spec
-        lookups = preprocessor.history_lookup(catalogue.ids)
-        self._history_inputs = tuple(
-            HistoryInput(f.config.name, lookups[f.config.name], f.config.max_length, f.config.mode, f.config.own_item)
-            for f in spec.history
-        )
-        # What a missing value means is the feature's to say; only where it says that none may be missing, and for the time,
-        # a default stands in. Filling others would give users another vector than they had in training.
-        strict = {
-            column
-            for f in (*spec.user, *spec.context)
-            if getattr(f.config, "missing", None) == "error"
-            for column in f.config.source_columns
-        }
-        self._strict_columns = sorted(strict | {defaults.time_column} if defaults.time_column else strict)
-        read = {f.config.source_columns for f in (*spec.user, *spec.context)}
-        self._together = sorted(columns for columns in read if len(columns) > 1)
+        self.items = Items(catalogue, item_vectors_ND, index=index, separators=_separators(preprocessor))
+        self.requests = RequestEncoder(self.model, preprocessor, self.items, users, defaults)
+
+    @property
+    def index(self) -> VectorIndex:
+        """Over the vectors of all items."""
+        return self.items.index
 
     @classmethod
     def load(cls, path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
@@ -140,6 +127,7 @@ class Recommender:
         exclude_seen: bool = True,
         exclude: Sequence[Id] = (),
         only: Sequence[Id] | None = None,
+        where: Where | None = None,
     ) -> Recommendations:
         """Recommend items; every request is one entry of ``users``, ``features`` and ``histories``, whichever are given.
 
@@ -154,17 +142,19 @@ class Recommender:
                 the user did not like.
             exclude: Item ids left out for every request.
             only: Item ids to choose from; None for the whole catalogue.
+            where: Conditions on columns of the catalogue, see `twotower.recommender.Where`.
 
         Raises:
-            ConfigError: If k is below 1, nothing is asked for, or a feature is not one that the query reads.
+            ConfigError: If k is below 1, nothing is asked for, a feature is not one that the query reads, or a condition of
+                ``where`` is none.
             DataError: If lengths differ or a value has the wrong type.
             UnknownIdError: If a user is unknown and neither features nor a history are given, or an item of ``exclude`` or
                 ``only`` is not in the catalogue.
         """
-        _require_k(k)
-        asked = self._ask(users, features, histories)
-        found = self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only)
-        return Recommendations.from_search(found, self.catalogue, asked.assumed)
+        require_k(k)
+        asked = self.requests.encode(users, features, histories)
+        found = self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only, where=where)
+        return Recommendations.from_search(found, self.items.frame, self.catalogue.id_column, self._assumed(asked))
 
     def search(
         self,
@@ -176,19 +166,28 @@ class Recommender:
         exclude_seen: bool = True,
         exclude: Sequence[Id] = (),
         only: Sequence[Id] | None = None,
+        where: Where | None = None,
     ) -> SearchResult:
-        """As `recommend`, but rows of the catalogue and scores, for programs that ask a lot."""
-        _require_k(k)
-        asked = self._ask(users, features, histories)
-        return self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only)
+        """As `recommend`, but rows of `items` and scores, for programs that ask a lot."""
+        require_k(k)
+        asked = self.requests.encode(users, features, histories)
+        return self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only, where=where)
 
     def _search(
-        self, asked: _Asked, k: int, *, exclude_seen: bool, exclude: Sequence[Id], only: Sequence[Id] | None
+        self,
+        asked: Asked,
+        k: int,
+        *,
+        exclude_seen: bool,
+        exclude: Sequence[Id],
+        only: Sequence[Id] | None,
+        where: Where | None,
     ) -> SearchResult:
-        excluded = _every(self.items.require(exclude, "exclude"), len(asked.users))
+        rows = self.items.require(exclude, "exclude", removed=True)
+        excluded = Ragged(rows.repeat(len(asked.users)), len(rows) * torch.arange(len(asked.users) + 1))
         if exclude_seen:
-            excluded = join_rows(excluded, asked.stored, asked.given, self.users.disliked_by(asked.users))
-        return self.index.search(asked.queries_BD, k, excluded=excluded, allowed=self._allowed(only))
+            excluded = join_rows(excluded, asked.seen)
+        return self.index.search(asked.queries_BD, k, excluded=excluded, allowed=self.allowed(only, where))
 
     def predict(
         self,
@@ -214,70 +213,101 @@ class Recommender:
             UnknownIdError: If an item is not in the catalogue; or as `recommend`.
         """
         head = self._head(task)
-        asked = self._ask(users, features, histories)
+        asked = self.requests.encode(users, features, histories)
         rows = self.items.require(items, "items")
         if len(rows) != len(asked.users):
             raise DataError(f"items must have one entry per request; came {len(rows)} items for {len(asked.users)} requests")
         with torch.inference_mode():
-            values_B = head.predict(head(asked.queries_BD, self.item_vectors_ND[rows]))
-        return Predictions.of(values_B.numpy(), rows.numpy(), self.catalogue, task=head.name, assumed=asked.assumed)
+            values_B = head.predict(head(asked.queries_BD, self.items.vectors(rows)))
+        return Predictions.of(
+            values_B.numpy(),
+            self.items.frame(rows.numpy())[self.catalogue.id_column],
+            task=head.name,
+            assumed=self._assumed(asked),
+        )
 
-    def similar_items(self, items: Sequence[Id], *, k: int = 10, only: Sequence[Id] | None = None) -> Recommendations:
+    def similar_items(
+        self, items: Sequence[Id], *, k: int = 10, only: Sequence[Id] | None = None, where: Where | None = None
+    ) -> Recommendations:
         """Items whose vectors point the same way: cosine similarity of the candidate tower's vectors.
 
         Args:
             items: Ids; each is left out of its own answer.
             k: Items per entry.
             only: Item ids to choose from; None for the whole catalogue.
+            where: As of `recommend`.
 
         Raises:
-            ConfigError: If k is below 1.
+            ConfigError: If k is below 1, or a condition is none.
             UnknownIdError: If an item is not in the catalogue.
         """
-        _require_k(k)
+        found = self.search_similar(items, k=k, only=only, where=where)
+        return Recommendations.from_search(found, self.items.frame, self.catalogue.id_column, {})
+
+    def search_similar(
+        self, items: Sequence[Id], *, k: int = 10, only: Sequence[Id] | None = None, where: Where | None = None
+    ) -> SearchResult:
+        """As `similar_items`, but rows of `items` and scores."""
+        require_k(k)
         rows = self.items.require(items, "items")
         own = Ragged(rows, torch.arange(len(rows) + 1))
-        vectors_BD = F.normalize(self.item_vectors_ND[rows], dim=1)
-        found = self._directions.search(vectors_BD, k, excluded=own, allowed=self._allowed(only))
-        return Recommendations.from_search(found, self.catalogue, {})
+        vectors_BD = F.normalize(self.items.vectors(rows), dim=1)
+        return self.items.directions.search(vectors_BD, k, excluded=own, allowed=self.allowed(only, where))
 
     def history(self, user: Id) -> list[Id]:
         """The items of a known user, the most recent last; empty for an unknown one."""
-        rows = self.users.histories([user]).values.numpy()
-        return list(self.catalogue.ids[rows].to_list())
+        return self.items.ids(self.users.histories([user]).values.numpy().astype(np.int64))
 
-    @cached_property
-    def _directions(self) -> ExactIndex:
-        return ExactIndex.build(F.normalize(self.item_vectors_ND, dim=1))
+    def with_items(self, changes: Sequence[ItemChange]) -> Recommender:
+        """This recommender after items were put and removed; it shares everything else, and itself it stays as it is.
 
-    def _ask(
-        self,
-        users: Sequence[Id | None] | None,
-        features: FeatureRows | None,
-        histories: Sequence[Sequence[Id] | None] | None,
-    ) -> _Asked:
-        """Put requests together and encode them; arguments and errors as of `recommend`."""
-        size = _num_requests(users, features, histories)
-        asked: list[Id | None] = list(users) if users is not None else [None] * size
-        past: list[Sequence[Id] | None] = list(histories) if histories is not None else [None] * size
-        if features is None:
-            self._require_known(asked, past)
-        stored = self.users.histories(asked)
-        given = self._history_rows(past)
-        replaced = torch.tensor([entry is not None for entry in past], dtype=torch.bool)
-        history = join_rows(stored.keep(~replaced.repeat_interleave(stored.lengths)), given)
-        frame, assumed = request_frame(
-            self.users.frame_of(asked),
-            features,
-            self.defaults,
-            id_column=self.users.table.id_column,
-            strict_columns=self._strict_columns,
-            together=self._together,
-        )
-        columns = query_columns(self.preprocessor, frame, self._history_inputs, history)
+        An item is encoded by the candidate tower from what is given of it; an id that the tower never had in training takes
+        the row of the unknown. `save` writes the catalogue without such changes.
+
+        Args:
+            changes: In their order; the last one of an id counts.
+
+        Raises:
+            ConfigError: If the catalogue has no such column.
+            DataError: If an id or a value is not of its column's type, or a column that may not be missing is, or the vector of
+                an item is not finite.
+        """
+        changed = copy.copy(self)
+        changed.items = self.items.changed(changes, self.encode_items)
+        changed.requests = self.requests.with_items(changed.items)
+        return changed
+
+    def encode_items(self, frame: pl.DataFrame) -> Tensor:
+        """Vectors of items, float32 ``[n, D]``, from columns of the catalogue.
+
+        Raises:
+            DataError: If a column that may not be missing is, or a vector is not finite.
+        """
+        columns = self.preprocessor.encode_items(frame)
         with torch.inference_mode():
-            queries_BD = self.model.encode_queries(columns)
-        return _Asked(asked, queries_BD.clone(), stored, given, assumed)
+            vectors_ND = self.model.encode_candidates(columns)
+        if not bool(vectors_ND.isfinite().all()):
+            row = int((~vectors_ND.isfinite().all(dim=1)).nonzero()[0])
+            raise DataError(f"item {frame[self.catalogue.id_column][row]!r}: its vector is not finite; look at its values")
+        return vectors_ND.clone()
+
+    def allowed(self, only: Sequence[Id] | None, where: Where | None) -> Tensor | None:
+        """Rows that a request may be answered with, bool ``[len(items)]``; None for all.
+
+        Raises:
+            ConfigError: If a condition is none.
+            DataError: If a value is not of its column's type.
+            UnknownIdError: If an item of ``only`` is not in the catalogue.
+        """
+        met_N = self.items.allowed(where or {})
+        if only is None:
+            return met_N
+        allowed_N = torch.zeros(len(self.items), dtype=torch.bool)
+        allowed_N[self.items.require(only, "only")] = True
+        return allowed_N if met_N is None else allowed_N & met_N
+
+    def _assumed(self, asked: Asked) -> dict[str, object]:
+        return {name: self.defaults.values[name] for name, mask in asked.assumed.items() if bool(mask.any())}
 
     def _head(self, task: str | None) -> Head:
         names = self.model.head_names
@@ -289,59 +319,16 @@ class Recommender:
             raise ConfigError(f"task: no {task!r}{nearest(task, names)}")
         return self.model.head(names[0] if task is None else task)
 
-    def _require_known(self, asked: Sequence[Id | None], past: Sequence[Sequence[Id] | None]) -> None:
-        """Nothing would tell an unknown user without a history from any other."""
-        for row, user, history in zip(self.users.rows(asked).tolist(), asked, past, strict=True):
-            if row < 0 and history is None:
-                described = self.users.lookup.describe_unknown(user) if user is not None else "a request came without a user"
-                raise UnknownIdError(f"{described}; for a new user give features or a history")
 
-    def _history_rows(self, histories: Sequence[Sequence[Id] | None]) -> Ragged:
-        """Catalogue rows of histories as given, without the items that the catalogue lacks; None has none."""
-        for history in histories:
-            require_list(history, "a history")
-        lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
-        items = list(chain.from_iterable(history for history in histories if history is not None))
-        kind = str if self.items.kind == "text" else (int, np.integer)
-        wrong = next((item for item in items if not isinstance(item, kind)), None)
-        if wrong is not None:
-            raise DataError(f"a history must hold item ids, which are {self.items.kind}; came {wrong!r}")
-        rows = self.items.rows(items)
-        offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
-        offsets[1:] = lengths.cumsum(0)
-        return Ragged(rows, offsets).keep(rows >= 0)
-
-    def _allowed(self, only: Sequence[Id] | None) -> Tensor | None:
-        if only is None:
-            return None
-        allowed_N = torch.zeros(len(self.catalogue), dtype=torch.bool)
-        allowed_N[self.items.require(only, "only")] = True
-        return allowed_N
-
-
-def _require_k(k: int) -> None:
+def require_k(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ConfigError(f"k must be an integer of at least 1; came {k!r}")
 
 
-def _num_requests(
-    users: Sequence[Id | None] | None, features: FeatureRows | None, histories: Sequence[Sequence[Id] | None] | None
-) -> int:
-    for name, ids in (("users", users), ("histories", histories)):
-        require_list(ids, name)
-    given = {"users": users, "features": features, "histories": histories}
-    lengths = {name: len(value) for name, value in given.items() if value is not None}
-    if not lengths:
-        raise ConfigError("give users, features or histories: nothing was asked for")
-    if len(set(lengths.values())) > 1 and not isinstance(features, Mapping):
-        came = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise DataError(f"users, features and histories must have one entry per request; came {came}")
-    return next(iter(lengths.values()))
-
-
-def _every(rows: Tensor, size: int) -> Ragged:
-    """The same rows for every request."""
-    return Ragged(rows.repeat(size), len(rows) * torch.arange(size + 1))
+def _separators(preprocessor: Preprocessor) -> dict[str, str]:
+    """What stands between the values of columns of text that hold several."""
+    configs = [feature.config for feature in preprocessor.spec.candidate]
+    return {c.column: c.separator for c in configs if isinstance(c, MultiCategoryFeature) and c.separator is not None}
 
 
 load = Recommender.load

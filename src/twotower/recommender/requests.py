@@ -12,11 +12,10 @@ import torch
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, nearest
-from twotower.preprocessing import Preprocessor
 from twotower.preprocessing.timestamp import to_seconds
 from twotower.types import Column, Ragged, gather_slices
 
-__all__ = ["FeatureRows", "RequestDefaults", "join_rows", "query_columns", "request_frame"]
+__all__ = ["FeatureRows", "RequestDefaults", "given_frame", "history_columns", "join_rows", "request_frame"]
 
 FeatureRows = pl.DataFrame | Sequence[Mapping[str, object]]
 """One row, or one mapping, per request: raw values by column."""
@@ -68,63 +67,78 @@ class RequestDefaults:
         return cls(time_column if time_column in values else None, values)
 
 
+def given_frame(features: FeatureRows, size: int, *, columns: Collection[str], id_column: str) -> pl.DataFrame:
+    """What requests give, as a frame of one row per request.
+
+    Args:
+        features: As a caller gives them.
+        size: How many requests there are.
+        columns: What is stored of a user, the id among it.
+        id_column: The user's id, which is not a feature that a request can give.
+
+    Raises:
+        ConfigError: If a feature is given that the query does not read.
+        DataError: If the number of rows, or a value, does not fit.
+    """
+    given = features if isinstance(features, pl.DataFrame) else _rows_frame(features)
+    if given.height != size:
+        raise DataError(f"features must have one row per request; came {given.height} rows for {size} requests")
+    readable = [name for name in columns if name != id_column]
+    faults = [
+        f"features: {name!r} is the user's id; give it in users"
+        if name == id_column
+        else f"features: the query does not read {name!r}{nearest(name, readable)}"
+        for name in given.columns
+        if name not in readable
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return given
+
+
 def request_frame(
     known: pl.DataFrame,
-    features: FeatureRows | None,
+    given: pl.DataFrame | None,
     defaults: RequestDefaults,
     *,
-    id_column: str,
     strict_columns: Sequence[str],
     together: Collection[tuple[str, ...]] = (),
-) -> tuple[pl.DataFrame, dict[str, object]]:
+) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
     """Put together what is stored, what the request gives and what must be assumed.
 
     Args:
         known: Stored raw columns, nulls where nothing is known, ``n`` rows.
-        features: What the request gives, ``n`` rows; a value wins over the stored one, a null does not.
+        given: What the request gives, ``n`` rows, columns of ``known``; a value wins over the stored one, a null does not.
         defaults: For columns that allow no missing values.
-        id_column: The user's id, which is not a feature that a request can give.
         strict_columns: Columns that are filled with their default; the others' features say themselves what a missing value
             means.
         together: Columns that mean something together only (longitude and latitude): where a request gives some of them, the
             stored values of the others are not used.
 
     Returns:
-        The frame to encode, and what was assumed in any row.
+        The frame to encode; and by strict column that has a default, where it was assumed, bool ``[n]``.
 
     Raises:
-        ConfigError: If a feature is given that the query does not read.
-        DataError: If the number of rows or a value's type does not fit.
+        DataError: If a value's type does not fit.
     """
     frame = known
-    if features is not None:
-        given = features if isinstance(features, pl.DataFrame) else _rows_frame(features)
-        if given.height != known.height:
-            raise DataError(f"features must have one row per request; came {given.height} rows for {known.height} requests")
-        readable = [name for name in known.columns if name != id_column]
-        faults = [
-            f"features: {name!r} is the user's id; give it in users"
-            if name == id_column
-            else f"features: the query does not read {name!r}{nearest(name, readable)}"
-            for name in given.columns
-            if name not in readable
-        ]
-        if faults:
-            raise ConfigError(faults)
+    if given is not None:
         given = given.with_columns(_seconds(given[name]) for name in given.columns if name == defaults.time_column)
         frame = frame.with_columns(_given_or_known(given[name], known[name]) for name in given.columns)
         for group in together:
             frame = frame.with_columns(_only_given(frame, given, group))
-    assumed: dict[str, object] = {}
+    assumed: dict[str, pl.Series] = {}
     for name in strict_columns:
+        if name not in defaults.values:
+            continue
         column = frame[name]
         if column.dtype.is_float():
             column = column.fill_nan(None)
-        if name in defaults.values and column.null_count():
-            assumed[name] = defaults.values[name]
+        assumed[name] = column.is_null()
+        if column.null_count():
             dtype = pl.String() if column.dtype in _TEXT else column.dtype
             column = column.cast(dtype)
-            frame = frame.with_columns(column.zip_with(column.is_not_null(), pl.Series([assumed[name]], dtype=dtype)))
+            frame = frame.with_columns(column.zip_with(column.is_not_null(), pl.Series([defaults.values[name]], dtype=dtype)))
     return frame, assumed
 
 
@@ -183,18 +197,14 @@ def _only_given(frame: pl.DataFrame, given: pl.DataFrame, group: tuple[str, ...]
     return [frame[name].set(some & ~present, None) for name, present in there.items()]
 
 
-def query_columns(
-    preprocessor: Preprocessor, frame: pl.DataFrame, history_inputs: Sequence[HistoryInput], histories: Ragged
-) -> dict[str, Column]:
-    """Encode requests: the query tower's columns.
+def history_columns(history_inputs: Sequence[HistoryInput], histories: Ragged) -> dict[str, Column]:
+    """The query tower's columns of histories.
 
     Args:
-        preprocessor: As fitted.
-        frame: One row per request, every raw column that the query reads.
         history_inputs: The query's history features.
         histories: Catalogue rows of each request, the most recent last.
     """
-    columns = preprocessor.encode_users(frame) | preprocessor.encode_context(frame)
+    columns: dict[str, Column] = {}
     for entry in history_inputs:
         latest = histories
         if entry.max_length is not None:

@@ -46,18 +46,31 @@ class StoredUsers:
 
     def histories(self, users: Sequence[Id | None]) -> Ragged:
         """See `twotower.types.HistoryStore`; None has no history."""
-        return _taken(self.item_histories.item_rows, self.item_histories.offsets, self.rows(users))
+        return self.histories_at(self.rows(users))
 
-    def disliked_by(self, users: Sequence[Id | None]) -> Ragged:
-        """What each user did not like, catalogue rows; nothing for None and for unknown users."""
+    def histories_at(self, rows: Tensor) -> Ragged:
+        """The histories of rows of the table (int64 ``[n]``); -1 has none."""
+        return _taken(self.item_histories.item_rows, self.item_histories.offsets, rows)
+
+    def disliked_at(self, rows: Tensor) -> Ragged:
+        """What users did not like, catalogue rows, by row of the table; nothing for -1."""
         if self.disliked is None:
-            return Ragged(torch.zeros(0, dtype=torch.int32), torch.zeros(len(users) + 1, dtype=torch.int64))
-        return _taken(self.disliked.values, self.disliked.offsets, self.rows(users))
+            return Ragged(torch.zeros(0, dtype=torch.int32), torch.zeros(len(rows) + 1, dtype=torch.int64))
+        return _taken(self.disliked.values, self.disliked.offsets, rows)
 
-    def frame_of(self, users: Sequence[Id | None]) -> pl.DataFrame:
-        """Raw columns of each user, nulls for unknown ones; the id column is as asked for, null for ids of another type."""
-        rows = pl.Series(self.rows(users).numpy())
-        found = self.table.frame.select(pl.all().gather(rows.set(rows < 0, None)))
+    def frame_at(self, rows: Tensor, columns: Sequence[str], users: Sequence[Id | None] | None = None) -> pl.DataFrame:
+        """Raw columns of users.
+
+        Args:
+            rows: Of the table, int64 ``[n]``; -1 for nobody, who has nulls.
+            columns: Names of columns of the table.
+            users: Ids as asked for, which the id column then holds, null for None and for ids of another type; None: it holds
+                those of the table.
+        """
+        places = pl.Series(rows.numpy())
+        found = self.table.frame.select(pl.col(columns).gather(places.set(places < 0, None)))
+        if users is None or self.table.id_column not in columns:
+            return found
         return found.with_columns(_typed(users, self.table.ids.dtype).alias(self.table.id_column))
 
 

@@ -1,0 +1,344 @@
+"""The items that can be recommended: a catalogue and its vectors, and what has changed since."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import final
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from twotower.data import IdTable
+from twotower.errors import ConfigError, DataError, UnknownIdError, nearest, type_name
+from twotower.index import ExactIndex, LayeredIndex, VectorIndex
+from twotower.recommender.filters import Where, key_of, matching
+from twotower.recommender.id_lookup import IdLookup, require_list
+from twotower.types import Id
+
+__all__ = ["ItemChange", "Items", "item_frame"]
+
+_MASK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """An item was put, or removed.
+
+    Attributes:
+        id: The item's.
+        features: Its columns of the catalogue, all of them (what is left out is missing); None: it was removed.
+    """
+
+    id: Id
+    features: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What differs from the catalogue.
+
+    Attributes:
+        rows_M: int64, rising: rows that were put, those of the catalogue among them.
+        frame: Their columns, ``M`` rows.
+        vectors_MD: float32.
+        new: Row of each id that the catalogue lacks.
+        removed_N: bool, of every row that there is.
+    """
+
+    rows_M: NDArray[np.int64]
+    frame: pl.DataFrame
+    vectors_MD: Tensor
+    new: dict[Id, int]
+    removed_N: Tensor
+
+
+class _Directions:
+    """An index by cosine over the catalogue, made when it is first asked for."""
+
+    def __init__(self, vectors_ND: Tensor) -> None:
+        self._vectors_ND = vectors_ND
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        return ExactIndex.build(F.normalize(self._vectors_ND, dim=1))
+
+
+@final
+class Items:
+    """Items by row: those of the catalogue, then those that were put since, in the order in which they came.
+
+    A row is an item's for good: an item that is put again keeps its row, and one that was removed leaves it empty. So
+    histories, which hold rows, stay true. An object of this class does not change; `changed` gives another, which shares what
+    is the same.
+
+    Args:
+        catalogue: Items and their columns.
+        vectors_ND: Their vectors, float32 ``[N, D]``.
+        index: Over these vectors; None: an exact one.
+        separators: For columns of text that hold several values, what stands between them.
+    """
+
+    def __init__(
+        self,
+        catalogue: IdTable,
+        vectors_ND: Tensor,
+        *,
+        index: VectorIndex | None = None,
+        separators: Mapping[str, str] | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self._vectors_ND = vectors_ND
+        self._base_index = ExactIndex.build(vectors_ND) if index is None else index
+        self._base_directions = _Directions(vectors_ND)
+        self._separators = dict(separators or {})
+        self._lookup = IdLookup(catalogue)
+        self._layer: _Layer | None = None
+        self._masks: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        """Rows, those of removed items among them."""
+        return len(self.catalogue) if self._layer is None else len(self._layer.removed_N)
+
+    @property
+    def num_available(self) -> int:
+        """Items that can be recommended."""
+        return len(self) if self._layer is None else len(self) - int(self._layer.removed_N.sum())
+
+    @property
+    def kind(self) -> str:
+        """What the ids are, in a word: text or integers."""
+        return self._lookup.kind
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns of the catalogue, the id among them."""
+        return self.catalogue.frame.schema
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """Over all rows, by dot product."""
+        return self._layered(self._base_index, normalised=False)
+
+    @cached_property
+    def directions(self) -> VectorIndex:
+        """Over all rows, by cosine."""
+        return self._layered(self._base_directions.index, normalised=True)
+
+    def rows(self, ids: Iterable[Id | None]) -> Tensor:
+        """Row of each id, int64 ``[n]``, removed items' too; -1 for None, for an unknown id and for one of the other type.
+
+        Raises:
+            DataError: If an entry is no id at all.
+        """
+        ids = list(ids)
+        rows = self._lookup.rows(ids)
+        if self._layer is not None and self._layer.new:
+            new = self._layer.new
+            wanted = str if self.kind == "text" else int
+            for place, row in enumerate(rows.tolist()):
+                value = ids[place]
+                if row < 0 and type(value) is wanted and value in new:
+                    rows[place] = new[value]
+        return rows
+
+    def require(self, ids: Sequence[Id], name: str, *, removed: bool = False) -> Tensor:
+        """Rows of ids that must all be there, int64 ``[n]``.
+
+        Args:
+            ids: A list of ids.
+            name: What the caller calls them, for messages.
+            removed: Whether removed items will do.
+
+        Raises:
+            DataError: If a single id came in place of a list.
+            UnknownIdError: If one is unknown; names it and the nearest that is.
+        """
+        require_list(ids, name)
+        rows = self.rows(ids)
+        if bool((rows < 0).any()):
+            raise UnknownIdError(f"{name}: {self._lookup.describe_unknown(ids[int((rows < 0).nonzero()[0])])}")
+        if not removed and self._layer is not None and bool(self._layer.removed_N[rows].any()):
+            gone = ids[int(self._layer.removed_N[rows].nonzero()[0])]
+            raise UnknownIdError(f"{name}: the item {gone!r} was removed")
+        return rows
+
+    def ids(self, rows: NDArray[np.int64]) -> list[Id]:
+        """The ids of rows."""
+        if self._layer is None or not self._layer.new:
+            taken: list[Id] = self.catalogue.ids.gather(rows).to_list()
+            return taken
+        return list(self.frame(rows)[self.catalogue.id_column].to_list())
+
+    def frame(self, rows: NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Columns of the catalogue at rows; None: all."""
+        columns = self.catalogue.frame.columns if columns is None else list(columns)
+        places = pl.Series(rows, dtype=pl.Int64)
+        if self._layer is None:
+            return self.catalogue.frame.select(pl.col(columns).gather(places))
+        found = np.searchsorted(self._layer.rows_M, rows)
+        found[found == len(self._layer.rows_M)] = 0
+        put = (self._layer.rows_M[found] == rows) if len(self._layer.rows_M) else np.zeros(len(rows), dtype=bool)
+        base = self.catalogue.frame.select(pl.col(columns).gather(places.set(pl.Series(put), None)))
+        if not put.any():
+            return base
+        changed = self._layer.frame.select(pl.col(columns).gather(pl.Series(found).set(pl.Series(~put), None)))
+        mask = pl.Series(put)
+        return pl.DataFrame([changed[name].zip_with(mask, base[name]) for name in columns])
+
+    def vectors(self, rows_n: Tensor) -> Tensor:
+        """The vectors of rows, float32 ``[n, D]``."""
+        if self._layer is None:
+            return self._vectors_ND[rows_n]
+        found = np.searchsorted(self._layer.rows_M, rows_n.numpy())
+        joined = torch.empty(len(rows_n), self._vectors_ND.shape[1])
+        for place, (row, at) in enumerate(zip(rows_n.tolist(), found.tolist(), strict=True)):
+            put = at < len(self._layer.rows_M) and self._layer.rows_M[at] == row
+            joined[place] = self._layer.vectors_MD[at] if put else self._vectors_ND[row]
+        return joined
+
+    def allowed(self, where: Where) -> Tensor | None:
+        """Which rows meet conditions, bool ``[len(self)]``; None where there are none. The latest answers are kept.
+
+        Raises:
+            ConfigError: If a column does not exist, or a condition is none.
+            DataError: If a value is not of the column's type.
+        """
+        if not where:
+            return None
+        key = key_of(where)
+        with self._lock:
+            known = self._masks.get(key)
+            if known is not None:
+                self._masks.move_to_end(key)
+                return known
+        mask_N = self._mask(where)
+        with self._lock:
+            self._masks[key] = mask_N
+            while len(self._masks) > max(1, _MASK_BYTES // max(len(self), 1)):
+                self._masks.popitem(last=False)
+        return mask_N
+
+    def changed(self, changes: Sequence[ItemChange], encode: Callable[[pl.DataFrame], Tensor]) -> Items:
+        """These items after changes, the last of an id counts.
+
+        Args:
+            changes: In their order.
+            encode: From columns of the catalogue to vectors.
+
+        Raises:
+            DataError: If an id or a value is not of its column's type, or a column that may not be missing is.
+            ConfigError: If the catalogue has no such column.
+        """
+        last = {change.id: change for change in changes}
+        before = self._layer or _Layer(
+            np.empty(0, np.int64),
+            self.catalogue.frame.head(0),
+            torch.empty(0, self._vectors_ND.shape[1]),
+            {},
+            torch.zeros(len(self.catalogue), dtype=torch.bool),
+        )
+        put = [change for change in last.values() if change.features is not None]
+        frame = item_frame([(c.id, c.features or {}) for c in put], self.catalogue)
+        vectors_PD = encode(frame).to(torch.float32) if put else before.vectors_MD[:0]
+        new = dict(before.new)
+        rows_P = self.rows([change.id for change in put]).numpy()
+        size = len(before.removed_N)
+        for place, change in enumerate(put):
+            if rows_P[place] < 0:
+                rows_P[place] = new[change.id] = size
+                size += 1
+        removed_N = torch.zeros(size, dtype=torch.bool)
+        removed_N[: len(before.removed_N)] = before.removed_N
+        removed_N[torch.from_numpy(rows_P)] = False
+        gone = self.rows([change.id for change in last.values() if change.features is None])
+        removed_N[gone[gone >= 0]] = True
+        kept = ~np.isin(before.rows_M, rows_P)
+        rows_M = np.concatenate([before.rows_M[kept], rows_P])
+        order = np.argsort(rows_M, kind="stable")
+        after = copy.copy(self)
+        for name in ("index", "directions"):
+            after.__dict__.pop(name, None)
+        after._layer = _Layer(
+            rows_M[order],
+            pl.concat([before.frame.filter(pl.Series(kept)), frame])[order],
+            torch.cat([before.vectors_MD[torch.from_numpy(kept)], vectors_PD])[torch.from_numpy(order)],
+            new,
+            removed_N,
+        )
+        after._masks, after._lock = OrderedDict(), Lock()
+        return after
+
+    def _layered(self, base: VectorIndex, *, normalised: bool) -> VectorIndex:
+        layer = self._layer
+        if layer is None:
+            return base
+        there = ~layer.removed_N[torch.from_numpy(layer.rows_M)]
+        vectors_MD = layer.vectors_MD[there]
+        return LayeredIndex(
+            base,
+            torch.from_numpy(layer.rows_M)[there],
+            F.normalize(vectors_MD, dim=1) if normalised else vectors_MD,
+            removed=layer.removed_N.nonzero()[:, 0],
+            num_rows=len(layer.removed_N),
+        )
+
+    def _mask(self, where: Where) -> Tensor:
+        base = matching(self.catalogue.frame, where, separators=self._separators).to_numpy()
+        mask_N = np.zeros(len(self), dtype=bool)
+        mask_N[: len(base)] = base
+        if self._layer is not None and len(self._layer.rows_M):
+            mask_N[self._layer.rows_M] = matching(self._layer.frame, where, separators=self._separators).to_numpy()
+        return torch.from_numpy(mask_N)
+
+
+def item_frame(items: Sequence[tuple[Id, Mapping[str, object]]], catalogue: IdTable) -> pl.DataFrame:
+    """Items as rows of a catalogue, each value in its column's type; columns that an item does not give are missing.
+
+    Raises:
+        ConfigError: If the catalogue has no such column.
+        DataError: If an id or a value is not of its column's type.
+    """
+    schema, own = catalogue.frame.schema, catalogue.id_column
+    wanted = str if schema[own] == pl.String else int
+    for item, features in items:
+        if type(item) is not wanted:
+            kind = "text" if wanted is str else "integers"
+            raise DataError(f"item ids are {kind}; came {item!r}")
+        for name in features:
+            if name == own:
+                raise ConfigError(f"item {item!r}: {own!r} is the id, which is given apart from the features")
+            if name not in schema:
+                raise ConfigError(f"item {item!r}: no column {name!r} in the catalogue{nearest(name, set(schema) - {own})}")
+    columns = [pl.Series(own, [item for item, _ in items], dtype=schema[own])]
+    for name, dtype in schema.items():
+        if name != own:
+            values = [features.get(name) for _, features in items]
+            try:
+                columns.append(_column(name, values, dtype))
+            except (TypeError, OverflowError, ValueError, pl.exceptions.PolarsError) as error:
+                shown = next((value for value in values if value is not None), None)
+                raise DataError(f"items: column {name!r} must hold {type_name(dtype)}; came {shown!r} ({error})") from None
+    return pl.DataFrame(columns).select(schema)
+
+
+def _column(name: str, values: list[object], dtype: pl.DataType) -> pl.Series:
+    """Values as JSON has them in a column's type: whole numbers for floats, ISO text for dates."""
+    if dtype.is_temporal() and all(value is None or isinstance(value, str) for value in values):
+        return pl.Series(name, values, dtype=pl.String).cast(dtype)
+    if dtype.is_float():
+        if any(isinstance(value, bool | str) for value in values):
+            raise TypeError("not a number")
+        return pl.Series(name, values, dtype=pl.Float64).cast(dtype)
+    if dtype.is_integer() and any(isinstance(value, bool | float | str) for value in values):
+        raise TypeError("not a whole number")
+    return pl.Series(name, values, dtype=dtype, strict=True)

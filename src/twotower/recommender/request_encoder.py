@@ -1,0 +1,174 @@
+"""From who asks to the vectors that the catalogue is searched with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from twotower.data import HistoryInput
+from twotower.errors import ConfigError, DataError, UnknownIdError
+from twotower.models import TwoTower
+from twotower.preprocessing import Preprocessor
+from twotower.recommender.id_lookup import require_list
+from twotower.recommender.items import Items
+from twotower.recommender.query_rows import QueryRows
+from twotower.recommender.requests import FeatureRows, RequestDefaults, history_columns, join_rows
+from twotower.recommender.stored_users import StoredUsers
+from twotower.types import Id, Ragged
+
+__all__ = ["Asked", "RequestEncoder"]
+
+
+class Asked(NamedTuple):
+    """Requests, encoded.
+
+    Attributes:
+        users: Who asks; None for whoever is not named.
+        queries_BD: float32.
+        seen: Catalogue rows that each is known to have met: the stored history and what came later, the history that the
+            request gives, and what the user did not like.
+        assumed: By raw column bool ``[B]``: where `RequestDefaults.values` stands in for what nobody gave.
+    """
+
+    users: list[Id | None]
+    queries_BD: Tensor
+    seen: Ragged
+    assumed: dict[str, Tensor]
+
+
+class RequestEncoder:
+    """Puts requests together from what is stored and what is given, and encodes them.
+
+    Args:
+        model: In evaluation mode.
+        preprocessor: As fitted with the model.
+        items: What histories are of.
+        users: Known users.
+        defaults: For what a request leaves out.
+    """
+
+    def __init__(
+        self, model: TwoTower, preprocessor: Preprocessor, items: Items, users: StoredUsers, defaults: RequestDefaults
+    ) -> None:
+        self._model, self._preprocessor, self._items, self._users = model, preprocessor, items, users
+        self._query_rows = QueryRows(preprocessor, users, defaults)
+        self._history_inputs = self._inputs_of(items.catalogue.ids)
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """Columns that a request may give, sorted."""
+        return self._query_rows.readable
+
+    def with_items(self, items: Items) -> RequestEncoder:
+        """The same after items were put; those that were there before have the same rows."""
+        changed = copy.copy(self)
+        changed._items = items
+        if len(items) != len(self._items):
+            own = items.catalogue.id_column
+            new = items.frame(np.arange(len(self._items), len(items)), [own])[own]
+            changed._history_inputs = tuple(
+                replace(old, lookup=torch.cat([old.lookup, added.lookup]))
+                for old, added in zip(self._history_inputs, self._inputs_of(new), strict=True)
+            )
+        return changed
+
+    def encode(
+        self,
+        users: Sequence[Id | None] | None,
+        features: FeatureRows | None = None,
+        histories: Sequence[Sequence[Id] | None] | None = None,
+        *,
+        later: Sequence[Sequence[Id]] | None = None,
+    ) -> Asked:
+        """Encode requests.
+
+        Args:
+            users: As of `Recommender.recommend`.
+            features: As of `Recommender.recommend`.
+            histories: As of `Recommender.recommend`.
+            later: What each user met after the stored history, the most recent last; None: nothing. It makes a user known.
+
+        Raises:
+            ConfigError: As `Recommender.recommend`.
+            DataError: As `Recommender.recommend`.
+            UnknownIdError: As `Recommender.recommend`.
+        """
+        size = _num_requests(users, features, histories)
+        asked: list[Id | None] = list(users) if users is not None else [None] * size
+        rows = self._users.rows(asked)
+        if features is None:
+            self._require_known(asked, rows, histories, later)
+        stored = self._users.histories_at(rows)
+        if later is not None:
+            stored = join_rows(stored, self._history_rows(later))
+        history, seen = stored, [stored]
+        if histories is not None:
+            given = self._history_rows(histories)
+            replaced = torch.tensor([entry is not None for entry in histories], dtype=torch.bool)
+            history = join_rows(stored.keep(~replaced.repeat_interleave(stored.lengths)), given)
+            seen.append(given)
+        if self._users.disliked is not None:
+            seen.append(self._users.disliked_at(rows))
+        columns, assumed = self._query_rows.columns(asked, rows, features)
+        with torch.inference_mode():
+            queries_BD = self._model.encode_queries(columns | history_columns(self._history_inputs, history))
+        return Asked(asked, queries_BD.clone(), seen[0] if len(seen) == 1 else join_rows(*seen), assumed)
+
+    def _inputs_of(self, ids: pl.Series) -> tuple[HistoryInput, ...]:
+        lookups = self._preprocessor.history_lookup(ids)
+        return tuple(
+            HistoryInput(f.config.name, lookups[f.config.name], f.config.max_length, f.config.mode, f.config.own_item)
+            for f in self._preprocessor.spec.history
+        )
+
+    def _require_known(
+        self,
+        asked: Sequence[Id | None],
+        rows: Tensor,
+        histories: Sequence[Sequence[Id] | None] | None,
+        later: Sequence[Sequence[Id]] | None,
+    ) -> None:
+        """Nothing would tell an unknown user without a history from any other."""
+        for place, row in enumerate(rows.tolist()):
+            if row < 0 and (histories is None or histories[place] is None) and not (later and later[place]):
+                user = asked[place]
+                described = self._users.lookup.describe_unknown(user) if user is not None else "a request came without a user"
+                raise UnknownIdError(f"{described}; for a new user give features or a history")
+
+    def _history_rows(self, histories: Sequence[Sequence[Id] | None]) -> Ragged:
+        """Catalogue rows of histories as given, without the items that the catalogue lacks; None has none."""
+        for history in histories:
+            require_list(history, "a history")
+        lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
+        items = list(chain.from_iterable(history for history in histories if history is not None))
+        kind = str if self._items.kind == "text" else (int, np.integer)
+        wrong = next((item for item in items if not isinstance(item, kind)), None)
+        if wrong is not None:
+            raise DataError(f"a history must hold item ids, which are {self._items.kind}; came {wrong!r}")
+        rows = self._items.rows(items)
+        offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
+        offsets[1:] = lengths.cumsum(0)
+        return Ragged(rows, offsets).keep(rows >= 0)
+
+
+def _num_requests(
+    users: Sequence[Id | None] | None, features: FeatureRows | None, histories: Sequence[Sequence[Id] | None] | None
+) -> int:
+    for name, ids in (("users", users), ("histories", histories)):
+        require_list(ids, name)
+    given = {"users": users, "features": features, "histories": histories}
+    lengths = {name: len(value) for name, value in given.items() if value is not None}
+    if not lengths:
+        raise ConfigError("give users, features or histories: nothing was asked for")
+    if len(set(lengths.values())) > 1 and not isinstance(features, Mapping):
+        came = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise DataError(f"users, features and histories must have one entry per request; came {came}")
+    return next(iter(lengths.values()))
