@@ -11,6 +11,16 @@ from twotower.bundle.atomic import (
 )
 from twotower.bundle.bundle import Bundle, BundleWriter, open_bundle, write_bundle
 from twotower.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Part, PartKind
+from twotower.bundle.published import (
+    Current,
+    activate,
+    current_version,
+    is_published,
+    publish,
+    roll_back,
+    version_folder,
+    versions,
+)
 from twotower.bundle.strict_json import JSON, dump_json, parse_json
 from twotower.bundle.tensors import parse_tensors, read_tensors, write_tensors
 
@@ -20,18 +30,26 @@ __all__ = [
     "JSON",
     "Bundle",
     "BundleWriter",
+    "Current",
     "Manifest",
     "Part",
     "PartKind",
+    "activate",
     "atomic_file",
     "atomic_folder",
+    "current_version",
     "dump_json",
+    "is_published",
     "open_bundle",
     "parse_json",
     "parse_tensors",
+    "publish",
     "read_tensors",
     "remove_leftovers",
     "resolve_folder",
+    "roll_back",
+    "version_folder",
+    "versions",
     "write_bundle",
     "write_bytes",
     "write_json",

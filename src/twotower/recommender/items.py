@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -24,22 +24,9 @@ from twotower.recommender.filters import Where, key_of, matching
 from twotower.recommender.id_lookup import IdLookup, require_list
 from twotower.types import Id
 
-__all__ = ["ItemChange", "Items", "item_frame"]
+__all__ = ["Items", "item_frame"]
 
 _MASK_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class ItemChange:
-    """An item was put, or removed.
-
-    Attributes:
-        id: The item's.
-        features: Its columns of the catalogue, all of them (what is left out is missing); None: it was removed.
-    """
-
-    id: Id
-    features: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,18 +215,20 @@ class Items:
                 self._masks.popitem(last=False)
         return mask_N
 
-    def changed(self, changes: Sequence[ItemChange], encode: Callable[[pl.DataFrame], Tensor]) -> Items:
-        """These items after changes, the last of an id counts.
+    def changed(
+        self, put: Mapping[Id, Mapping[str, object]], removed: Collection[Id], encode: Callable[[pl.DataFrame], Tensor]
+    ) -> Items:
+        """These items after some were put and others removed.
 
         Args:
-            changes: In their order.
+            put: Columns of the catalogue by id; what is left out is missing.
+            removed: Ids; those that are not there are passed over.
             encode: From columns of the catalogue to vectors.
 
         Raises:
-            DataError: If an id or a value is not of its column's type, or a column that may not be missing is.
             ConfigError: If the catalogue has no such column.
+            DataError: If an id or a value is not of its column's type, or a column that may not be missing is.
         """
-        last = {change.id: change for change in changes}
         before = self._layer or _Layer(
             np.empty(0, np.int64),
             self.catalogue.frame.head(0),
@@ -247,20 +236,19 @@ class Items:
             {},
             torch.zeros(len(self.catalogue), dtype=torch.bool),
         )
-        put = [change for change in last.values() if change.features is not None]
-        frame = item_frame([(c.id, c.features or {}) for c in put], self.catalogue)
+        frame = item_frame(list(put.items()), self.catalogue)
         vectors_PD = encode(frame).to(torch.float32) if put else before.vectors_MD[:0]
         new = dict(before.new)
-        rows_P = self.rows([change.id for change in put]).numpy()
+        rows_P = self.rows(put).numpy()
         size = len(before.removed_N)
-        for place, change in enumerate(put):
+        for place, item in enumerate(put):
             if rows_P[place] < 0:
-                rows_P[place] = new[change.id] = size
+                rows_P[place] = new[item] = size
                 size += 1
         removed_N = torch.zeros(size, dtype=torch.bool)
         removed_N[: len(before.removed_N)] = before.removed_N
         removed_N[torch.from_numpy(rows_P)] = False
-        gone = self.rows([change.id for change in last.values() if change.features is None])
+        gone = self.rows(removed)
         removed_N[gone[gone >= 0]] = True
         kept = ~np.isin(before.rows_M, rows_P)
         rows_M = np.concatenate([before.rows_M[kept], rows_P])

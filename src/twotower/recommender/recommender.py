@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from twotower.models import Head, ModelBuilder, TwoTower, build
 from twotower.preprocessing import MultiCategoryFeature, Preprocessor
 from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
 from twotower.recommender.filters import Where
-from twotower.recommender.items import ItemChange, Items
+from twotower.recommender.items import Items
 from twotower.recommender.predictions import Predictions
 from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.request_encoder import Asked, RequestEncoder
@@ -258,22 +258,27 @@ class Recommender:
         """The items of a known user, the most recent last; empty for an unknown one."""
         return self.items.ids(self.users.histories([user]).values.numpy().astype(np.int64))
 
-    def with_items(self, changes: Sequence[ItemChange]) -> Recommender:
+    def with_items(self, put: Mapping[Id, Mapping[str, object]], removed: Collection[Id] = ()) -> Recommender:
         """This recommender after items were put and removed; it shares everything else, and itself it stays as it is.
 
         An item is encoded by the candidate tower from what is given of it; an id that the tower never had in training takes
         the row of the unknown. `save` writes the catalogue without such changes.
 
         Args:
-            changes: In their order; the last one of an id counts.
+            put: New items, or new columns of old ones: columns of the catalogue by id; what is left out is missing.
+            removed: Ids that are not recommended any more; those that are not there are passed over.
 
         Raises:
             ConfigError: If the catalogue has no such column.
             DataError: If an id or a value is not of its column's type, or a column that may not be missing is, or the vector of
                 an item is not finite.
+
+        Example:
+            >>> recommender = load("runs/movielens")  # doctest: +SKIP
+            >>> larger = recommender.with_items({"A New Film (2026)": {"release_year": 2026}})  # doctest: +SKIP
         """
         changed = copy.copy(self)
-        changed.items = self.items.changed(changes, self.encode_items)
+        changed.items = self.items.changed(put, removed, self.encode_items)
         changed.requests = self.requests.with_items(changed.items)
         return changed
 

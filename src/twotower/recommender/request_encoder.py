@@ -150,9 +150,9 @@ class RequestEncoder:
         lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
         items = list(chain.from_iterable(history for history in histories if history is not None))
         kind = str if self._items.kind == "text" else (int, np.integer)
-        wrong = next((item for item in items if not isinstance(item, kind)), None)
-        if wrong is not None:
-            raise DataError(f"a history must hold item ids, which are {self._items.kind}; came {wrong!r}")
+        wrong = [item for item in items if not isinstance(item, kind)]
+        if wrong:
+            raise DataError(f"a history must hold item ids, which are {self._items.kind}; came {wrong[0]!r}")
         rows = self._items.rows(items)
         offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
         offsets[1:] = lengths.cumsum(0)

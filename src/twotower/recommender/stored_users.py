@@ -52,6 +52,17 @@ class StoredUsers:
         """The histories of rows of the table (int64 ``[n]``); -1 has none."""
         return _taken(self.item_histories.item_rows, self.item_histories.offsets, rows)
 
+    def last_times(self, users: Sequence[Id]) -> list[float | None]:
+        """When each user's stored history ends, Unix seconds; None for an unknown user, an empty one, or one without times."""
+        times, offsets = self.item_histories.times, self.item_histories.offsets
+        rows = self.rows(users)
+        known = rows.clamp(min=0)
+        if times is None or not len(times):
+            return [None] * len(users)
+        ends = times[(offsets[known + 1] - 1).clamp(min=0)].tolist()
+        there = ((rows >= 0) & (offsets[known + 1] > offsets[known])).tolist()
+        return [float(end) if found else None for end, found in zip(ends, there, strict=True)]
+
     def disliked_at(self, rows: Tensor) -> Ragged:
         """What users did not like, catalogue rows, by row of the table; nothing for -1."""
         if self.disliked is None:
@@ -84,6 +95,9 @@ def _taken(values: Tensor, offsets: Tensor, rows: Tensor) -> Ragged:
 def _typed(users: Sequence[Id | None], dtype: pl.DataType) -> pl.Series:
     try:
         return pl.Series(list(users), dtype=dtype, strict=True)
-    except (TypeError, pl.exceptions.PolarsError):  # ids of the other type among them: unknown, so null
-        kind = str if dtype == pl.String else int
-        return pl.Series([user if isinstance(user, kind) else None for user in users], dtype=dtype)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):  # ids that the table can't have: unknown, so null
+        return pl.Series([user if _fits(user, dtype) else None for user in users], dtype=dtype)
+
+
+def _fits(user: Id | None, dtype: pl.DataType) -> bool:
+    return isinstance(user, str) if dtype == pl.String else isinstance(user, int) and -(2**63) <= user < 2**63

@@ -1,0 +1,159 @@
+"""Many requests at once, each with its own wishes and its own fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.errors import TwotowerError
+from twotower.recommender.filters import Where, key_of
+from twotower.recommender.recommender import Recommender, require_k
+from twotower.recommender.request_encoder import Asked
+from twotower.recommender.requests import join_rows
+from twotower.types import Id, Ragged
+
+__all__ = ["Answer", "Request", "answer_all"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one query asks for; the fields mean what the arguments of `Recommender.recommend` do.
+
+    Attributes:
+        user: Who asks; None: somebody who is not named.
+        features: Columns of the query; None: nothing.
+        history: Item ids, the most recent last, in place of the stored history; None: the stored one.
+        k: Items.
+        exclude_seen: Leave out what the user is known to have met.
+        exclude: Item ids that are left out.
+        only: Item ids to choose from; None: the whole catalogue.
+        where: Conditions on columns of the catalogue.
+    """
+
+    user: Id | None = None
+    features: Mapping[str, object] | None = None
+    history: Sequence[Id] | None = None
+    k: int = 10
+    exclude_seen: bool = True
+    exclude: Sequence[Id] = ()
+    only: Sequence[Id] | None = None
+    where: Where = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The items of one request, best first.
+
+    Attributes:
+        rows: Of `Recommender.items`, int64, at most k; fewer where fewer may be recommended.
+        scores: float32, of each.
+        assumed: Values that the request left out and that were filled in, by column.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    assumed: Mapping[str, object]
+
+
+def answer_all(
+    recommender: Recommender, requests: Sequence[Request], *, later: Sequence[Sequence[Id]] | None = None
+) -> list[Answer | TwotowerError]:
+    """Answer requests together where they can be: one encoding and one search for all that allow the same items.
+
+    The answer to a request does not depend on what is asked beside it: a request with a fault gets its error, and the others
+    their items.
+
+    Args:
+        recommender: What is asked.
+        requests: Any number.
+        later: For each request, what its user met after the stored history, the most recent last.
+
+    Returns:
+        An answer, or what is wrong with the request, in their order.
+    """
+    answers: list[Answer | TwotowerError | None] = [None] * len(requests)
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, request in enumerate(requests):
+        try:
+            groups.setdefault(_group(request), []).append(place)
+        except TwotowerError as error:
+            answers[place] = error
+    for places in groups.values():
+        _answer_group(recommender, requests, later, places, answers)
+    assert all(answer is not None for answer in answers)
+    return answers  # type: ignore[return-value]
+
+
+def _group(request: Request) -> tuple[object, ...]:
+    """Requests with the same key are encoded and searched together."""
+    require_k(request.k)
+    only = None if request.only is None else tuple(request.only)
+    # a feature that is not given by any request of a group is not encoded anew
+    names = () if not request.features else tuple(sorted(request.features))
+    return request.features is None, names, only, key_of(request.where) if request.where else ""
+
+
+def _answer_group(
+    recommender: Recommender,
+    requests: Sequence[Request],
+    later: Sequence[Sequence[Id]] | None,
+    places: list[int],
+    answers: list[Answer | TwotowerError | None],
+) -> None:
+    """Fill in the answers at some places; where they fail together, each is asked alone."""
+    mine = [requests[place] for place in places]
+    try:
+        found = _search(recommender, mine, None if later is None else [later[place] for place in places])
+    except TwotowerError as error:
+        if len(places) == 1:
+            answers[places[0]] = error
+            return
+        for place in places:
+            _answer_group(recommender, requests, later, [place], answers)
+        return
+    for place, answer in zip(places, found, strict=True):
+        answers[place] = answer
+
+
+def _search(recommender: Recommender, requests: list[Request], later: list[Sequence[Id]] | None) -> list[Answer]:
+    first = requests[0]
+    histories = [request.history for request in requests]
+    asked = recommender.requests.encode(
+        [request.user for request in requests],
+        None if first.features is None else [request.features or {} for request in requests],
+        None if all(history is None for history in histories) else histories,
+        later=later,
+    )
+    found = recommender.index.search(
+        asked.queries_BD,
+        max(request.k for request in requests),
+        excluded=_excluded(recommender, requests, asked),
+        allowed=recommender.allowed(first.only, first.where),
+    )
+    rows_BK, scores_BK = found.rows_BK.numpy(), found.scores_BK.numpy()
+    defaults = recommender.defaults.values
+    assumed = {name: mask.tolist() for name, mask in asked.assumed.items()}
+    answers = []
+    for place, request in enumerate(requests):
+        rows_K = rows_BK[place, : request.k]
+        there = int((rows_K >= 0).sum())
+        filled = {name: defaults[name] for name, mask in assumed.items() if mask[place]}
+        answers.append(Answer(rows_K[:there], scores_BK[place, :there], filled))
+    return answers
+
+
+def _excluded(recommender: Recommender, requests: list[Request], asked: Asked) -> Ragged:
+    """Rows that each request leaves out."""
+    excluded = asked.seen
+    wishes = [request.exclude_seen for request in requests]
+    if not all(wishes):
+        excluded = excluded.keep(torch.tensor(wishes).repeat_interleave(excluded.lengths))
+    if any(request.exclude for request in requests):
+        rows = [recommender.items.require(request.exclude, "exclude", removed=True) for request in requests]
+        offsets = torch.tensor([0, *np.cumsum([len(part) for part in rows]).tolist()])
+        excluded = join_rows(excluded, Ragged(torch.cat(rows), offsets))
+    return excluded

@@ -1,0 +1,165 @@
+"""A recommender whose items and histories change while it answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import NamedTuple, final
+
+import numpy as np
+
+from twotower.bundle import JSON
+from twotower.errors import CorruptStoreError, DataError, TwotowerError
+from twotower.recommender.answers import Answer, Request, answer_all
+from twotower.recommender.recommender import Recommender
+from twotower.store import Interaction, InteractionLog, ItemLog
+from twotower.types import Id
+
+__all__ = ["LiveRecommender", "Moment"]
+
+
+class Moment(NamedTuple):
+    """Answers, and the recommender that made all of them: its rows are those of its own items.
+
+    Attributes:
+        recommender: As it was when they were made.
+        answers: In the order of the requests.
+    """
+
+    recommender: Recommender
+    answers: list[Answer | TwotowerError]
+
+
+@final
+class LiveRecommender:
+    """Answers from a model, a log of the items that changed since it was trained, and a log of what its users did since.
+
+    What any process has written to the logs is in the next answer. Items of the log take precedence over the bundle's
+    catalogue. Interactions follow a user's stored history, except for those that are not later than its last time, which the
+    model was trained with.
+
+    Args:
+        recommender: As loaded.
+        items: What was put and removed.
+        interactions: What users did.
+        latest: At most so many interactions of a user are read.
+        now: The time of an interaction that comes without one, Unix seconds.
+
+    Raises:
+        DataError: If an item of the log does not fit the model's catalogue.
+        StoreError: If a log can't be read.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        items: ItemLog,
+        interactions: InteractionLog,
+        *,
+        latest: int = 1000,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._items, self._interactions, self._latest, self._now = items, interactions, latest, now
+        self._current, self._sequence = recommender, 0
+        self._lock = Lock()
+        self.follow()
+
+    @property
+    def recommender(self) -> Recommender:
+        """With all changes that were followed."""
+        return self._current
+
+    def follow(self) -> Recommender:
+        """Take in what was written to the log of items since, by whatever process.
+
+        Returns:
+            The recommender with all changes.
+
+        Raises:
+            DataError: If an item does not fit the model's catalogue.
+            StoreError: If the log can't be read.
+        """
+        if self._items.last_item_change() == self._sequence:
+            return self._current
+        with self._lock:
+            changes = self._items.item_changes(self._sequence)
+            if changes:
+                last = {change.item: change.features for change in changes}
+                put = {item: features for item, features in last.items() if features is not None}
+                removed = [item for item, features in last.items() if features is None]
+                try:
+                    self._current = self._current.with_items(put, removed)
+                except DataError as error:
+                    raise DataError(f"the log of items does not fit the model: {error}; remove the item, or put it anew") from error
+                self._sequence = changes[-1].sequence
+            return self._current
+
+    def answer(self, requests: Sequence[Request]) -> Moment:
+        """Answer requests, see `answer_all`.
+
+        Raises:
+            StoreError: If a log can't be read.
+        """
+        recommender = self.follow()
+        later = self._later(recommender, [request.user for request in requests])
+        return Moment(recommender, answer_all(recommender, requests, later=later))
+
+    def put_items(self, items: Mapping[Id, Mapping[str, JSON]]) -> Recommender:
+        """Add items, or put others in the place of those with their ids; they are in the next answer.
+
+        Raises:
+            ConfigError: If the catalogue has no such column.
+            DataError: If an id or a value is not of its column's type; nothing was written then.
+            StoreError: If they can't be written; nothing was then.
+        """
+        self.follow().with_items(items)  # what the model can't encode is not written
+        self._items.put_items(list(items.items()))
+        return self.follow()
+
+    def remove_items(self, ids: Collection[Id]) -> Recommender:
+        """Take items out of all answers.
+
+        Raises:
+            UnknownIdError: If one is not there.
+            StoreError: If it can't be written.
+        """
+        self.follow().items.require(list(ids), "items")
+        self._items.remove_items(list(ids))
+        return self.follow()
+
+    def append(self, interactions: Sequence[Interaction]) -> None:
+        """Add to histories; one without a time happened now.
+
+        Raises:
+            UnknownIdError: If an item is not in the catalogue.
+            DataError: If a user's id is of the wrong type, or a time is no finite number.
+            StoreError: If they can't be written.
+        """
+        self.follow().items.require([interaction.item for interaction in interactions], "interactions", removed=True)
+        now = self._now()
+        self._interactions.append([entry if entry.time is not None else entry._replace(time=now) for entry in interactions])
+
+    def history(self, user: Id) -> list[Id]:
+        """What a user met, stored and since, the most recent last."""
+        recommender = self.follow()
+        later = self._later(recommender, [user])
+        return [*recommender.history(user), *(later[0] if later else ())]
+
+    def _later(self, recommender: Recommender, users: Sequence[Id | None]) -> list[Sequence[Id]] | None:
+        """What each user did after the stored history; None where nobody did anything."""
+        if self._interactions.last_interaction() == 0:
+            return None
+        wanted = str if recommender.users.lookup.kind == "text" else int
+        known = list(dict.fromkeys(user for user in users if user is not None and type(user) is wanted))
+        if not known:
+            return None
+        found = dict(zip(known, self._interactions.histories(known, latest=self._latest), strict=True))
+        if not any(found.values()):
+            return None
+        last = recommender.users.last_times(known)
+        later: dict[Id, list[Id]] = {}
+        for user, end in zip(known, last, strict=True):
+            later[user] = [entry.item for entry in found[user] if end is None or entry.time is None or entry.time > end]
+        return [later.get(user, ()) if user is not None else () for user in users]
