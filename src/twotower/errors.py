@@ -11,6 +11,10 @@ A message says what must hold, what came (names, shapes, values, row numbers) an
     ├── BundleError            a folder that is not a bundle, or not one that is safe to load
     │   ├── CorruptBundleError     a part is missing, truncated or changed
     │   └── IncompatibleBundleError  written by a newer format than this library reads
+    ├── StoreError             a live store that can't be opened, read or written
+    │   ├── CorruptStoreError      a record or the file around it has changed since it was written
+    │   ├── IncompatibleStoreError  another program's file, a newer format, or ids of another kind
+    │   └── StoreBusyError         somebody else was writing for too long: nothing was written, try again
     ├── CheckpointError        a training state that does not belong to this run, or is damaged
     ├── TrainingError          training stopped because its figures are not numbers
     └── MissingExtraError      an optional dependency that is not installed
@@ -26,10 +30,14 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "CorruptBundleError",
+    "CorruptStoreError",
     "DataError",
     "DatasetError",
     "IncompatibleBundleError",
+    "IncompatibleStoreError",
     "MissingExtraError",
+    "StoreBusyError",
+    "StoreError",
     "TableReadError",
     "TrainingError",
     "TwotowerError",
@@ -89,6 +97,22 @@ class CorruptBundleError(BundleError):
 
 class IncompatibleBundleError(BundleError):
     """The bundle was written in a newer format than this library reads."""
+
+
+class StoreError(TwotowerError):
+    """A live store can't be opened, read or written."""
+
+
+class CorruptStoreError(StoreError):
+    """A record of a live store, or the file around it, has changed since it was written."""
+
+
+class IncompatibleStoreError(StoreError):
+    """The file is another program's, of a newer format than this library reads, or holds ids of another kind."""
+
+
+class StoreBusyError(StoreError):
+    """Somebody else was writing for longer than was to be waited; nothing was written, and trying again is safe."""
 
 
 class CheckpointError(TwotowerError):

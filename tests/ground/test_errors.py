@@ -9,7 +9,7 @@ from twotower.errors import ConfigError, TwotowerError, nearest, type_name
 
 def test_one_root_catches_every_error() -> None:
     kinds = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
-    assert len(kinds) == 12
+    assert len(kinds) == 16
     assert all(issubclass(kind, TwotowerError) for kind in kinds)
 
 
@@ -20,6 +20,9 @@ def test_one_root_catches_every_error() -> None:
         ("UnknownIdError", "DataError"),
         ("CorruptBundleError", "BundleError"),
         ("IncompatibleBundleError", "BundleError"),
+        ("CorruptStoreError", "StoreError"),
+        ("IncompatibleStoreError", "StoreError"),
+        ("StoreBusyError", "StoreError"),
     ],
 )
 def test_special_errors_are_caught_by_the_general_one(child: str, parent: str) -> None:

@@ -1,0 +1,17 @@
+"""What changes while a recommender serves, kept durably: items put and removed, and users' interactions."""
+
+from twotower.store.contract import IdKind, Interaction, InteractionLog, ItemChange, ItemLog, LoggedInteraction
+from twotower.store.live_store import LiveStore, StoreFacts
+from twotower.store.memory import MemoryStore
+
+__all__ = [
+    "IdKind",
+    "Interaction",
+    "InteractionLog",
+    "ItemChange",
+    "ItemLog",
+    "LiveStore",
+    "LoggedInteraction",
+    "MemoryStore",
+    "StoreFacts",
+]
