@@ -61,7 +61,7 @@ def publish(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, i
         The version's name: when the bundle was written, and the start of a checksum of all of it.
 
     Raises:
-        BundleError: If the source or the index is not a bundle, or is damaged; if the folder holds something else; if it can't be
+        BundleError: If the source or the index is not a bundle, or is damaged; if the folder holds something else, or can't be
             written.
     """
     bundle = open_bundle(source)

@@ -1,7 +1,11 @@
 """Ids in, ids out: preprocessing, model, index, catalogue and histories together."""
 
+from twotower.recommender.answers import Answer, Request, answer_all
 from twotower.recommender.batch import BatchOptions, BatchReport, PartDone, recommend_batch
 from twotower.recommender.bundled import bundle_folder
+from twotower.recommender.filters import Condition, Where
+from twotower.recommender.items import Items
+from twotower.recommender.live import LiveRecommender, Moment
 from twotower.recommender.predictions import Predictions
 from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.recommender import Recommender, load
@@ -10,16 +14,24 @@ from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 
 __all__ = [
+    "Answer",
     "BatchOptions",
     "BatchReport",
+    "Condition",
+    "Items",
+    "LiveRecommender",
+    "Moment",
     "PartDone",
     "Predictions",
     "Recommendations",
     "Recommender",
+    "Request",
     "RequestDefaults",
     "RequestTable",
     "StoredUsers",
+    "Where",
     "all_users",
+    "answer_all",
     "bundle_folder",
     "load",
     "recommend_batch",

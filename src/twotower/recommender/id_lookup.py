@@ -46,6 +46,11 @@ class IdLookup:
         return Vocabulary(self.table.ids.to_list())
 
     @property
+    def ids(self) -> tuple[Id, ...]:
+        """The ids, by row."""
+        return self._vocabulary.ids
+
+    @property
     def kind(self) -> str:
         """What the ids are, in a word."""
         return "text" if self.table.ids.dtype == pl.String else "integers"

@@ -38,6 +38,7 @@ class _Layer:
         frame: Their columns, ``M`` rows.
         vectors_MD: float32.
         new: Row of each id that the catalogue lacks.
+        new_ids: These ids, by row.
         removed_N: bool, of every row that there is.
     """
 
@@ -45,6 +46,7 @@ class _Layer:
     frame: pl.DataFrame
     vectors_MD: Tensor
     new: dict[Id, int]
+    new_ids: tuple[Id, ...]
     removed_N: Tensor
 
 
@@ -100,6 +102,11 @@ class Items:
     def num_available(self) -> int:
         """Items that can be recommended."""
         return len(self) if self._layer is None else len(self) - int(self._layer.removed_N.sum())
+
+    @property
+    def available(self) -> Tensor:
+        """Which rows are of items that can be recommended, bool ``[len(self)]``."""
+        return torch.ones(len(self), dtype=torch.bool) if self._layer is None else ~self._layer.removed_N
 
     @property
     def kind(self) -> str:
@@ -161,10 +168,11 @@ class Items:
 
     def ids(self, rows: NDArray[np.int64]) -> list[Id]:
         """The ids of rows."""
+        known = self._lookup.ids
         if self._layer is None or not self._layer.new:
-            taken: list[Id] = self.catalogue.ids.gather(rows).to_list()
-            return taken
-        return list(self.frame(rows)[self.catalogue.id_column].to_list())
+            return [known[row] for row in rows.tolist()]
+        size = len(known)
+        return [known[row] if row < size else self._layer.new_ids[row - size] for row in rows.tolist()]
 
     def frame(self, rows: NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Columns of the catalogue at rows; None: all."""
@@ -234,6 +242,7 @@ class Items:
             self.catalogue.frame.head(0),
             torch.empty(0, self._vectors_ND.shape[1]),
             {},
+            (),
             torch.zeros(len(self.catalogue), dtype=torch.bool),
         )
         frame = item_frame(list(put.items()), self.catalogue)
@@ -261,6 +270,7 @@ class Items:
             pl.concat([before.frame.filter(pl.Series(kept)), frame])[order],
             torch.cat([before.vectors_MD[torch.from_numpy(kept)], vectors_PD])[torch.from_numpy(order)],
             new,
+            tuple(new),
             removed_N,
         )
         after._masks, after._lock = OrderedDict(), Lock()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple, final
 
-import numpy as np
-
 from twotower.bundle import JSON
-from twotower.errors import CorruptStoreError, DataError, TwotowerError
+from twotower.errors import DataError, TwotowerError
 from twotower.recommender.answers import Answer, Request, answer_all
 from twotower.recommender.recommender import Recommender
 from twotower.store import Interaction, InteractionLog, ItemLog
@@ -92,7 +89,9 @@ class LiveRecommender:
                 try:
                     self._current = self._current.with_items(put, removed)
                 except DataError as error:
-                    raise DataError(f"the log of items does not fit the model: {error}; remove the item, or put it anew") from error
+                    raise DataError(
+                        f"the log of items does not fit the model: {error}; remove the item, or put it anew"
+                    ) from error
                 self._sequence = changes[-1].sequence
             return self._current
 

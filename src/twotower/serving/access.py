@@ -28,7 +28,9 @@ def read_token(path: Path) -> str:
         raise ConfigError(f"token_file: others may read {path} (mode {mode & 0o777:o}); make it yours alone: chmod 600 {path}")
     token = text.partition("\n")[0].strip()
     if len(token) < _FEWEST or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(f"token_file: the first line of {path} must be a token of at least {_FEWEST} printable ASCII characters")
+        raise ConfigError(
+            f"token_file: the first line of {path} must be a token of at least {_FEWEST} printable ASCII characters"
+        )
     return token
 
 
@@ -67,7 +69,9 @@ class Access:
         # the lengths of both are made equal by the digest's, so that the time tells neither
         if scheme.lower() != "bearer" or not hmac.compare_digest(_sum(given.strip().encode()), _sum(self._token)):
             raise Problem(
-                401, "send the service's token: Authorization: Bearer TOKEN", headers={"WWW-Authenticate": 'Bearer realm="twotower"'}
+                401,
+                "send the service's token: Authorization: Bearer TOKEN",
+                headers={"WWW-Authenticate": 'Bearer realm="twotower"'},
             )
 
 

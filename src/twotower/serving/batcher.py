@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Any, TypeVar
 
-from twotower.recommender import LiveRecommender, Moment, Request
+from twotower.recommender import Moment, Request
 from twotower.serving.problems import Problem
 from twotower.serving.versions import Version, Versions
 
@@ -170,7 +171,5 @@ def _tell(call: _Call, outcome: object) -> None:
             else:
                 call.future.set_result(outcome)
 
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
         call.loop.call_soon_threadsafe(tell)
-    except RuntimeError:  # the loop has ended, and with it whoever asked
-        pass

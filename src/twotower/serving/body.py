@@ -21,8 +21,8 @@ async def read_body(request: Request, kind: type[_Call], limits: Limits) -> _Cal
     """Read and check a body.
 
     Raises:
-        Problem: 415 if it is not said to be JSON; 413 if it is too large; 408 if it does not arrive; 400 if it is no JSON; 422 if
-            it is another JSON than the route asks for, with every fault.
+        Problem: 415 if it is not said to be JSON; 413 if it is too large; 408 if it does not arrive; 400 if it is no JSON; 422
+            if it is another JSON than the route asks for, with every fault.
     """
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
@@ -34,7 +34,9 @@ async def read_body(request: Request, kind: type[_Call], limits: Limits) -> _Cal
         faults = error.errors(include_url=False, include_context=False)
         if any(fault["type"] == "json_invalid" for fault in faults):
             raise Problem(400, f"the body is no JSON: {faults[0]['msg']}") from None
-        shown = [{"at": "/" + "/".join(_plain(part) for part in f["loc"]), "detail": _plain(f["msg"], 300)} for f in faults[:_SHOWN]]
+        shown = [
+            {"at": "/" + "/".join(_plain(part) for part in f["loc"]), "detail": _plain(f["msg"], 300)} for f in faults[:_SHOWN]
+        ]
         first = shown[0]
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise Problem(422, f"{first['at']}: {first['detail']}{more}", errors=shown) from None

@@ -21,7 +21,7 @@ class Limits(Config):
         max_history: Items of a history that a request gives; beyond: 422.
         max_ids: Entries of ``exclude`` and of ``only``, and items or interactions of one write; beyond: 422.
         max_waiting: Calls that wait for an answer at a time; beyond: 503 with Retry-After.
-        max_per_client: Of one client's address; beyond: 429 with Retry-After. 0: no limit (behind a proxy all have one address).
+        max_per_client: Of one client's address; beyond: 429 with Retry-After. 0: no limit (a proxy has one address).
         max_seconds: Until an answer; beyond: 503 with Retry-After.
         body_seconds: Until a request's body is there; beyond: 408.
         batch_queries: Queries that are answered together.

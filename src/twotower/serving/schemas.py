@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictFloat, StrictInt, StrictStr
 
@@ -11,13 +11,14 @@ __all__ = [
     "ActivateReply",
     "ExplainCall",
     "ExplainReply",
+    "HealthReply",
     "HistoryReply",
     "InteractionsCall",
     "ItemsCall",
-    "ItemsReply",
     "ModelReply",
     "ProblemReply",
     "Query",
+    "ReadyReply",
     "RecommendCall",
     "RecommendReply",
     "SearchReply",
@@ -32,9 +33,7 @@ _INT64 = 2**63 - 1
 Text: TypeAlias = Annotated[StrictStr, Field(max_length=512)]
 ItemId: TypeAlias = Text | Annotated[StrictInt, Field(ge=-_INT64 - 1, le=_INT64)]
 UserId: TypeAlias = ItemId
-Number: TypeAlias = (
-    Annotated[StrictInt, Field(ge=-_INT64 - 1, le=_INT64)] | Annotated[StrictFloat, Field(allow_inf_nan=False)]
-)
+Number: TypeAlias = Annotated[StrictInt, Field(ge=-_INT64 - 1, le=_INT64)] | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Scalar: TypeAlias = StrictBool | Number | Text
 Condition: TypeAlias = Scalar | list[Scalar] | dict[str, Scalar | list[Scalar]]
 FeatureValue: TypeAlias = Scalar | list[Scalar] | None
@@ -52,7 +51,8 @@ class Query(_Body):
         default=None, description="Columns of the query by name, see GET /v1/model; they win over what is stored."
     )
     history: list[ItemId] | None = Field(
-        default=None, description="Item ids, the most recent last, in place of the stored history. Unknown ones are passed over."
+        default=None,
+        description="Item ids, the most recent last, in place of the stored history. Unknown ones are passed over.",
     )
 
 
@@ -203,7 +203,10 @@ class ModelReply(_Body):
     embedding_dim: int
     limits: dict[str, Any]
     metrics: dict[str, Any] = Field(description="Figures on held-out rows, as the run measured them.")
+    item_column: str = Field(description="The catalogue's column of ids.")
+    user_column: str = Field(description="The column of the users' ids.")
     writable: bool = Field(description="Whether a token is set, without which nobody may write.")
+    private: bool = Field(description="Whether reading needs the token too.")
 
 
 class NamedItem(_Body):
@@ -261,8 +264,14 @@ class ExplainReply(_Body):
     history: list[Pull]
 
 
-class ItemsReply(_Body):
-    """Items that were removed, or put."""
+class HealthReply(_Body):
+    """The process lives."""
 
+    status: Literal["alive"]
+
+
+class ReadyReply(_Body):
+    """It can answer."""
+
+    status: Literal["ready"]
     version: str
-    accepted: int

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
@@ -35,6 +35,7 @@ Handler: TypeAlias = Callable[["Service", HttpRequest], Awaitable[Response]]
 """What answers a route."""
 
 _log = logging.getLogger("twotower.serving")
+_WRITERS = 8  # they share a commit where they come together
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -54,7 +55,7 @@ class Service:
         self.metrics = Metrics()
         limits = config.limits
         self.batcher = Batcher(versions, max_waiting=limits.max_waiting, batch_queries=limits.batch_queries)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="twotower-writer")
+        self._writer = ThreadPoolExecutor(_WRITERS, thread_name_prefix="twotower-writer")
         self._writes = 0
         self._clients: Counter[str] = Counter()
         self.ready = True
@@ -70,7 +71,9 @@ class Service:
         path = config.model / "live.sqlite" if config.store is None else config.store
 
         def open_store(recommender: Recommender) -> LiveStore:
-            kinds = [("text" if kind == "text" else "integer") for kind in (recommender.items.kind, recommender.users.lookup.kind)]
+            kinds = [
+                ("text" if kind == "text" else "integer") for kind in (recommender.items.kind, recommender.users.lookup.kind)
+            ]
             return LiveStore.open(path, item_kind=kinds[0], user_kind=kinds[1])  # type: ignore[arg-type]
 
         versions = Versions(config.model, open_store, poll_seconds=config.poll_seconds)
@@ -84,7 +87,7 @@ class Service:
         self.versions.close()
 
     async def write(self, work: Callable[[], T]) -> T:
-        """Do something that writes, one after the other, beside the answering thread.
+        """Do something that writes, beside the answering thread.
 
         Raises:
             Problem: 503, if too many writes wait.
@@ -98,7 +101,9 @@ class Service:
         finally:
             self._writes -= 1
 
-    def endpoint(self, handler: Handler, *, write: bool = False, open_to_all: bool = False) -> Callable[..., Any]:
+    def endpoint(
+        self, handler: Handler, *, write: bool = False, open_to_all: bool = False
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
         """A handler with what surrounds it.
 
         Args:

@@ -36,7 +36,9 @@ async def delete_items(service: Service, request: HttpRequest) -> Response:
     asked = request.query_params.getlist("id")
     unknown = sorted(set(request.query_params) - {"id"})
     if unknown or not asked:
-        raise Problem(422, "name the items: /v1/items?id=ID, as often as there are items" + (f" (came: {unknown})" if unknown else ""))
+        raise Problem(
+            422, "name the items: /v1/items?id=ID, as often as there are items" + (f" (came: {unknown})" if unknown else "")
+        )
     _require_most(service, len(asked), "id")
     ids = [item_id(service, text) for text in asked]
 

@@ -12,9 +12,7 @@ from twotower.store.sqlite_errors import RESTORE
 
 __all__ = ["Head", "read_head", "write_head"]
 
-_COLUMNS = (
-    "identity, item_kind, user_kind, items_last, items_count, items_sum, interactions_last, interactions_count, interactions_sum"
-)
+_COLUMNS = "identity, item_kind, user_kind, items_last, items_count, items_sum, interactions_last, interactions_count, interactions_sum"
 _READ = f"SELECT {_COLUMNS}, checksum FROM head"
 _WRITE = f"INSERT OR REPLACE INTO head (one, {_COLUMNS}, checksum) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

@@ -206,7 +206,9 @@ class LiveStore:
         forgotten = 0
         for start in range(0, self.last_item_change(), _COMPACTED_AT_ONCE):
             end = start + _COMPACTED_AT_ONCE
-            forgotten += self._write(lambda connection, head, start=start, end=end: forget_superseded(connection, head, start, end))  # type: ignore[misc]
+            forgotten += self._write(
+                lambda connection, head, start=start, end=end: forget_superseded(connection, head, start, end)
+            )  # type: ignore[misc]
         return forgotten
 
     def append(self, interactions: Sequence[Interaction]) -> int:
@@ -216,9 +218,7 @@ class LiveStore:
             return self.last_interaction()
         return self._write(lambda connection, head: add_interactions(connection, head, checked))
 
-    def histories(
-        self, users: Sequence[Id], *, latest: int | None = None, after: int = 0
-    ) -> list[list[LoggedInteraction]]:
+    def histories(self, users: Sequence[Id], *, latest: int | None = None, after: int = 0) -> list[list[LoggedInteraction]]:
         """See :meth:`InteractionLog.histories <twotower.store.InteractionLog.histories>`."""
         check_ids(users, self.user_kind, "user")
         check_count(latest, "latest")
