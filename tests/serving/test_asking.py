@@ -46,14 +46,18 @@ def test_users_can_be_described(client: TestClient, world: World, query: dict[st
 
 
 def test_wishes(client: TestClient, world: World) -> None:
-    everything = [item["id"] for item in ask(client, {"user": "user-02"}, k=1000, exclude_seen=False).json()["results"][0]["items"]]
+    everything = [
+        item["id"] for item in ask(client, {"user": "user-02"}, k=1000, exclude_seen=False).json()["results"][0]["items"]
+    ]
     assert sorted(everything) == sorted(world.items["item"])
     unseen = [item["id"] for item in ask(client, {"user": "user-02"}, k=1000).json()["results"][0]["items"]]
     assert set(everything) - set(unseen) == set(world.recommender.history("user-02"))
     few = ask(client, {"user": "user-02"}, only=["Item 01", "Item 02"], exclude=["Item 02"], exclude_seen=False).json()
     assert [item["id"] for item in few["results"][0]["items"]] == ["Item 01"]
     where = {"year": {"min": 1980, "max": 1999}, "query": {"not": "q3"}}
-    met = ask(client, {"user": "user-02"}, k=1000, where=where, exclude_seen=False, columns=["year"]).json()["results"][0]["items"]
+    met = ask(client, {"user": "user-02"}, k=1000, where=where, exclude_seen=False, columns=["year"]).json()["results"][0][
+        "items"
+    ]
     years = {row["item"]: row["year"] for row in world.items.filter(pl.col("query") != "q3").to_dicts()}
     assert {item["id"] for item in met} == {item for item, year in years.items() if 1980 <= year <= 1999}
 

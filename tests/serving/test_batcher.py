@@ -31,7 +31,8 @@ class Model:
         self.batches.append([request.user for request in requests])
         if self.fault is not None:
             raise self.fault
-        return Moment("recommender", [request.user for request in requests])  # type: ignore[arg-type]
+        names: Any = [request.user for request in requests]
+        return Moment("recommender", names)  # type: ignore[arg-type]
 
 
 def batcher(model: Model, *, max_waiting: int = 8, batch_queries: int = 4) -> Batcher:
@@ -60,7 +61,9 @@ def test_what_waits_is_answered_together() -> None:
     async def main() -> None:
         assert await users(found, "alone") == ["alone"]
         first = await busy(model, found)
-        rest = [asyncio.create_task(users(found, *names)) for names in (["a"], ["b", "c"], ["d"], ["e", "f", "g", "h", "i"], ["j"])]
+        rest = [
+            asyncio.create_task(users(found, *names)) for names in (["a"], ["b", "c"], ["d"], ["e", "f", "g", "h", "i"], ["j"])
+        ]
         await asyncio.sleep(0)
         model.let.set()
         assert await first == ["first"]
@@ -118,11 +121,15 @@ def test_other_work_has_its_turn() -> None:
     found = batcher(model)
     order = []
 
+    def counted(version: Any) -> int:
+        order.append(version.name)
+        return len(model.batches)
+
     async def main() -> None:
         first = await busy(model, found)
-        tasks = [
+        tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(users(found, "a")),
-            asyncio.create_task(found.run(lambda version: order.append(version.name) or len(model.batches), 20)),
+            asyncio.create_task(found.run(counted, 20)),
             asyncio.create_task(users(found, "b")),
         ]
         await asyncio.sleep(0)
@@ -144,7 +151,7 @@ def test_a_fault_is_told_to_all_who_asked_and_ends_nothing() -> None:
         with pytest.raises(ZeroDivisionError):
             await users(found, "a")
         with pytest.raises(KeyError):
-            await found.run(lambda version: {}["nothing"], 20)
+            await found.run(lambda version: {"a": version}["nothing"], 20)
         model.fault = None
         assert await users(found, "b") == ["b"]
 
@@ -163,7 +170,7 @@ def test_closing_answers_what_waits() -> None:
         closing = threading.Thread(target=found.close)
         closing.start()
         model.let.set()
-        assert await asyncio.gather(first, second) == [["first"], ["a"]]
+        assert list(await asyncio.gather(first, second)) == [["first"], ["a"]]
         closing.join()
         with pytest.raises(Problem, match="wait already"):
             await users(found, "b")

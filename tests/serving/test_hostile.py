@@ -47,7 +47,10 @@ HOSTILE: dict[str, tuple[tuple[str, str, Any], int]] = {
     "NaN as k": (("POST", "/v1/recommend", b'{"queries":[{"user":"user-01"}],"k":NaN}'), 422),
     "10,000 levels of JSON": (("POST", "/v1/recommend", deep(10_000)), 400),
     "100 levels of JSON": (("POST", "/v1/recommend", deep(100)), 422),
-    "deep features": (("PUT", "/v1/items", b'{"items":[{"id":"a","features":{"year":' + b"[" * 150 + b"]" * 150 + b"}}]}"), 422),
+    "deep features": (
+        ("PUT", "/v1/items", b'{"items":[{"id":"a","features":{"year":' + b"[" * 150 + b"]" * 150 + b"}}]}"),
+        422,
+    ),
     "no JSON": (("POST", "/v1/recommend", b"{'queries'"), 400),
     "empty body": (("POST", "/v1/recommend", b""), 400),
     "not UTF-8": (("POST", "/v1/recommend", b'{"queries":[{"user":"\xff\xfe"}]}'), 400),

@@ -85,7 +85,9 @@ def _holds(running: Served, items: dict[str, int], met: dict[str, list[str]], ma
     for user, expected in met.items():
         _, _, reply = running.ask("GET", f"/v1/history?user={user}&limit=100")
         latest = [item["id"] for item in reply["items"]]
-        unacknowledged = latest[: len(latest) - len(expected)] if reply["total"] <= 100 else latest[: reply["total"] - len(expected)]
+        unacknowledged = (
+            latest[: len(latest) - len(expected)] if reply["total"] <= 100 else latest[: reply["total"] - len(expected)]
+        )
         assert len(unacknowledged) <= 1
         assert set(unacknowledged) <= maybe
         assert latest[len(unacknowledged) :] == expected[::-1][: 100 - len(unacknowledged)]

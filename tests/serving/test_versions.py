@@ -98,7 +98,9 @@ def test_a_model_that_can_not_answer_is_refused(
         for parameter in model.query.parameters():
             parameter.fill_(float("nan"))
     users, defaults = ours.users, ours.defaults
-    Recommender(model, ours.preprocessor, ours.catalogue, ours.item_vectors_ND, users, defaults, ours.card).save(tmp_path / "nan")
+    Recommender(model, ours.preprocessor, ours.catalogue, ours.item_vectors_ND, users, defaults, ours.card).save(
+        tmp_path / "nan"
+    )
     name = publish(tmp_path / "nan", folder)
     client: TestClient = make_client(model=folder)
     answer = client.post("/v1/model:activate", json={"version": name}, headers=writing)

@@ -34,9 +34,13 @@ def test_a_new_item_is_recommended_to_those_who_like_its_neighbours(
 def test_a_changed_item_keeps_its_place_in_histories(client: TestClient, world: World, writing: dict[str, str]) -> None:
     user = "user-01"
     seen = world.recommender.history(user)[-1]
-    before = client.post("/v1/recommend", json={"queries": [{"user": user}], "k": 100, "exclude_seen": False, "columns": ["year"]})
+    before = client.post(
+        "/v1/recommend", json={"queries": [{"user": user}], "k": 100, "exclude_seen": False, "columns": ["year"]}
+    )
     client.put("/v1/items", json={"items": [{"id": seen, "features": {"year": 1890, "query": "changed"}}]}, headers=writing)
-    after = client.post("/v1/recommend", json={"queries": [{"user": user}], "k": 100, "exclude_seen": False, "columns": ["year"]})
+    after = client.post(
+        "/v1/recommend", json={"queries": [{"user": user}], "k": 100, "exclude_seen": False, "columns": ["year"]}
+    )
     scores = [{item["id"]: item["score"] for item in r.json()["results"][0]["items"]} for r in (before, after)]
     assert scores[0][seen] != scores[1][seen]
     assert {item: score for item, score in scores[0].items() if item != seen} == {
@@ -82,7 +86,9 @@ def test_somebody_unknown_is_known_after_an_interaction(client: TestClient, worl
     assert listed(client, {"user": "somebody"}) == expected
 
 
-def test_what_the_model_was_trained_with_does_not_count_twice(client: TestClient, world: World, writing: dict[str, str]) -> None:
+def test_what_the_model_was_trained_with_does_not_count_twice(
+    client: TestClient, world: World, writing: dict[str, str]
+) -> None:
     before = listed(client, {"user": "user-01"}, exclude_seen=False)
     last = int(world.recommender.users.last_times(["user-01"])[0] or 0)
     item = world.recommender.history("user-01")[0]
@@ -144,7 +150,9 @@ WRITES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-@pytest.mark.parametrize("given", [None, "Bearer", "Bearer wrong", "Basic a-token-of-many-signs", "Bearer a-token-of-many-sign"])
+@pytest.mark.parametrize(
+    "given", [None, "Bearer", "Bearer wrong", "Basic a-token-of-many-signs", "Bearer a-token-of-many-sign"]
+)
 def test_writes_need_the_token(client: TestClient, method: str, path: str, body: Any, given: str | None) -> None:
     answer = client.request(method, path, json=body, headers={} if given is None else {"Authorization": given})
     assert answer.status_code == 401
@@ -152,9 +160,7 @@ def test_writes_need_the_token(client: TestClient, method: str, path: str, body:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_without_a_token_nobody_writes(
-    make_client: Any, writing: dict[str, str], method: str, path: str, body: Any
-) -> None:
+def test_without_a_token_nobody_writes(make_client: Any, writing: dict[str, str], method: str, path: str, body: Any) -> None:
     assert make_client(token=False).request(method, path, json=body, headers=writing).status_code == 403
 
 
