@@ -417,3 +417,26 @@ def publish(
     from twotower.cli.publish import publish_command
 
     publish_command(run, to, activate=activate, version=version, rollback=rollback, as_json=as_json)
+
+
+@app.command()
+def index(
+    run: RunPath,
+    kind: Annotated[
+        str, typer.Option(help="hnsw (a graph), ivf-pq (lists of codes, scored again), or exact (none).")
+    ] = "hnsw",
+    recall: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Which part of the k best it must find.")
+    ] = 0.97,
+    k: Count = 100,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="How long a query alone may take on this machine, median, in milliseconds.")
+    ] = None,
+    queries: Annotated[int, typer.Option(min=20, help="Known users that it is tuned and judged with.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the index, and of the choice of users.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Build an approximate index over a run's items, tuned until it finds enough; what misses its target is not kept."""
+    from twotower.cli.index import IndexOptions, index_command
+
+    index_command(run, IndexOptions(kind, recall, k, latency_ms, queries, seed), as_json=as_json)

@@ -89,7 +89,9 @@ class VectorIndexContract(abc.ABC):
         vectors_ND, queries_BD = torch.randn(3000, 8, generator=generator), torch.randn(50, 8, generator=generator)
         rows_BK = self.build(vectors_ND).search(queries_BD, 10).rows_BK
         best_BK = torch.topk(queries_BD.double() @ vectors_ND.double().T, 10).indices
-        found = float(torch.stack([torch.isin(best, rows) for best, rows in zip(best_BK, rows_BK, strict=True)]).double().mean())
+        found = float(
+            torch.stack([torch.isin(best, rows) for best, rows in zip(best_BK, rows_BK, strict=True)]).double().mean()
+        )
         wanted = 1.0 if self.exact else self.least_recall
         assert found >= wanted, f"recall@10 is {found:.3f}, below {wanted}"
 

@@ -196,9 +196,7 @@ class ExactIndex:
 
     def checked(self, queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None) -> Tensor:
         """The queries as float32, where they are; arguments and errors as of `search`."""
-        own_BD = check_search(
-            queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim
-        )
+        own_BD = check_search(queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim)
         norms_B = torch.linalg.vector_norm(own_BD, dim=1, dtype=torch.float64)
         # by Cauchy-Schwarz no score and no partial sum exceeds the product of the norms
         if bool((norms_B * self._max_norm > torch.finfo(torch.float32).max).any()):

@@ -130,9 +130,7 @@ class HNSWIndex:
             walk = graph_search(graph, exact.vectors_ND, centring)
         else:
             faiss_library()
-        return cls(
-            exact, graph, centring, walk, neighbours=neighbours, ef_construction=ef_construction, ef_search=ef_search
-        )
+        return cls(exact, graph, centring, walk, neighbours=neighbours, ef_construction=ef_construction, ef_search=ef_search)
 
     @classmethod
     def from_state(cls, vectors_ND: Tensor | ExactIndex, tensors: Mapping[str, Tensor], config: IndexConfig) -> Self:
@@ -226,6 +224,4 @@ class HNSWIndex:
             beam = math.ceil((max(self._ef_search, k) + extra) / fraction)
             return walk.shortlist(queries_BD, min(beam, self.num_vectors))
 
-        return search_shortlists(
-            self._exact, shortlist, own_BD, k, excluded, allowed, least_fraction=_LEAST_FRACTION
-        )
+        return search_shortlists(self._exact, shortlist, own_BD, k, excluded, allowed, least_fraction=_LEAST_FRACTION)

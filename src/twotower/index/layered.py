@@ -104,9 +104,7 @@ class LayeredIndex:
             ValueError: As there.
             DataError: As there; or as the base says.
         """
-        own_BD = check_search(
-            queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim
-        )
+        own_BD = check_search(queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim)
         excluded = None if excluded is None else excluded.to("cpu")
         allowed = None if allowed is None else allowed.cpu()
         found = self._search_base(own_BD, k, excluded, allowed)

@@ -103,7 +103,9 @@ class TuningCurve:
         if self.chosen is not None:
             return self.chosen.setting
         best = max(self.points, key=lambda point: (point.recall.low, -point.latency_ms))
-        reached = f"{_words(best.setting)} finds {best.recall.mean:.4f} (at least {best.recall.low:.4f}) in {best.latency_ms:.3g} ms"
+        reached = (
+            f"{_words(best.setting)} finds {best.recall.mean:.4f} (at least {best.recall.low:.4f}) in {best.latency_ms:.3g} ms"
+        )
         wanted = f"recall@{self.k} of {self.wanted_recall:g}"
         if self.wanted_latency_ms is None:
             todo = "build the index with more neighbours, lists or codes, ask for less, or search exactly"

@@ -4,6 +4,7 @@ from twotower.recommender.answers import Answer, Request, answer_all
 from twotower.recommender.batch import BatchOptions, BatchReport, PartDone, recommend_batch
 from twotower.recommender.bundled import bundle_folder
 from twotower.recommender.filters import Condition, Where
+from twotower.recommender.index_building import IndexKind, IndexOptions, build_index
 from twotower.recommender.items import Items
 from twotower.recommender.live import LiveRecommender, Moment
 from twotower.recommender.predictions import Predictions
@@ -11,6 +12,7 @@ from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.recommender import Recommender, load
 from twotower.recommender.request_table import RequestTable, all_users, request_table
 from twotower.recommender.requests import RequestDefaults
+from twotower.recommender.stored_index import remove_index
 from twotower.recommender.stored_users import StoredUsers
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "BatchOptions",
     "BatchReport",
     "Condition",
+    "IndexKind",
+    "IndexOptions",
     "Items",
     "LiveRecommender",
     "Moment",
@@ -32,8 +36,10 @@ __all__ = [
     "Where",
     "all_users",
     "answer_all",
+    "build_index",
     "bundle_folder",
     "load",
     "recommend_batch",
+    "remove_index",
     "request_table",
 ]

@@ -286,8 +286,7 @@ class Items:
             base,
             torch.from_numpy(layer.rows_M)[there],
             F.normalize(vectors_MD, dim=1) if normalised else vectors_MD,
-            removed=layer.removed_N.nonzero()[:, 0],
-            num_rows=len(layer.removed_N),
+            layer.removed_N.nonzero()[:, 0],
         )
 
     def _mask(self, where: Where) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from twotower.recommender.predictions import Predictions
 from twotower.recommender.recommendations import Recommendations
 from twotower.recommender.request_encoder import Asked, RequestEncoder
 from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows
+from twotower.recommender.stored_index import read_index
 from twotower.recommender.stored_users import StoredUsers
 from twotower.types import Id, Ragged
 
@@ -81,20 +82,27 @@ class Recommender:
         return self.items.index
 
     @classmethod
-    def load(cls, path: str | Path, *, builder: ModelBuilder = build) -> Recommender:
-        """Load a bundle, or the bundle of a run folder.
+    def load(
+        cls, path: str | Path, *, builder: ModelBuilder = build, index: Literal["beside", "exact"] = "beside"
+    ) -> Recommender:
+        """Load a bundle, or the bundle of a run folder, and the index beside it.
 
         Args:
             path: Of either.
             builder: What built the model, where it was one of your own.
+            index: ``beside``: of a run folder that has an approximate one, that; ``exact``: exact in any case.
 
         Raises:
             BundleError: If it is not a bundle, is damaged (every part is verified against its checksum before it is used), was
                 written in a newer format, was built by another builder, or its parts do not fit each other.
         """
         bundle = open_bundle(bundle_folder(path))
+        beside = Path(path) / "index"
         try:
-            return cls(*read_parts(bundle, builder=builder))
+            parts = read_parts(bundle, builder=builder)
+            if index == "beside" and bundle.path != Path(path).resolve() and beside.is_dir():
+                return cls(*parts, index=read_index(beside, parts.item_vectors_ND))
+            return cls(*parts)
         except (ConfigError, DataError) as error:
             raise CorruptBundleError(f"{path}: the parts do not fit each other: {error}") from error
 

@@ -137,7 +137,7 @@ def load_run(
         DataError: If the tables are no longer those of the run.
     """
     place = RunFolder(Path(folder))
-    recommender = Recommender.load(place.path, builder=builder)
+    recommender = Recommender.load(place.path, builder=builder, index="exact")
     recipe = _recipe_of(recommender, folder)
     if recipe.refit == "all":
         if not place.measured.is_dir():
@@ -145,7 +145,7 @@ def load_run(
                 f"{folder}: this bundle was trained on its test rows too; judge the run folder, whose {place.measured.name}/ "
                 "holds the model that did not see them"
             )
-        recommender = Recommender.load(place.measured, builder=builder)
+        recommender = Recommender.load(place.measured, builder=builder, index="exact")
         recipe = _recipe_of(recommender, folder)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir)
     require_same_tables(folder, recommender.card, tables)

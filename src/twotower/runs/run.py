@@ -22,6 +22,7 @@ from twotower.columnar import Converting
 from twotower.errors import ConfigError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
+from twotower.recommender import remove_index
 from twotower.runs.baselines import baseline_rankers
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
 from twotower.runs.hardware import hardware, peak_memory_bytes
@@ -202,6 +203,7 @@ class _Run:
             fitted = self._fit("production", everything, None, chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
         self.tell("bundle", str(self.place.bundle))
+        remove_index(self.place.path)  # it is of other vectors from here on
         recommender_of(fitted, card).save(self.place.bundle, builder=self.own.builder)
         if recipe.refit != "all":
             shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over

@@ -49,7 +49,7 @@ class ServiceConfig(Config):
         private: Reading needs the token too (health and metrics excepted).
         page: Whether there is a page at ``/``, and what it asks for: names of items and users.
         limits: How much it takes on.
-        threads: That answer queries of one process, besides the one that speaks HTTP; None: half of the cores that a process has.
+        threads: That answer queries in one process, beside the one that speaks HTTP; None: half of its share of the cores.
         poll_seconds: How often another process's choice of version is looked for.
     """
 
