@@ -74,7 +74,7 @@ def _ours(recommender: Recommender, users: pl.Series, k: int, path: Path) -> Non
 
 
 def _loop(recommender: Recommender, users: list[str], k: int) -> Callable[[], None]:
-    queries_BD = recommender._ask(users, None, None).queries_BD
+    queries_BD = recommender.requests.encode(users).queries_BD
     seen, items_ND = recommender.users.histories(users), recommender.item_vectors_ND
 
     def work() -> None:

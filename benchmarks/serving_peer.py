@@ -2,23 +2,30 @@
 
 It is given everything beforehand: users' encoded columns and histories in dicts, ids as a list, vectors in an
 ``IndexFlatIP``. A request is answered in FastAPI's thread pool (a plain ``def``), or in the event loop (``--kind async``).
-What was seen is left out by asking for as many more. Threads of torch and FAISS are given, since which number is best is tried.
+What was seen is left out by asking for as many more. Threads of torch and FAISS, and processes, are given, since which numbers
+are best is tried.
 
-    python benchmarks/serving_peer.py RUN --port 8001 --kind def --threads 1
+    python benchmarks/serving_peer.py RUN --port 8001 --kind def --threads 1 --workers 1
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
-parser = argparse.ArgumentParser()
-parser.add_argument("run")
-parser.add_argument("--port", type=int, default=8001)
-parser.add_argument("--kind", choices=["def", "async"], default="def")
-parser.add_argument("--threads", type=int, default=1)
-options = parser.parse_args()
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--kind", choices=["def", "async"], default="def")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    os.environ["SERVING_PEER"] = json.dumps(vars(parser.parse_args()))
+options = argparse.Namespace(**json.loads(os.environ["SERVING_PEER"]))
 os.environ["TWOTOWER_NATIVE"] = "0"  # torch's own operations
 os.environ["OMP_NUM_THREADS"] = str(options.threads)
 
@@ -120,4 +127,16 @@ def ready() -> dict[str, str]:
     return {"status": "ready"}
 
 
-uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False, loop="uvloop", http="httptools")
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    target: Any = app if options.workers == 1 else "serving_peer:app"
+    uvicorn.run(
+        target,
+        host="127.0.0.1",
+        port=options.port,
+        workers=options.workers,
+        log_level="warning",
+        access_log=False,
+        loop="uvloop",
+        http="httptools",
+    )
