@@ -146,9 +146,7 @@ class InteractionLog(Protocol):
         """
         ...
 
-    def histories(
-        self, users: Sequence[Id], *, latest: int | None = None, after: int = 0
-    ) -> list[list[LoggedInteraction]]:
+    def histories(self, users: Sequence[Id], *, latest: int | None = None, after: int = 0) -> list[list[LoggedInteraction]]:
         """The interactions of each user, in the order of time and of arrival at the same time, the most recent last.
 
         Args:

@@ -51,7 +51,8 @@ def make_file(path: Path, *, item_kind: IdKind, user_kind: IdKind) -> None:
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise CorruptStoreError(
-            f"{path} is not there, but its write-ahead log is; put the file back that {log.name} belongs to, or remove {log.name}"
+            f"{path} is not there, but its write-ahead log is; put the file back that {log.name} belongs to, or remove "
+            f"{log.name}"
         )
     try:
         with atomic_file(path) as temporary:
@@ -83,8 +84,8 @@ def check_file(connection: sqlite3.Connection, path: Path, *, item_kind: IdKind,
         raise
     if application_id != APPLICATION_ID:
         raise IncompatibleStoreError(
-            f"{path} is another program's database, not a live store of twotower (its application_id is {application_id:#x} in place "
-            f"of {APPLICATION_ID:#x}); choose another path"
+            f"{path} is another program's database, not a live store of twotower (its application_id is {application_id:#x} "
+            f"in place of {APPLICATION_ID:#x}); choose another path"
         )
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT_VERSION:
@@ -98,8 +99,8 @@ def check_file(connection: sqlite3.Connection, path: Path, *, item_kind: IdKind,
     for what, kind, asked in (("items", head.item_kind, item_kind), ("users", head.user_kind, user_kind)):
         if kind != asked:
             raise IncompatibleStoreError(
-                f"{path} has ids of {what} that are {kind}, and was opened for {asked}; it belongs to another recommender: choose "
-                f"another path"
+                f"{path} has ids of {what} that are {kind}, and was opened for {asked}; it belongs to another "
+                f"recommender: choose another path"
             )
     return head
 

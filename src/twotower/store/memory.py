@@ -81,9 +81,7 @@ class MemoryStore:
                 self._interactions.append(logged)
             return len(self._interactions)
 
-    def histories(
-        self, users: Sequence[Id], *, latest: int | None = None, after: int = 0
-    ) -> list[list[LoggedInteraction]]:
+    def histories(self, users: Sequence[Id], *, latest: int | None = None, after: int = 0) -> list[list[LoggedInteraction]]:
         """See :meth:`InteractionLog.histories <twotower.store.InteractionLog.histories>`."""
         check_ids(users, self.user_kind, "user")
         check_count(latest, "latest")
