@@ -81,4 +81,4 @@ def write_head(connection: sqlite3.Connection, head: Head) -> None:
 
 
 def _checksum(values: tuple[object, ...]) -> int:
-    return crc32(repr(values).encode("utf-8", "backslashreplace"))
+    return crc32(repr(values).encode())

@@ -1,9 +1,9 @@
 """One writer at a time among all processes, by a lock on a file beside the store.
 
 SQLite has locks of its own, and they hold as well. This one is there because checkpoints have to keep away from commits: in
-nearly all versions of SQLite before 3.51.3, a checkpoint that begins in the instant in which a commit starts the write-ahead log
-anew can lose that commit (https://sqlite.org/wal.html#walresetbug). Whoever commits or checkpoints holds this lock. The system
-takes it from a process that dies.
+nearly all versions of SQLite before 3.51.3, a checkpoint that begins in the instant in which a commit starts the write-ahead
+log anew can lose that commit (https://sqlite.org/wal.html#walresetbug). Whoever commits or checkpoints holds this lock. The
+system takes it from a process that dies.
 """
 
 from __future__ import annotations
