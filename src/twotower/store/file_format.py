@@ -12,7 +12,7 @@ from twotower.bundle import atomic_file
 from twotower.errors import BundleError, CorruptStoreError, IncompatibleStoreError, StoreError
 from twotower.store.contract import IdKind
 from twotower.store.head import Head, read_head, write_head
-from twotower.store.sqlite_errors import RESTORE, store_error
+from twotower.store.sqlite_errors import RESTORE, SQLITE_ERRORS, store_error
 
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "check_file", "make_file"]
 
@@ -57,7 +57,7 @@ def make_file(path: Path, *, item_kind: IdKind, user_kind: IdKind) -> None:
     try:
         with atomic_file(path) as temporary:
             _fill(temporary, Head(secrets.token_hex(8), item_kind, user_kind))
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise store_error(error, path, "written") from error
     except BundleError as error:
         raise StoreError(str(error)) from error

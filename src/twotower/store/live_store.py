@@ -25,7 +25,7 @@ from twotower.store.head import Head, read_head, write_head
 from twotower.store.interaction_records import add_interactions, read_history, read_interactions
 from twotower.store.item_records import add_item_changes, forget_superseded, read_item_changes
 from twotower.store.limits import check_after, check_count
-from twotower.store.sqlite_errors import store_error
+from twotower.store.sqlite_errors import SQLITE_ERRORS, store_error
 from twotower.store.write_lock import write_lock
 from twotower.types import Id
 
@@ -148,7 +148,7 @@ class LiveStore:
                         )
                 if verify:
                     refuse_damage(file, wait_s)
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise store_error(error, file, "opened") from error
             except OSError as error:
                 raise StoreError(f"{file} can't be opened: {error.strerror}; check the permissions") from error
@@ -278,7 +278,7 @@ class LiveStore:
         check_process(self._opened, self.path)
         try:
             refuse_damage(self.path, self._wait_s)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise store_error(error, self.path, "read") from error
 
     def _head(self) -> Head:
@@ -301,11 +301,11 @@ class LiveStore:
                 write_head(writer, head)
                 writer.execute("COMMIT")
                 return numbers
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise store_error(error, self.path, "written") from error
             finally:
                 if writer.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
+                    with contextlib.suppress(*SQLITE_ERRORS):  # SQLite has rolled back by itself
                         writer.execute("ROLLBACK")
 
     def _refuse_replaced(self) -> None:
@@ -323,7 +323,7 @@ class LiveStore:
     def _checkpoint_if_due(self) -> None:
         """Copy the write-ahead log into the file and empty it, where it has grown enough and nobody is in the way."""
         # what was committed is safe in the log: that it could not be copied is no fault of a call, and is tried again
-        with contextlib.suppress(sqlite3.Error, StoreError, OSError):
+        with contextlib.suppress(*SQLITE_ERRORS, StoreError, OSError):
             if _size(self._log) >= self._checkpoint_at_bytes:
                 self._checkpoint()
 
