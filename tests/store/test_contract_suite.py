@@ -68,7 +68,9 @@ class TheFirst(MemoryStore):
 
 class WithoutTimesLast(MemoryStore):
     def histories(self, users: Sequence[Id], *, latest: int | None = None, after: int = 0) -> list[list[LoggedInteraction]]:
-        found = [sorted(history, key=lambda e: (e.time is None, e.time or 0.0)) for history in super().histories(users, after=after)]
+        found = [
+            sorted(history, key=lambda e: (e.time is None, e.time or 0.0)) for history in super().histories(users, after=after)
+        ]
         return found if latest is None else [history[-latest:] for history in found]
 
 

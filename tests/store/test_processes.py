@@ -90,7 +90,9 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path, open_stor
     expected = sorted(thread * 1000 + n for thread in range(4) for n in range(50))
     for history in store.histories([0, 1]):
         assert sorted(int(entry.item) for entry in history) == expected
-    assert sorted(int(change.item) for change in store.item_changes()) == sorted(p * 100_000 + n for p in (0, 1) for n in expected)
+    assert sorted(int(change.item) for change in store.item_changes()) == sorted(
+        p * 100_000 + n for p in (0, 1) for n in expected
+    )
 
 
 FORKED = """

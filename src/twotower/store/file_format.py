@@ -74,14 +74,7 @@ def check_file(connection: sqlite3.Connection, path: Path, *, item_kind: IdKind,
         CorruptStoreError: If its definitions or its first record have changed.
         sqlite3.Error: As SQLite says it.
     """
-    try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
-            raise CorruptStoreError(
-                f"{path} is not a live store of twotower, or its beginning is damaged; choose another path, or {RESTORE}"
-            ) from error
-        raise
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         raise IncompatibleStoreError(
             f"{path} is another program's database, not a live store of twotower (its application_id is {application_id:#x} "

@@ -20,7 +20,8 @@ _PRIMARY = 0xFF
 _BUSY = {5, 6}
 _READ_ONLY = {3, 8, 23}
 _IO = 10
-_DAMAGE = {11, 19, 20, 26}
+_DAMAGE = {11, 19, 20}
+_NO_DATABASE = 26
 _FULL = 13
 _CANT_OPEN = 14
 _TOO_BIG = 18
@@ -41,6 +42,11 @@ def store_error(error: sqlite3.Error | UnicodeDecodeError, path: Path, doing: st
         return StoreBusyError(f"{path} is held by somebody else for too long ({error}){lost}; try again")
     if primary in _DAMAGE or isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error):
         return CorruptStoreError(f"{path} can't be {doing}: its contents are damaged ({error}){lost}; {RESTORE}")
+    if primary == _NO_DATABASE:
+        return CorruptStoreError(
+            f"{path} is not a live store of twotower, or its beginning is damaged ({error}){lost}; choose another path, "
+            f"or {RESTORE}"
+        )
     if primary == _FULL:
         return StoreError(f"{path} can't be {doing}: the disk is full{lost}; make space and try again")
     if primary == _IO:
