@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twotower.store.limits import check_after, check_count
+from twotower.store.limits import check_after, check_count, check_kind
 
 
 @pytest.mark.parametrize("after", [0, 1, 2**63 - 1])
@@ -27,3 +27,10 @@ def test_a_number_of_records_is_let_be(count: int | None) -> None:
 def test_what_is_no_number_of_records_is_refused(count: Any) -> None:
     with pytest.raises(ValueError, match=r"latest must be at least 1, or None for all \(came: "):
         check_count(count, "latest")
+
+
+def test_what_is_no_kind_of_ids_is_refused() -> None:
+    check_kind("text", "item_kind")
+    check_kind("integer", "item_kind")
+    with pytest.raises(ValueError, match=r"item_kind must be 'text' or 'integer' \(came: 'int'\)"):
+        check_kind("int", "item_kind")

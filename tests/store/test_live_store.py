@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from twotower.errors import CorruptStoreError, IncompatibleStoreError, StoreBusyError, StoreError
-from twotower.store import Interaction, LiveStore, live_store
+from twotower.store import Interaction, LiveStore, MemoryStore, live_store
 from twotower.store.write_lock import write_lock
 
 OpenStore = Callable[..., LiveStore]
@@ -41,6 +41,14 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path, open_
     assert store.facts()[:4] == (1, 1, 1, 1)
     assert store.facts().file_bytes == (tmp_path / "live.db").stat().st_size > 0
     assert (store.path, store.item_kind, store.user_kind) == (tmp_path / "live.db", "text", "text")
+
+
+def test_a_kind_that_is_none_makes_no_store(tmp_path: Path, open_store: OpenStore) -> None:
+    with pytest.raises(ValueError, match="user_kind must be"):
+        open_store(user_kind="int")
+    with pytest.raises(ValueError, match="item_kind must be"):
+        MemoryStore(item_kind="int", user_kind="text")  # type: ignore[arg-type]
+    assert names(tmp_path) == []
 
 
 def test_two_stores_are_told_apart(tmp_path: Path, open_store: OpenStore) -> None:
@@ -108,12 +116,18 @@ from twotower.store import LiveStore
 
 path = Path(sys.argv[1])
 LiveStore.open(path, item_kind="text", user_kind="text").close()
-for what in (path, path.with_name("live.db-lock")):
-    what.chmod(0o444)
-path.parent.chmod(0o555)
+lock = path.with_name("live.db-lock")
+path.chmod(0o444)
+lock.chmod(0o666)
+path.parent.chmod(0o777)
 if os.getuid() == 0:
+    for what in (path.parent, path, lock):
+        os.chown(what, 65534, 65534)
     os.setuid(65534)  # root may write everywhere
-for what in (path, path.with_name("new.db")):
+for step, what in enumerate((path, path, path.with_name("new.db"))):
+    if step == 1:
+        lock.chmod(0o444)
+        path.parent.chmod(0o555)
     try:
         LiveStore.open(what, item_kind="text", user_kind="text")
     except StoreError as error:
@@ -127,11 +141,11 @@ def test_what_must_not_be_written_is_said() -> None:
         done = subprocess.run(
             [sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True, check=False, timeout=100
         )
-        Path(folder).chmod(0o700)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 2, done.stdout
-    assert all("-lock can't be opened: Permission denied" in line and "check" in line for line in lines), lines
+    assert len(lines) == 3, done.stdout
+    assert lines[0].endswith("live.db is read-only; check the permissions")
+    assert all("-lock can't be opened: Permission denied" in line and "check" in line for line in lines[1:]), lines
 
 
 def test_a_checkpoint_keeps_away_from_other_writers(open_store: OpenStore) -> None:

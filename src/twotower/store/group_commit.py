@@ -48,13 +48,13 @@ class GroupCommit(Generic[J]):
             Exception: What the commit of its group raised, in every thread of the group an exception of its own.
         """
         entry = _Entry(job)
-        with self._changed:
-            if self._closed:
-                raise StoreError(f"{self._name} can't be written: this store was closed; open it again")
-            self._queue.append(entry)
-            entry.leads = not self._led
-            self._led = True
         try:
+            with self._changed:
+                if self._closed:
+                    raise StoreError(f"{self._name} can't be written: this store was closed; open it again")
+                self._queue.append(entry)
+                entry.leads = not self._led
+                self._led = True
             if not entry.leads:
                 entry.woken.acquire()
             if entry.leads:

@@ -24,7 +24,7 @@ from twotower.store.group_commit import GroupCommit
 from twotower.store.head import Head, read_head, write_head
 from twotower.store.interaction_records import add_interactions, read_history, read_interactions
 from twotower.store.item_records import add_item_changes, forget_superseded, read_item_changes
-from twotower.store.limits import check_after, check_count
+from twotower.store.limits import check_after, check_count, check_kind
 from twotower.store.sqlite_errors import SQLITE_ERRORS, store_error
 from twotower.store.write_lock import write_lock
 from twotower.types import Id
@@ -109,6 +109,7 @@ class LiveStore:
                 it can then be looked for later, in a thread beside the others.
 
         Raises:
+            ValueError: If a kind is neither of the two.
             StoreError: If the folder is not there, the path is a folder, or it can't be read and written.
             CorruptStoreError: If the file has changed since it was written.
             IncompatibleStoreError: If it is another program's, of a newer format, or its ids are of another kind.
@@ -123,6 +124,8 @@ class LiveStore:
             ...         [entry.item for entry in store.histories([7])[0]]
             ['a', 'b']
         """
+        check_kind(item_kind, "item_kind")
+        check_kind(user_kind, "user_kind")
         file = Path(os.path.realpath(path))
         if file.is_dir():
             raise StoreError(f"{file} is a folder, and a live store is a file; choose another path, such as {file / 'live.db'}")
@@ -137,6 +140,8 @@ class LiveStore:
                         make_file(file, item_kind=item_kind, user_kind=user_kind)
                     if not file.stat().st_size:  # SQLite would take it for a new one, and delete its write-ahead log
                         raise StoreError(f"{file} is empty, and not a live store; remove it or choose another path")
+                    if not os.access(file, os.W_OK):  # SQLite would open it, and refuse the first write
+                        raise StoreError(f"{file} is read-only; check the permissions")
                     opened = note_open(file)
                     undo.callback(note_closed, opened)
                     writer = undo.enter_context(contextlib.closing(connect(file, wait_s=wait_s, reads_only=False)))
