@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from twotower.errors import StoreError
-from twotower.store.sqlite_errors import store_error
+from twotower.store.sqlite_errors import SQLITE_ERRORS, store_error
 
 __all__ = ["Readers", "connect"]
 
@@ -82,7 +82,7 @@ class Readers:
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, SQLITE_ERRORS):
                 raise store_error(error, self._path, "read") from error
             raise
         self._idle.append(connection)

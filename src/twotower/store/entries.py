@@ -95,9 +95,7 @@ def _id_fault(value: object, kind: IdKind) -> str | None:
     if kind == "text":
         if not isinstance(value, str):
             return f"text (came: {value!r}, of type {type(value).__name__}); convert it first"
-        return (
-            None if value.isascii() or _is_utf8(value) else f"text that UTF-8 can hold (came: {value!r}, with half a character)"
-        )
+        return None if value.isascii() or _is_utf8(value) else f"text that UTF-8 can hold (came: {value!r})"
     if not isinstance(value, int) or isinstance(value, bool):
         return f"an integer (came: {value!r}, of type {type(value).__name__}); convert it first"
     return None if _LEAST <= value <= _MOST else f"an integer of 64 bits (came: {value})"

@@ -12,7 +12,7 @@ from twotower.bundle import atomic_file
 from twotower.errors import BundleError, CorruptStoreError, IncompatibleStoreError, StoreError
 from twotower.store.contract import IdKind
 from twotower.store.head import Head, read_head, write_head
-from twotower.store.sqlite_errors import RESTORE, store_error
+from twotower.store.sqlite_errors import RESTORE, SQLITE_ERRORS, store_error
 
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "check_file", "make_file"]
 
@@ -51,12 +51,13 @@ def make_file(path: Path, *, item_kind: IdKind, user_kind: IdKind) -> None:
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise CorruptStoreError(
-            f"{path} is not there, but its write-ahead log is; put the file back that {log.name} belongs to, or remove {log.name}"
+            f"{path} is not there, but its write-ahead log is; put the file back that {log.name} belongs to, or remove "
+            f"{log.name}"
         )
     try:
         with atomic_file(path) as temporary:
             _fill(temporary, Head(secrets.token_hex(8), item_kind, user_kind))
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise store_error(error, path, "written") from error
     except BundleError as error:
         raise StoreError(str(error)) from error
@@ -73,18 +74,11 @@ def check_file(connection: sqlite3.Connection, path: Path, *, item_kind: IdKind,
         CorruptStoreError: If its definitions or its first record have changed.
         sqlite3.Error: As SQLite says it.
     """
-    try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
-            raise CorruptStoreError(
-                f"{path} is not a live store of twotower, or its beginning is damaged; choose another path, or {RESTORE}"
-            ) from error
-        raise
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         raise IncompatibleStoreError(
-            f"{path} is another program's database, not a live store of twotower (its application_id is {application_id:#x} in place "
-            f"of {APPLICATION_ID:#x}); choose another path"
+            f"{path} is another program's database, not a live store of twotower (its application_id is {application_id:#x} "
+            f"in place of {APPLICATION_ID:#x}); choose another path"
         )
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT_VERSION:
@@ -98,8 +92,8 @@ def check_file(connection: sqlite3.Connection, path: Path, *, item_kind: IdKind,
     for what, kind, asked in (("items", head.item_kind, item_kind), ("users", head.user_kind, user_kind)):
         if kind != asked:
             raise IncompatibleStoreError(
-                f"{path} has ids of {what} that are {kind}, and was opened for {asked}; it belongs to another recommender: choose "
-                f"another path"
+                f"{path} has ids of {what} that are {kind}, and was opened for {asked}; it belongs to another "
+                f"recommender: choose another path"
             )
     return head
 

@@ -1,7 +1,7 @@
 """A store does not cross a fork.
 
-Locks on files belong to a process, but what SQLite remembers of the locks that it holds is copied to a forked one: it would go on as
-if it held them, and so would a connection that it opens itself to the same file.
+Locks on files belong to a process, but what SQLite remembers of the locks that it holds is copied to a forked one: it would go
+on as if it held them, and so would a connection that it opens itself to the same file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import NamedTuple
 from twotower.errors import StoreError
 
 __all__ = ["OpenFile", "check_process", "note_closed", "note_open"]
+
+_INSTEAD = "open it in each process after the fork, or start processes with 'spawn'"
 
 
 class OpenFile(NamedTuple):
@@ -37,8 +39,8 @@ def note_open(path: Path) -> OpenFile:
     for other in _open:
         if other[:2] == here[:2] and other.process != here.process:
             raise StoreError(
-                f"{path} was open in process {other.process} when it forked process {here.process}, and can't be opened here; open it "
-                f"in each process after the fork, or start processes with 'spawn'"
+                f"{path} was open in process {other.process} when it forked process {here.process}, and can't be opened here; "
+                f"{_INSTEAD}"
             )
     _open.append(here)
     return here
@@ -57,6 +59,6 @@ def check_process(file: OpenFile, path: Path) -> None:
     """
     if os.getpid() != file.process:
         raise StoreError(
-            f"{path} was opened by process {file.process} and can't be used in process {os.getpid()}, which was forked from it; open it "
-            f"in each process after the fork, or start processes with 'spawn'"
+            f"{path} was opened by process {file.process} and can't be used in process {os.getpid()}, which was forked from "
+            f"it; {_INSTEAD}"
         )

@@ -1,7 +1,7 @@
 """Many threads write, few flush: what waits while one commit is being flushed to the disk goes together into the next one.
 
-The thread whose turn it is commits its own job and all that wait behind it, tells them how it went, and passes the turn on. There is
-no thread beside the callers' own.
+The thread whose turn it is commits its own job and all that wait behind it, tells them how it went, and passes the turn on.
+There is no thread beside the callers' own.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class GroupCommit(Generic[J]):
             Exception: What the commit of its group raised, in every thread of the group an exception of its own.
         """
         entry = _Entry(job)
-        with self._changed:
-            if self._closed:
-                raise StoreError(f"{self._name} can't be written: this store was closed; open it again")
-            self._queue.append(entry)
-            entry.leads = not self._led
-            self._led = True
         try:
+            with self._changed:
+                if self._closed:
+                    raise StoreError(f"{self._name} can't be written: this store was closed; open it again")
+                self._queue.append(entry)
+                entry.leads = not self._led
+                self._led = True
             if not entry.leads:
                 entry.woken.acquire()
             if entry.leads:
-                self._lead()
+                self._lead(entry)
         except BaseException:
             self._leave(entry)
             raise
@@ -71,20 +71,23 @@ class GroupCommit(Generic[J]):
             while self._led:
                 self._changed.wait()
 
-    def _lead(self) -> None:
-        with self._changed:
-            group = [self._queue.popleft() for _ in range(min(len(self._queue), self._most))]
-        own = group[0]
+    def _lead(self, own: _Entry[J]) -> None:
         try:
+            with self._changed:
+                group = [self._queue.popleft() for _ in range(min(len(self._queue), self._most))]
             try:
                 for entry, number in zip(group, self._commit([entry.job for entry in group]), strict=True):
                     entry.number = number
-            except BaseException as error:
+            except Exception as error:
                 for entry in group:
                     entry.error = error
-            for entry in group[1:]:
-                entry.woken.release()
-            # also after an error, since a full disk may be a full log
+            except BaseException:  # Control-C in the thread that leads: the others did not ask for it
+                for entry in group:
+                    entry.error = StoreError(f"{self._name}: writing was interrupted; whether it was written is not known")
+                raise
+            finally:
+                for entry in group:
+                    entry.woken.release()
             self._afterwards()
         finally:
             own.leads = False

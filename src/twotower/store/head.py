@@ -12,7 +12,10 @@ from twotower.store.sqlite_errors import RESTORE
 
 __all__ = ["Head", "read_head", "write_head"]
 
-_COLUMNS = "identity, item_kind, user_kind, items_last, items_count, items_sum, interactions_last, interactions_count, interactions_sum"
+_COLUMNS = (
+    "identity, item_kind, user_kind, items_last, items_count, items_sum, "
+    "interactions_last, interactions_count, interactions_sum"
+)
 _READ = f"SELECT {_COLUMNS}, checksum FROM head"
 _WRITE = f"INSERT OR REPLACE INTO head (one, {_COLUMNS}, checksum) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -78,4 +81,4 @@ def write_head(connection: sqlite3.Connection, head: Head) -> None:
 
 
 def _checksum(values: tuple[object, ...]) -> int:
-    return crc32(" ".join(map(str, values)).encode())
+    return crc32(repr(values).encode())

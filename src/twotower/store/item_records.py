@@ -19,8 +19,10 @@ __all__ = ["add_item_changes", "forget_superseded", "read_item_changes"]
 _ADD = "INSERT INTO item_changes (sequence, item, features, checksum) VALUES (?, ?, ?, ?)"
 _READ = "SELECT sequence, item, features, checksum FROM item_changes NOT INDEXED WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _SUPERSEDED = """SELECT sequence, checksum FROM item_changes NOT INDEXED
-    WHERE sequence > ? AND sequence <= ? AND sequence <
-        (SELECT max(later.sequence) FROM item_changes AS later INDEXED BY item_changes_by_item WHERE later.item = item_changes.item)"""
+    WHERE sequence > ? AND sequence <= ? AND sequence < (
+        SELECT max(later.sequence) FROM item_changes AS later INDEXED BY item_changes_by_item
+        WHERE later.item = item_changes.item
+    )"""
 _FORGET = "DELETE FROM item_changes WHERE sequence = ?"
 
 

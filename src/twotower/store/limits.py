@@ -1,8 +1,8 @@
-"""What may be asked of a log: how much, and after what."""
+"""What may be asked of a log: how much, after what, and for ids of which kind."""
 
 from __future__ import annotations
 
-__all__ = ["check_after", "check_count"]
+__all__ = ["check_after", "check_count", "check_kind"]
 
 _MOST = 2**63 - 1
 
@@ -25,6 +25,16 @@ def check_count(count: int | None, name: str) -> None:
     """
     if count is not None and (not _is_integer(count) or not 1 <= count <= _MOST):
         raise ValueError(f"{name} must be at least 1, or None for all (came: {count!r})")
+
+
+def check_kind(kind: str, name: str) -> None:
+    """Refuse what is no kind of ids.
+
+    Raises:
+        ValueError: If it is neither ``text`` nor ``integer``.
+    """
+    if kind not in ("text", "integer"):
+        raise ValueError(f"{name} must be 'text' or 'integer' (came: {kind!r})")
 
 
 def _is_integer(value: object) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
 from twotower.bundle import JSON
-from twotower.errors import StoreBusyError, StoreError
+from twotower.errors import StoreError
 from twotower.store.connections import Readers, connect
 from twotower.store.contract import IdKind, Interaction, ItemChange, LoggedInteraction
 from twotower.store.damage import refuse_damage
@@ -22,8 +24,8 @@ from twotower.store.group_commit import GroupCommit
 from twotower.store.head import Head, read_head, write_head
 from twotower.store.interaction_records import add_interactions, read_history, read_interactions
 from twotower.store.item_records import add_item_changes, forget_superseded, read_item_changes
-from twotower.store.limits import check_after, check_count
-from twotower.store.sqlite_errors import store_error
+from twotower.store.limits import check_after, check_count, check_kind
+from twotower.store.sqlite_errors import SQLITE_ERRORS, store_error
 from twotower.store.write_lock import write_lock
 from twotower.types import Id
 
@@ -60,8 +62,8 @@ class StoreFacts(NamedTuple):
 class LiveStore:
     """An :class:`~twotower.store.ItemLog` and an :class:`~twotower.store.InteractionLog` that are kept on the disk.
 
-    One object may be used by all threads of a process; each process opens its own, after it was forked. What a call that writes has
-    returned for survives the end of the process and of the power. Got from :meth:`open`.
+    One object may be used by all threads of a process; each process opens its own, after it was forked. What a call that writes
+    has returned for survives the end of the process and of the power. Got from :meth:`open`.
 
     Attributes:
         path: The file; a write-ahead log (``-wal``), an index of it (``-shm``) and a lock (``-lock``) lie beside it.
@@ -82,6 +84,7 @@ class LiveStore:
         self._checkpoint_at_bytes = _CHECKPOINT_BYTES
         self._readers = Readers(path, wait_s)
         self._commits = GroupCommit[_Job](self._commit, self._checkpoint_if_due, name=str(path), most=_MOST_JOBS)
+        self._closing = threading.Lock()
         self._closed = False
 
     @classmethod
@@ -101,10 +104,12 @@ class LiveStore:
             item_kind: What ids of items are.
             user_kind: What ids of users are.
             wait_s: How long a call waits for other processes that write, in seconds.
-            verify: Whether to read the whole file and hold it to itself (:meth:`verify`). Without it, damage of records is found
-                when they are read, and damage of what leads to them may not be found.
+            verify: Whether to read the whole file and hold it to itself (:meth:`verify`): some seconds per million records.
+                Without it, damage of a record is found when it is read, and damage of what leads to a record may not be found;
+                it can then be looked for later, in a thread beside the others.
 
         Raises:
+            ValueError: If a kind is neither of the two.
             StoreError: If the folder is not there, the path is a folder, or it can't be read and written.
             CorruptStoreError: If the file has changed since it was written.
             IncompatibleStoreError: If it is another program's, of a newer format, or its ids are of another kind.
@@ -119,9 +124,13 @@ class LiveStore:
             ...         [entry.item for entry in store.histories([7])[0]]
             ['a', 'b']
         """
+        check_kind(item_kind, "item_kind")
+        check_kind(user_kind, "user_kind")
         file = Path(os.path.realpath(path))
         if file.is_dir():
             raise StoreError(f"{file} is a folder, and a live store is a file; choose another path, such as {file / 'live.db'}")
+        if file.exists() and not file.is_file():
+            raise StoreError(f"{file} is not a plain file, and a live store is one; choose another path")
         if not file.parent.is_dir():
             raise StoreError(f"{file} can't be opened: there is no folder {file.parent}; make it first")
         with contextlib.ExitStack() as undo:
@@ -131,6 +140,8 @@ class LiveStore:
                         make_file(file, item_kind=item_kind, user_kind=user_kind)
                     if not file.stat().st_size:  # SQLite would take it for a new one, and delete its write-ahead log
                         raise StoreError(f"{file} is empty, and not a live store; remove it or choose another path")
+                    if not os.access(file, os.W_OK):  # SQLite would open it, and refuse the first write
+                        raise StoreError(f"{file} is read-only; check the permissions")
                     opened = note_open(file)
                     undo.callback(note_closed, opened)
                     writer = undo.enter_context(contextlib.closing(connect(file, wait_s=wait_s, reads_only=False)))
@@ -141,8 +152,8 @@ class LiveStore:
                             f"{file} can't be shared by processes (journal mode {mode}); it needs a file system of this machine"
                         )
                 if verify:
-                    refuse_damage(writer, file)
-            except sqlite3.Error as error:
+                    refuse_damage(file, wait_s)
+            except SQLITE_ERRORS as error:
                 raise store_error(error, file, "opened") from error
             except OSError as error:
                 raise StoreError(f"{file} can't be opened: {error.strerror}; check the permissions") from error
@@ -156,13 +167,14 @@ class LiveStore:
             StoreError: In a process that was forked from the one that opened the store.
         """
         check_process(self._opened, self.path)
-        if self._closed:
-            return
-        self._closed = True
-        self._commits.close()
-        self._readers.close()
-        self._writer.close()  # the last one that closes copies the write-ahead log into the file
-        note_closed(self._opened)
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._commits.close()
+            self._readers.close()
+            self._writer.close()  # the last one that closes copies the write-ahead log into the file
+            note_closed(self._opened)
 
     def __enter__(self) -> LiveStore:
         return self
@@ -177,14 +189,14 @@ class LiveStore:
         entries = checked_items(items, self.item_kind)
         if not entries:
             return self.last_item_change()
-        return self._write(lambda connection, head: add_item_changes(connection, head, entries))
+        return self._write(partial(add_item_changes, entries=entries))
 
     def remove_items(self, ids: Sequence[Id]) -> int:
         """See :meth:`ItemLog.remove_items <twotower.store.ItemLog.remove_items>`."""
         entries = checked_removals(ids, self.item_kind)
         if not entries:
             return self.last_item_change()
-        return self._write(lambda connection, head: add_item_changes(connection, head, entries))
+        return self._write(partial(add_item_changes, entries=entries))
 
     def item_changes(self, after: int = 0, *, limit: int | None = None) -> list[ItemChange]:
         """See :meth:`ItemLog.item_changes <twotower.store.ItemLog.item_changes>`."""
@@ -205,10 +217,7 @@ class LiveStore:
         """
         forgotten = 0
         for start in range(0, self.last_item_change(), _COMPACTED_AT_ONCE):
-            end = start + _COMPACTED_AT_ONCE
-            forgotten += self._write(
-                lambda connection, head, start=start, end=end: forget_superseded(connection, head, start, end)
-            )  # type: ignore[misc]
+            forgotten += self._write(partial(forget_superseded, after=start, until=start + _COMPACTED_AT_ONCE))
         return forgotten
 
     def append(self, interactions: Sequence[Interaction]) -> int:
@@ -216,7 +225,7 @@ class LiveStore:
         checked = checked_interactions(interactions, self.user_kind, self.item_kind)
         if not checked:
             return self.last_interaction()
-        return self._write(lambda connection, head: add_interactions(connection, head, checked))
+        return self._write(partial(add_interactions, interactions=checked))
 
     def histories(self, users: Sequence[Id], *, latest: int | None = None, after: int = 0) -> list[list[LoggedInteraction]]:
         """See :meth:`InteractionLog.histories <twotower.store.InteractionLog.histories>`."""
@@ -272,8 +281,10 @@ class LiveStore:
             StoreError: If it can't be read.
         """
         check_process(self._opened, self.path)
-        with self._readers.lend() as connection:
-            refuse_damage(connection, self.path)
+        try:
+            refuse_damage(self.path, self._wait_s)
+        except SQLITE_ERRORS as error:
+            raise store_error(error, self.path, "read") from error
 
     def _head(self) -> Head:
         check_process(self._opened, self.path)
@@ -295,11 +306,11 @@ class LiveStore:
                 write_head(writer, head)
                 writer.execute("COMMIT")
                 return numbers
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise store_error(error, self.path, "written") from error
             finally:
                 if writer.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
+                    with contextlib.suppress(*SQLITE_ERRORS):  # SQLite has rolled back by itself
                         writer.execute("ROLLBACK")
 
     def _refuse_replaced(self) -> None:
@@ -316,11 +327,15 @@ class LiveStore:
 
     def _checkpoint_if_due(self) -> None:
         """Copy the write-ahead log into the file and empty it, where it has grown enough and nobody is in the way."""
-        if _size(self._log) < self._checkpoint_at_bytes:
-            return
-        writer = self._writer
         # what was committed is safe in the log: that it could not be copied is no fault of a call, and is tried again
-        with contextlib.suppress(sqlite3.Error, StoreBusyError), write_lock(self.path, 0):
+        with contextlib.suppress(*SQLITE_ERRORS, StoreError, OSError):
+            if _size(self._log) >= self._checkpoint_at_bytes:
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        writer = self._writer
+        self._checkpoint_at_bytes = _size(self._log) + _CHECKPOINT_BYTES
+        with write_lock(self.path, 0):
             writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             try:
                 writer.execute(f"PRAGMA busy_timeout = {_READERS_WAIT_MS}")

@@ -10,7 +10,7 @@ from threading import Lock
 from twotower.bundle import JSON
 from twotower.store.contract import IdKind, Interaction, ItemChange, LoggedInteraction
 from twotower.store.entries import ItemEntry, check_ids, checked_interactions, checked_items, checked_removals
-from twotower.store.limits import check_after, check_count
+from twotower.store.limits import check_after, check_count, check_kind
 from twotower.types import Id
 
 __all__ = ["MemoryStore"]
@@ -32,6 +32,8 @@ class MemoryStore:
     """
 
     def __init__(self, *, item_kind: IdKind, user_kind: IdKind) -> None:
+        check_kind(item_kind, "item_kind")
+        check_kind(user_kind, "user_kind")
         self.item_kind: IdKind = item_kind
         self.user_kind: IdKind = user_kind
         self._lock = Lock()

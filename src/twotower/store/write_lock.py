@@ -1,9 +1,9 @@
 """One writer at a time among all processes, by a lock on a file beside the store.
 
-SQLite has locks of its own, and they hold as well. This one is there because checkpoints have to keep away from commits: in all
-versions of SQLite before 3.51.3, a checkpoint that begins in the instant in which a commit starts the write-ahead log anew can lose
-that commit (https://sqlite.org/wal.html#walresetbug). Whoever commits or checkpoints holds this lock. The system takes it from a
-process that dies.
+SQLite has locks of its own, and they hold as well. This one is there because checkpoints have to keep away from commits: in
+nearly all versions of SQLite before 3.51.3, a checkpoint that begins in the instant in which a commit starts the write-ahead
+log anew can lose that commit (https://sqlite.org/wal.html#walresetbug). Whoever commits or checkpoints holds this lock. The
+system takes it from a process that dies.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def write_lock(path: Path, wait_s: float) -> Iterator[None]:
         lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise StoreError(
-            f"{path} can't be written: {beside} can't be opened: {error.strerror}; check that the folder is there, its permissions, "
-            f"and the space on the disk"
+            f"{path} can't be written: {beside} can't be opened: {error.strerror}; check that the folder is there, its "
+            f"permissions, and the space on the disk"
         ) from error
     try:
         _acquire(lock, path, wait_s)
@@ -70,8 +70,8 @@ def _acquire(lock: int, path: Path, wait_s: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             raise StoreBusyError(
-                f"{path} can't be written: another process has been writing for {wait_s:g} s; nothing of this call was written; "
-                f"try again"
+                f"{path} can't be written: another process has been writing for {wait_s:g} s; nothing of this call was "
+                f"written; try again"
             )
         time.sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_S)
