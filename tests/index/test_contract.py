@@ -19,14 +19,14 @@ class TestExactIndexWithTilesOfOneVector(VectorIndexContract):
     exact = True
 
     def build(self, vectors_ND: Tensor) -> VectorIndex:
-        return ExactIndex.build(vectors_ND, tile_bytes=1)
+        return ExactIndex.build(vectors_ND, tile_bytes=1 if len(vectors_ND) < 100 else 2**16)
 
 
 class TestExactIndexWithTilesOfAFew(VectorIndexContract):
     exact = True
 
     def build(self, vectors_ND: Tensor) -> VectorIndex:
-        return ExactIndex.build(vectors_ND, tile_bytes=600)
+        return ExactIndex.build(vectors_ND, tile_bytes=600 if len(vectors_ND) < 100 else 2**18)
 
 
 class TestHNSWIndex(VectorIndexContract):

@@ -167,3 +167,50 @@ def test_a_first_pass_keeps_to_tile_bytes(num_queries: int) -> None:
         with LargestTensor(index._vectors_ND, queries_BD) as largest:
             index.search(queries_BD, 10, allowed=torch.ones(200_000, dtype=torch.bool))
         assert largest.nbytes <= 2**22
+
+
+@pytest.mark.parametrize("num_queries", [1, 3, 40])
+@pytest.mark.parametrize("count", [0, 1, 20, 1200, 4000])
+def test_few_allowed_vectors_are_searched_alone(num_queries: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    vectors_ND = torch.randint(-3, 4, (40_000, 6), generator=generator).float()
+    queries_BD = torch.randint(-3, 4, (num_queries, 6), generator=generator).float()
+    allowed = torch.zeros(40_000, dtype=torch.bool)
+    rows = torch.randperm(40_000, generator=generator)[:count]
+    allowed[rows] = True
+    few = rows.repeat(40)[: 5 * num_queries] if count else torch.randint(0, 40_000, (5 * num_queries,), generator=generator)
+    excluded = Ragged(few.to(torch.int32), torch.arange(num_queries + 1) * (len(few) // num_queries))
+    excluded = Ragged(excluded.values[: int(excluded.offsets[-1])], excluded.offsets)
+    index = ExactIndex.build(vectors_ND)
+    for left_out in (None, excluded):
+        for k in (1, 30, 5000):
+            found = index.search(queries_BD, k, excluded=left_out, allowed=allowed)
+            expected = index._slow.search(queries_BD, k, left_out, allowed)
+            assert torch.equal(found.rows_BK, expected.rows_BK)
+            assert torch.equal(found.scores_BK, expected.scores_BK)
+
+
+def test_the_best_of_given_rows_has_the_scores_of_a_search() -> None:
+    index, queries_BD = ExactIndex.build(normal(0, 5_000, 20)), normal(1, 9, 20)
+    expected = index.search(queries_BD, 40)
+    found = index.best_of(queries_BD.double(), expected.rows_BK.flip(1), 30)
+    assert torch.equal(found.rows_BK, expected.rows_BK[:, :30])
+    assert torch.equal(found.scores_BK, expected.scores_BK[:, :30])
+    allowed = torch.arange(5_000) % 2 == 0
+    excluded = Ragged(expected.rows_BK[:, 0].contiguous(), torch.arange(10))
+    left = index.best_of(queries_BD, expected.rows_BK, 40, excluded=excluded, allowed=allowed).rows_BK
+    for rows, before in zip(left.tolist(), expected.rows_BK.tolist(), strict=True):
+        kept = [row for row in before[1:] if row % 2 == 0]
+        assert rows == kept + [-1] * (40 - len(kept))
+
+
+@pytest.mark.parametrize("rows", [torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2, dtype=torch.int64), torch.zeros(3, 1).long()])
+def test_given_rows_are_lists_of_the_queries(rows: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"rows must be int64 of shape \[2, S\], a list per query \(came: "):
+        ExactIndex.build(torch.zeros(4, 1)).best_of(torch.zeros(2, 1), rows, 1)
+
+
+@pytest.mark.parametrize("row", [-2, 4])
+def test_given_rows_are_those_of_vectors(row: int) -> None:
+    with pytest.raises(ValueError, match=r"rows must be in \[-1, 4\) \(came: "):
+        ExactIndex.build(torch.zeros(4, 1)).best_of(torch.zeros(1, 1), torch.tensor([[0, row]]), 1)

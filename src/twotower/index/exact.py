@@ -174,10 +174,8 @@ class ExactIndex:
         if own_BS.numel() and not -1 <= int(own_BS.min()) <= int(own_BS.max()) < self.num_vectors:
             came = f"{int(own_BS.min())} to {int(own_BS.max())}"
             raise ValueError(f"rows must be in [-1, {self.num_vectors}) (came: {came})")
-        if allowed is not None and own_BS.numel():
-            own_BS = own_BS.where((own_BS >= 0) & allowed.cpu()[own_BS.clamp(min=0)], -1)
-        left_out = None if excluded is None else excluded.to("cpu")
-        found = best_of_rows(self._vectors_ND.cpu(), own_BD, own_BS, k, left_out)
+        left_out, mask = None if excluded is None else excluded.to("cpu"), None if allowed is None else allowed.cpu()
+        found = best_of_rows(self._vectors_ND.cpu(), own_BD, own_BS, k, left_out, mask)
         return SearchResult(found.rows_BK.to(device), found.scores_BK.to(device))
 
     def _search_few(self, own_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor) -> SearchResult:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +16,10 @@ from twotower.native import native_library
 
 __all__ = ["FaissGraphSearch", "NativeGraphSearch", "graph_search"]
 
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
 _MOST_ROWS = 2**31 - 1
+_LINE_BYTES = 64
 _POINTER, _WHOLE, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
 
@@ -38,14 +44,16 @@ class NativeGraphSearch:
         assert library is not None
         self._library = library
         num_rows, self._dim = vectors_ND.shape
-        self._links, self._upper_links = graph.links_NL, graph.upper_links_UM
-        self._upper_from = graph.upper_from_N
+        self._links = in_large_pages(graph.links_NL.numpy())
+        self._upper_links, self._upper_from = graph.upper_links_UM.numpy(), graph.upper_from_N.numpy()
         self._entry, self._levels = graph.entry, int(graph.levels_N[graph.entry])
-        self._codes = torch.empty(num_rows, library.code_width(self._dim), dtype=torch.uint8)
-        self._scales = torch.empty(num_rows)
+        self._codes = in_large_pages(np.empty((num_rows, library.code_width(self._dim)), dtype=np.uint8))
+        self._scales = np.empty(num_rows, dtype=np.uint8)
+        # entries are at most about 1; steps of 255 sizes, each 12% more than the one before, down to what is nothing beside them
+        self._sizes = (2.0 ** ((np.arange(256) - 255) / 6) * (1.01 / 127)).astype(np.float32)
         library.encode_rows(
             *(vectors_ND.data_ptr(), num_rows, self._dim, centring.centre_D.data_ptr(), centring.unit),
-            *(self._codes.data_ptr(), self._scales.data_ptr()),
+            *(_at(self._sizes), _at(self._codes), _at(self._scales)),
         )
 
     @staticmethod
@@ -66,8 +74,8 @@ class NativeGraphSearch:
         queries_BD = queries_BD.contiguous()
         rows_BE = torch.empty(len(queries_BD), beam, dtype=torch.int64)
         failed = self._library.search_graph(
-            *(self._codes.data_ptr(), self._scales.data_ptr(), len(self._codes), self._dim),
-            *(self._links.data_ptr(), self._links.shape[1], self._upper_links.data_ptr(), self._upper_from.data_ptr()),
+            *(_at(self._codes), _at(self._scales), _at(self._sizes), self._dim),
+            *(_at(self._links), self._links.shape[1], _at(self._upper_links), _at(self._upper_from)),
             *(self._entry, self._levels, queries_BD.data_ptr(), len(queries_BD), beam, rows_BE.data_ptr()),
         )
         if failed:
@@ -91,8 +99,8 @@ class FaissGraphSearch:
         norms_B1 = torch.linalg.vector_norm(queries_BD, dim=1, keepdim=True, dtype=torch.float64)
         # FAISS sums in float32: neither vectors nor queries are long
         own_BD = (queries_BD.double() / norms_B1.clamp(min=torch.finfo(torch.float64).tiny)).float()
-        parameters = self._faiss.SearchParametersHNSW(efSearch=beam)
         with faiss_threads(self._faiss, 1):
+            parameters = self._faiss.SearchParametersHNSW(efSearch=beam)
             return torch.from_numpy(self._index.search(own_BD.numpy(), beam, params=parameters)[1])
 
 
@@ -102,16 +110,29 @@ def graph_search(graph: Graph, vectors_ND: Tensor, centring: Centring) -> Native
     return kind(graph, vectors_ND, centring)
 
 
+def in_large_pages(array: Array) -> Array:
+    """A copy that begins a line of the cache, of numpy's, which asks the system for large pages: rows are read here and there."""
+    raw = np.empty(array.nbytes + _LINE_BYTES, dtype=np.uint8)
+    start = -raw.ctypes.data % _LINE_BYTES
+    own: Array = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    own[...] = array
+    return own
+
+
+def _at(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 def _library() -> ctypes.CDLL | None:
     library = native_library("graph")
     if library is not None:
         library.code_width.restype = _WHOLE
         library.code_width.argtypes = [_WHOLE]
         library.encode_rows.restype = None
-        library.encode_rows.argtypes = [_POINTER, _WHOLE, _WHOLE, _POINTER, _REAL, _POINTER, _POINTER]
+        library.encode_rows.argtypes = [_POINTER, _WHOLE, _WHOLE, _POINTER, _REAL, _POINTER, _POINTER, _POINTER]
         library.search_graph.restype = _WHOLE
         library.search_graph.argtypes = [
-            *(_POINTER, _POINTER, _WHOLE, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _WHOLE, _WHOLE),
+            *(_POINTER, _POINTER, _POINTER, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _WHOLE, _WHOLE),
             *(_POINTER, _WHOLE, _WHOLE, _POINTER),
         ]
     return library

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from twotower.index.contract import NO_ROW, SearchResult
 from twotower.index.exact import ExactIndex
+from twotower.index.given_rows import best_of_rows
 from twotower.index.in_threads import in_threads, shared_out
 from twotower.types import Ragged
 
@@ -52,33 +54,59 @@ def search_shortlists(
     Returns:
         As of `twotower.index.VectorIndex.search`.
     """
-    num_queries, num_vectors = len(queries_BD), exact.num_vectors
+    num_vectors = exact.num_vectors
     candidates = num_vectors if allowed is None else int(allowed.count_nonzero())
     if candidates < least_fraction * num_vectors:
         return exact.search(queries_BD, k, excluded=excluded, allowed=allowed)
-    extra_B = _rounded_up(torch.zeros(num_queries, dtype=torch.int64) if excluded is None else excluded.lengths)
-    rows_BK = torch.full((num_queries, k), NO_ROW, dtype=torch.int64)
-    scores_BK = torch.full((num_queries, k), -torch.inf, dtype=torch.float32)
-    alone_B = _SCARCE * (k + extra_B) > candidates
+    if len(queries_BD) == 1:  # indexing costs as much as the search
+        extra = _rounded_up(0 if excluded is None else len(excluded.values))
+        found = _none(1, k)
+        if _SCARCE * (k + extra) <= candidates:
+            found = best_of_rows(exact.vectors_ND, queries_BD, make_shortlist(queries_BD, extra), k, excluded, allowed)
+    else:
+        found = _many(exact, make_shortlist, queries_BD, k, excluded, allowed, candidates)
+    short = np.flatnonzero(found.rows_BK.numpy()[:, -1] == NO_ROW)
+    if len(short):
+        rest = torch.from_numpy(short)
+        mine = None if excluded is None else excluded.take(rest)
+        found.rows_BK[rest], found.scores_BK[rest] = exact.search(queries_BD[rest], k, excluded=mine, allowed=allowed)
+    return found
+
+
+def _many(
+    exact: ExactIndex,
+    make_shortlist: MakeShortlist,
+    queries_BD: Tensor,
+    k: int,
+    excluded: Ragged | None,
+    allowed: Tensor | None,
+    candidates: int,
+) -> SearchResult:
+    """As `search_shortlists`, with nothing for the queries for which a shortlist makes no sense."""
+    found = _none(len(queries_BD), k)
 
     def work(part: tuple[Tensor, int]) -> None:
         queries, extra = part
         own_BD = queries_BD[queries]
         mine = None if excluded is None else excluded.take(queries)
-        found = exact.best_of(own_BD, make_shortlist(own_BD, extra), k, excluded=mine, allowed=allowed)
-        rows_BK[queries], scores_BK[queries] = found.rows_BK, found.scores_BK
+        best = best_of_rows(exact.vectors_ND, own_BD, make_shortlist(own_BD, extra), k, mine, allowed)
+        found.rows_BK[queries], found.scores_BK[queries] = best
 
-    for extra in extra_B[~alone_B].unique().tolist():
-        queries = ((extra_B == extra) & ~alone_B).nonzero()[:, 0]
-        in_threads(work, [(part, int(extra)) for part in shared_out(queries, _TOGETHER, _OF_A_THREAD)])
-    short = (rows_BK[:, -1] == NO_ROW).nonzero()[:, 0]
-    if len(short):
-        mine = None if excluded is None else excluded.take(short)
-        rows_BK[short], scores_BK[short] = exact.search(queries_BD[short], k, excluded=mine, allowed=allowed)
-    return SearchResult(rows_BK, scores_BK)
+    lengths_B = torch.zeros(len(queries_BD), dtype=torch.int64) if excluded is None else excluded.lengths
+    extra_B = torch.tensor([_rounded_up(length) for length in lengths_B.tolist()], dtype=torch.int64)
+    for extra in extra_B.unique().tolist():
+        queries = (extra_B == extra).nonzero()[:, 0]
+        if _SCARCE * (k + extra) <= candidates:
+            in_threads(work, [(part, extra) for part in shared_out(queries, _TOGETHER, _OF_A_THREAD)])
+    return found
 
 
-def _rounded_up(numbers: Tensor) -> Tensor:
-    """0, or the next power of two of at least `_FEWEST_EXTRA`."""
-    powers = 2 ** torch.log2(numbers.clamp(min=_FEWEST_EXTRA).double()).ceil().long()
-    return torch.where(numbers > 0, powers, 0)
+def _none(num_queries: int, k: int) -> SearchResult:
+    return SearchResult(
+        torch.full((num_queries, k), NO_ROW, dtype=torch.int64), torch.full((num_queries, k), -torch.inf, dtype=torch.float32)
+    )
+
+
+def _rounded_up(number: int) -> int:
+    """0, or a power of two of at least `_FEWEST_EXTRA`."""
+    return 1 << (max(number, _FEWEST_EXTRA) - 1).bit_length() if number else 0

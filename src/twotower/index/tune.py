@@ -15,6 +15,7 @@ from torch import Tensor
 from twotower.errors import ConfigError
 from twotower.index.arguments import require_whole
 from twotower.index.contract import NO_ROW, VectorIndex
+from twotower.index.exact import ExactIndex
 
 __all__ = ["Recall", "TunableIndex", "TuningCurve", "TuningPoint", "measure_recall", "tune"]
 
@@ -115,12 +116,11 @@ class TuningCurve:
         raise ConfigError(f"no setting surely reaches a {wanted}; the one that finds most, {reached}: {todo}")
 
 
-def measure_recall(index: VectorIndex, exact: VectorIndex, queries_BD: Tensor, k: int) -> Recall:
+def measure_recall(index: VectorIndex, exact: ExactIndex, queries_BD: Tensor, k: int) -> Recall:
     """Which part of the k best an index finds.
 
     A row whose score equals that of the k-th best counts as found, whichever of the tied rows it is; fewer rows than the exact
-    index returns are missing. Scores are compared as float32: both indexes must give the same score to the same row, as those of
-    twotower do.
+    index returns are missing. Scores are the exact index' own, whatever the other one says.
 
     Args:
         index: What is measured.
@@ -137,12 +137,12 @@ def measure_recall(index: VectorIndex, exact: VectorIndex, queries_BD: Tensor, k
         >>> measure_recall(exact, exact, torch.eye(3), k=2).mean
         1.0
     """
-    return _recall(index, queries_BD, k, _kth(exact, index, queries_BD, k))
+    return _recall(index, exact, queries_BD, k, _kth(exact, index, queries_BD, k))
 
 
 def tune(
     index: TunableIndex,
-    exact: VectorIndex,
+    exact: ExactIndex,
     queries_BD: Tensor,
     *,
     k: int,
@@ -185,7 +185,7 @@ def tune(
     points = tuple(
         TuningPoint(
             setting=setting,
-            recall=_recall(contestants[place], chosen_by, k, kth_B),
+            recall=_recall(contestants[place], exact, chosen_by, k, kth_B),
             latency_ms=1e3 * alone_s[place],
             queries_per_s=len(chosen_by) / together_s[place],
             times_exact=together_s[0] / together_s[place],
@@ -199,7 +199,7 @@ def tune(
     return TuningCurve(k, recall, latency_ms, points, chosen, judged)
 
 
-def _kth(exact: VectorIndex, index: VectorIndex, queries_BD: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _kth(exact: ExactIndex, index: VectorIndex, queries_BD: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Of each query, the score of the last row that can be returned, and how many can."""
     sizes = [(each.num_vectors, each.embedding_dim) for each in (index, exact)]
     if sizes[0] != sizes[1]:
@@ -211,9 +211,9 @@ def _kth(exact: VectorIndex, index: VectorIndex, queries_BD: Tensor, k: int) -> 
     return found.scores_BK.gather(1, (counts_B - 1).clamp(min=0).unsqueeze(1)), counts_B
 
 
-def _recall(index: VectorIndex, queries_BD: Tensor, k: int, kth: tuple[Tensor, Tensor]) -> Recall:
+def _recall(index: VectorIndex, exact: ExactIndex, queries_BD: Tensor, k: int, kth: tuple[Tensor, Tensor]) -> Recall:
     kth_B1, counts_B = kth
-    found = index.search(queries_BD, k)
+    found = exact.best_of(queries_BD, index.search(queries_BD, k).rows_BK, k)
     good_B = ((found.scores_BK >= kth_B1) & (found.rows_BK != NO_ROW)).sum(dim=1)
     share_B = torch.where(counts_B > 0, good_B.double() / counts_B.clamp(min=1), 1.0).clamp(max=1.0)
     count = len(share_B)

@@ -9,14 +9,15 @@
 #define STRIDE 64
 #define FEWEST_SLOTS 1024
 #define NONE 0xFFFFFFFFu
+/* so many queries take turns in a thread: while memory brings what one will look at, another is looked after */
+#define TURNS 8
 
 typedef struct {
-  const uint8_t *codes;
-  const float *scales;
-  int64_t num_rows, width;
+  const uint8_t *codes, *scales;
+  const float *sizes;
+  int64_t dim, width, degree;
   const int32_t *links, *upper_links;
   const int64_t *upper_from;
-  int64_t degree;
 } Graph;
 
 typedef struct {
@@ -24,12 +25,23 @@ typedef struct {
   int64_t mask, count;
 } Seen;
 
+typedef struct {
+  int8_t *low;
+  int32_t offset;
+  Seen seen;
+  uint64_t *keys;
+  int64_t count, next, number;
+  uint32_t *fresh;
+  int64_t num_fresh;
+} Walk;
+
 /* bytes of a row of codes: whole lines, so that every sum takes whole registers */
 EXPORT int64_t code_width(int64_t dim) { return (dim + STRIDE - 1) / STRIDE * STRIDE; }
 
-/* whole steps of what is left of vectors when the centre is taken off, plus 128, and the size of a step */
-EXPORT void encode_rows(const float *vectors, int64_t num_rows, int64_t dim, const double *centre, double unit, uint8_t *codes,
-                        float *scales) {
+/* Whole steps of what is left of vectors when the centre is taken off, plus 128, and which size the steps have: sizes rise, and
+   sizes[255] is enough for every entry. */
+EXPORT void encode_rows(const float *vectors, int64_t num_rows, int64_t dim, const double *centre, double unit, const float *sizes,
+                        uint8_t *codes, uint8_t *scales) {
   int64_t width = code_width(dim);
   for (int64_t row = 0; row < num_rows; row++) {
     double largest = 0;
@@ -37,11 +49,18 @@ EXPORT void encode_rows(const float *vectors, int64_t num_rows, int64_t dim, con
       double entry = fabs(((double)vectors[row * dim + d] - centre[d]) / unit);
       largest = entry > largest ? entry : largest;
     }
-    double scale = largest / STEPS, inverse = scale > 0 ? 1 / scale : 0;
+    int low = 0, high = 255;
+    while (low < high) {
+      int middle = (low + high) / 2;
+      if ((double)sizes[middle] * STEPS < largest) low = middle + 1;
+      else high = middle;
+    }
     memset(codes + row * width, 128, (size_t)width);
-    for (int64_t d = 0; d < dim; d++)
-      codes[row * width + d] = (uint8_t)(128 + (int)nearbyint(((double)vectors[row * dim + d] - centre[d]) / unit * inverse));
-    scales[row] = (float)scale;
+    for (int64_t d = 0; d < dim; d++) {
+      double steps = nearbyint(((double)vectors[row * dim + d] - centre[d]) / unit / (double)sizes[low]);
+      codes[row * width + d] = (uint8_t)(128 + (int)(steps > STEPS ? STEPS : steps < -STEPS ? -STEPS : steps));
+    }
+    scales[row] = (uint8_t)low;
   }
 }
 
@@ -67,12 +86,12 @@ INLINE float score(const Graph *graph, uint32_t row, const int8_t *low, int32_t 
   int32_t sum = 0;
   for (int64_t d = 0; d < graph->width; d++) sum += (int32_t)code[d] * (int32_t)low[d];
 #endif
-  return (float)(sum - offset) * graph->scales[row];
+  return (float)(sum - offset) * graph->sizes[graph->scales[row]];
 }
 
 /* 1 where the row was not there before, 0 where it was, -1 where there is no memory */
 static int add(Seen *seen, uint32_t row) {
-  int64_t slot = (int64_t)(row * 2654435769u) & seen->mask;
+  int64_t slot = (int64_t)(row * 2654435769u >> 7) & seen->mask;
   for (; seen->slots[slot] != NONE; slot = (slot + 1) & seen->mask)
     if (seen->slots[slot] == row) return 0;
   seen->slots[slot] = row;
@@ -113,6 +132,8 @@ static uint32_t descend(const Graph *graph, uint32_t row, int64_t levels, const 
     for (int better = 1; better;) {
       const int32_t *links = graph->upper_links + (graph->upper_from[row] + level) * degree;
       better = 0;
+      for (int64_t at = 0; at < degree && links[at] >= 0; at++)
+        __builtin_prefetch(graph->codes + (int64_t)links[at] * graph->width);
       for (int64_t at = 0; at < degree && links[at] >= 0; at++) {
         float other = score(graph, (uint32_t)links[at], low, offset);
         if (other > best) best = other, row = (uint32_t)links[at], better = 1;
@@ -121,49 +142,91 @@ static uint32_t descend(const Graph *graph, uint32_t row, int64_t levels, const 
   return row;
 }
 
+INLINE void fetch_links(const Graph *graph, const Walk *walk) {
+  for (int64_t each = 0; each < graph->degree; each += 16)
+    __builtin_prefetch(graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree + each);
+}
+
+static int begin(const Graph *graph, Walk *walk, const float *query, int64_t number, int64_t entry, int64_t levels) {
+  walk->offset = convert(query, graph->dim, graph->width, walk->low);
+  memset(walk->seen.slots, 255, (size_t)(walk->seen.mask + 1) * sizeof(uint32_t));
+  walk->seen.count = 0;
+  uint32_t first = descend(graph, (uint32_t)entry, levels, walk->low, walk->offset);
+  walk->keys[0] = key_of(score(graph, first, walk->low, walk->offset), first);
+  walk->count = 1, walk->next = 0, walk->number = number, walk->num_fresh = 0;
+  fetch_links(graph, walk);
+  return add(&walk->seen, first) < 0;
+}
+
+/* what the best row is linked to and was not seen becomes fresh */
+static int look(const Graph *graph, Walk *walk) {
+  const int32_t *own = graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree;
+  walk->keys[walk->next] |= 1;
+  for (int64_t each = 0; each < graph->degree && own[each] >= 0; each++) {
+    int added = add(&walk->seen, (uint32_t)own[each]);
+    if (added < 0) return 1;
+    if (!added) continue;
+    for (int64_t d = 0; d < graph->width; d += STRIDE) __builtin_prefetch(graph->codes + (int64_t)own[each] * graph->width + d);
+    __builtin_prefetch(graph->scales + own[each]);
+    walk->fresh[walk->num_fresh++] = (uint32_t)own[each];
+  }
+  return 0;
+}
+
+/* what is fresh joins the beam; whether a row of it remains to be looked at */
+static int join(const Graph *graph, Walk *walk, int64_t beam) {
+  for (int64_t each = 0; each < walk->num_fresh; each++) {
+    uint64_t key = key_of(score(graph, walk->fresh[each], walk->low, walk->offset), walk->fresh[each]);
+    int64_t place = insert(walk->keys, &walk->count, beam, key);
+    walk->next = place < walk->next ? place : walk->next;
+  }
+  walk->num_fresh = 0;
+  while (walk->next < walk->count && walk->keys[walk->next] & 1) walk->next++;
+  if (walk->next == walk->count) return 0;
+  fetch_links(graph, walk);
+  return 1;
+}
+
+static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t entry, int64_t levels, const float *queries_BD,
+                     int64_t num_queries, int64_t beam, int64_t *rows_BE) {
+  int64_t begun = 0, active = num_walks;
+  for (; begun < num_walks; begun++)
+    if (begin(graph, walks + begun, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
+  while (active > 0) {
+    for (int64_t each = 0; each < num_walks; each++)
+      if (walks[each].number >= 0 && look(graph, walks + each)) return -1;
+    for (int64_t each = 0; each < num_walks; each++) {
+      Walk *walk = walks + each;
+      if (walk->number < 0 || join(graph, walk, beam)) continue;
+      int64_t *rows_E = rows_BE + walk->number * beam;
+      for (int64_t at = 0; at < beam; at++) rows_E[at] = at < walk->count ? (int64_t)row_of(walk->keys[at]) : -1;
+      if (begun == num_queries) walk->number = -1, active--;
+      else if (begin(graph, walk, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
+      else begun++;
+    }
+  }
+  return 0;
+}
+
 /* The graph has been checked: links are rows or -1, and a row that is linked to on a level has links of that level. rows_BE are
    filled up with -1. Returns 0, or -1 where there is no memory. */
-EXPORT int64_t search_graph(const uint8_t *codes, const float *scales, int64_t num_rows, int64_t dim, const int32_t *links,
+EXPORT int64_t search_graph(const uint8_t *codes, const uint8_t *scales, const float *sizes, int64_t dim, const int32_t *links,
                             int64_t degree, const int32_t *upper_links, const int64_t *upper_from, int64_t entry, int64_t levels,
                             const float *queries_BD, int64_t num_queries, int64_t beam, int64_t *rows_BE) {
-  Graph graph = {codes, scales, num_rows, code_width(dim), links, upper_links, upper_from, degree};
-  int64_t slots = FEWEST_SLOTS;
+  Graph graph = {codes, scales, sizes, dim, code_width(dim), degree, links, upper_links, upper_from};
+  Walk walks[TURNS] = {{0}};
+  int64_t slots = FEWEST_SLOTS, num_walks = num_queries < TURNS ? num_queries : TURNS;
   while (slots < beam * degree) slots *= 2;
-  Seen seen = {malloc((size_t)slots * sizeof(uint32_t)), slots - 1, 0};
-  uint64_t *keys = malloc((size_t)(beam + 1) * sizeof(uint64_t));
-  uint32_t *fresh = malloc((size_t)degree * sizeof(uint32_t));
-  int8_t *low = malloc((size_t)graph.width);
-  int there = seen.slots && keys && fresh && low;
-  for (int64_t at = 0; there && at < num_queries; at++) {
-    int32_t offset = convert(queries_BD + at * dim, dim, graph.width, low);
-    memset(seen.slots, 255, (size_t)(seen.mask + 1) * sizeof(uint32_t));
-    seen.count = 0;
-    uint32_t first = descend(&graph, (uint32_t)entry, levels, low, offset);
-    int64_t count = 1, next = 0;
-    keys[0] = key_of(score(&graph, first, low, offset), first);
-    there = add(&seen, first) >= 0;
-    while (there && next < count) {
-      const int32_t *own = links + (int64_t)row_of(keys[next]) * degree;
-      keys[next] |= 1;
-      int64_t num_fresh = 0;
-      for (int64_t each = 0; each < degree && own[each] >= 0; each++) {
-        int added = add(&seen, (uint32_t)own[each]);
-        there &= added >= 0;
-        if (added <= 0) continue;
-        for (int64_t d = 0; d < graph.width; d += STRIDE) __builtin_prefetch(codes + (int64_t)own[each] * graph.width + d);
-        __builtin_prefetch(scales + own[each]);
-        fresh[num_fresh++] = (uint32_t)own[each];
-      }
-      for (int64_t each = 0; each < num_fresh; each++) {
-        int64_t place = insert(keys, &count, beam, key_of(score(&graph, fresh[each], low, offset), fresh[each]));
-        next = place < next ? place : next;
-      }
-      while (next < count && keys[next] & 1) next++;
-      if (next < count)
-        for (int64_t each = 0; each < degree; each += 16) __builtin_prefetch(links + (int64_t)row_of(keys[next]) * degree + each);
-    }
-    for (int64_t each = 0; each < beam; each++) rows_BE[at * beam + each] = each < count ? (int64_t)row_of(keys[each]) : -1;
+  int failed = 0;
+  for (int64_t each = 0; each < num_walks; each++) {
+    Walk *walk = walks + each;
+    walk->seen = (Seen){malloc((size_t)slots * sizeof(uint32_t)), slots - 1, 0};
+    walk->keys = malloc((size_t)(beam + 1) * sizeof(uint64_t));
+    walk->fresh = malloc((size_t)degree * sizeof(uint32_t));
+    walk->low = malloc((size_t)graph.width);
+    failed |= !(walk->seen.slots && walk->keys && walk->fresh && walk->low);
   }
-  free(seen.slots), free(keys), free(fresh), free(low);
-  return there ? 0 : -1;
+  if (!failed) failed = walks_all(&graph, walks, num_walks, entry, levels, queries_BD, num_queries, beam, rows_BE);
+  for (int64_t each = 0; each < num_walks; each++) free(walks[each].seen.slots), free(walks[each].keys), free(walks[each].fresh), free(walks[each].low);
+  return failed ? -1 : 0;
 }
