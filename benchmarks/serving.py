@@ -147,6 +147,8 @@ def _ours(run: Path, *, approximate: bool) -> Iterator[int]:
         subprocess.run([sys.executable, "-m", "twotower", "index", str(run)], check=True, stdout=sys.stderr)
     model = run if approximate else run / "bundle"
     store = BUILD / f"{'approximate' if approximate else 'exact'}.sqlite"
+    for left in BUILD.glob(f"{store.name}*"):
+        left.unlink()  # of an earlier measurement
     with _server("-m", "twotower", "serve", str(model), "--log-level", "warning", "--store", str(store)) as port:
         yield port
 
@@ -206,10 +208,11 @@ def _rate(port: int, bodies: Path, options: argparse.Namespace) -> float:
         "bodies[math.random(#bodies)])\nend\n",
         encoding="utf-8",
     )
-    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds:g}s", "-s", str(script), f"http://127.0.0.1:{port}"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(f"requests failed:\n{said}")
+    command = ["wrk", "--timeout", "20s", "-t1", f"-c{options.connections}", f"-d{options.seconds:g}s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout
+    if done.returncode or "Non-2xx" in said or "Socket errors" in said:
+        raise SystemExit(f"requests failed:\n{said}{done.stderr}")
     found = re.search(r"Requests/sec:\s+([\d.]+)", said)
     assert found is not None
     return float(found.group(1))
