@@ -342,7 +342,8 @@ def test_leftovers_are_deleted_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "done").mkdir()
     (tmp_path / ".done.previous").mkdir()
     (tmp_path / ".undone.previous").mkdir()
-    assert remove_leftovers(tmp_path) == [".done.previous", ".file.123-00ff00ff.tmp", f".mine.{os.getpid()}-00ff00ff.tmp"]
+    assert [remove_leftovers(tmp_path, of=name) for name in ("fil", "file")] == [[], [".file.123-00ff00ff.tmp"]]
+    assert remove_leftovers(tmp_path) == [".done.previous", f".mine.{os.getpid()}-00ff00ff.tmp"]
     assert names(tmp_path) == sorted([*keep, ".link.5-00ff00ff.tmp", "done", "undone"])
     assert remove_leftovers(tmp_path / "none") == []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -55,6 +57,9 @@ def test_declared_columns_are_not_inferred() -> None:
         (pl.Series(["true", "FALSE", "1", "0", None]), "boolean", [True, False, True, False, None]),
         (pl.Series([1, 0]), "boolean", [True, False]),
         (pl.Series([True]), "boolean", [True]),
+        (pl.Series(["7", None], dtype=pl.Categorical), "integer", [7, None]),
+        (pl.Series([b"7", None]), "string", ["7", None]),
+        (pl.Series([Decimal("7.00"), None]), "integer", [7, None]),
     ],
 )
 def test_declared(values: pl.Series, column_type: ColumnType, expected: list[object]) -> None:
@@ -91,11 +96,32 @@ def test_datetimes_from_dates_and_other_zones() -> None:
         (pl.Series([1700000000]), "datetime", "row 0 holds 1700000000"),
         (pl.Series([datetime(2024, 1, 1)]), "integer", "row 0 holds datetime"),
         (pl.Series(["yes"]), "boolean", "true, false, 1 or 0"),
+        (pl.Series([Decimal("7.50")]), "integer", "row 0 holds Decimal"),
+        (pl.Series([b"7", b"\xff"]), "string", r"row 1 holds b'\\xff'"),
+        (pl.Series([timedelta(1)]), "string", "row 0 holds datetime.timedelta"),
     ],
 )
 def test_values_of_another_type(values: pl.Series, column_type: ColumnType, shown: str) -> None:
     with pytest.raises(TableReadError, match=f"ratings: column 'x' is declared {column_type}.*{shown}"):
         declared(values, column_type)
+
+
+@pytest.mark.parametrize("kind", get_args(ColumnType))
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (pl.Series([None, ["7"]]), r"\['7'\]"),
+        (pl.Series([None, [7]], dtype=pl.Array(pl.Int64, 1)), r"\[7\]"),
+        (pl.Series([None, {"a": 7}]), r"\{'a': 7\}"),
+        (pl.Series([None, range(7)], dtype=pl.Object), r"range\(0, 7\)"),
+    ],
+)
+def test_what_is_no_single_value(values: pl.Series, shown: str, kind: ColumnType) -> None:
+    with pytest.raises(TableReadError, match=f"declared {kind}, but row 1 holds {shown}; correct"):
+        declared(values, kind)
+    nothing, text = declared(values[:1], kind), declared(pl.Series([None], dtype=pl.String), kind)
+    assert nothing.to_list() == [None]
+    assert nothing.dtype == text.dtype
 
 
 def test_a_declared_column_that_is_missing() -> None:

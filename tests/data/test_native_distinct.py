@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from twotower.data import native_distinct
 from twotower.data.native_distinct import Distinct
+from twotower.native import native_status
 
 
 @pytest.mark.parametrize("native", ["1", "0"])
@@ -39,3 +43,30 @@ def test_an_item_that_is_not_in_the_catalogue(wrong: int, native: str, monkeypat
     with pytest.raises(IndexError, match=rf"in \[0, 10\); came {min(wrong, 3)} to {max(wrong, 3)}"):
         distinct(torch.tensor([3, wrong]))
     assert distinct(torch.tensor([4, 4]))[0].tolist() == [4], "and the next batch is found all the same"
+
+
+@pytest.mark.skipif(not native_status("distinct").available, reason="there is no C compiler")
+def test_a_call_while_another_one_is_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel: Any = native_distinct._library()
+    distinct = Distinct(100)
+    rooms: list[tuple[int, int]] = []
+    within: list[list[int]] = []
+
+    class Interrupted:
+        """As if another thread came in while the kernel works."""
+
+        distinct_words = kernel.distinct_words
+
+        @staticmethod
+        def distinct(items: int, count: int, size: int, marks: int, places: int, *others: Any) -> Any:
+            rooms.append((marks, places))
+            if len(rooms) == 1:
+                within.append(distinct(torch.tensor([8, 9, 8]))[0].tolist())
+            return kernel.distinct(items, count, size, marks, places, *others)
+
+    monkeypatch.setattr(native_distinct, "_library", Interrupted)
+    assert distinct(torch.tensor([5, 3, 5]))[0].tolist() == [3, 5]
+    assert within == [[8, 9]]
+    assert not set(rooms[0]) & set(rooms[1]), "each has its own marks"
+    assert distinct(torch.tensor([1, 1]))[0].tolist() == [1]
+    assert rooms[2] in rooms[:2], "and no others are made than are in use at one time"

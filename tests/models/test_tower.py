@@ -157,7 +157,33 @@ def test_with_and_without_the_kernel(options: dict[str, Any], training: bool, mo
         torch.testing.assert_close(value, found[1][name], rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("place", ["layers", "layers.layers", "layers.layers.0"])
+@pytest.mark.parametrize("options", [{"input_dropout": 0.5}, {"hidden_dropout": 0.5}])
+def test_dropout_that_is_switched_on_by_itself(options: dict[str, Any]) -> None:
+    found = tower(**options).eval()
+    for module in found.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        assert not torch.equal(found(features()), found(features()))
+        found.train()
+        for module in found.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.eval()
+        assert torch.equal(found(features()), found(features()))
+
+
+def test_hooks_of_all_modules_see_what_goes_through_the_layers() -> None:
+    made, seen = tower(), []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    try:
+        made(features())
+    finally:
+        handle.remove()
+    assert {"MLP", "ReLU", "Dropout", "Tower"} <= set(seen)
+
+
+@pytest.mark.parametrize("place", ["dropout", "layers", "layers.layers", "layers.layers.0"])
 def test_hooks_see_what_goes_through_the_layers(place: str) -> None:
     made, seen = tower(), []
     made.get_submodule(place).register_forward_hook(lambda *_: seen.append(place))

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from twotower.native import native_status
 from twotower.nn import Lookup, run_native_tower
@@ -173,6 +177,62 @@ def test_a_weight_that_was_changed_before_the_gradient_is_an_error() -> None:
         output.sum().backward()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize("kept", ["made again", "elsewhere"])
+def test_gradients_of_what_torch_does_not_keep_where_it_was(kept: str) -> None:
+    made = Made(200, (16, 8, 4), [32, 16, 8])
+    leaves = made.leaves(torch.float32)
+    expected = torch.autograd.grad(made.by_kernel(leaves), leaves, made.towards)
+    if kept == "made again":
+        output = checkpoint(lambda: made.by_kernel(leaves), use_reentrant=False)
+    else:
+        with saved_tensors_hooks(lambda each: each.clone(), lambda each: each):
+            output = made.by_kernel(leaves)
+    rubbish = [torch.full((200, width), torch.nan) for width in (8, 16, 32, 44) for _ in range(20)]  # where it was
+    found = torch.autograd.grad(output, leaves, made.towards)
+    assert rubbish
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_what_does_not_come_back_as_it_was() -> None:
+    made = Made(10, (3, 2, 1), [4, 2])
+    leaves = made.leaves(torch.float32)
+    with saved_tensors_hooks(lambda each: each.double(), lambda each: each):
+        output = made.by_kernel(leaves)
+    with pytest.raises(
+        RuntimeError, match=rf"contiguous torch\.float32 \[{ROWS}, 3\] on the CPU; came torch\.float64 \[{ROWS}, 3\]"
+    ):
+        output.sum().backward()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("of", ["values", "offsets"])
+def test_an_index_that_was_changed_before_the_gradient_is_an_error(of: str) -> None:
+    table, values, offsets = torch.zeros(ROWS, 2).requires_grad_(), torch.tensor([1, 2]), torch.tensor([0, 1, 2])
+    output = run_native_tower([Lookup(table, values, offsets, "sum")], [torch.ones(3, 2)], [torch.ones(3)])
+    assert output is not None
+    {"values": values, "offsets": offsets}[of].fill_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_an_index_that_was_changed_where_torch_does_not_see_it() -> None:
+    table, values = torch.zeros(ROWS, 2).requires_grad_(), torch.tensor([1, 2])
+    output = run_native_tower([Lookup(table, values)], [torch.ones(3, 2)], [torch.ones(3)])
+    assert output is not None
+    values.numpy()[:] = ROWS
+    with pytest.raises(IndexError, match=rf"must be in \[0, {ROWS}\).*came {ROWS} to {ROWS}"):
+        output.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_another_default_device() -> None:
+    table, values, weight, bias = torch.ones(ROWS, 2).requires_grad_(), torch.tensor([1, 2]), torch.ones(3, 2), torch.ones(3)
+    with torch.device("meta"):
+        output = run_native_tower([Lookup(table, values)], [weight], [bias])
+        assert output is not None
+        (found,) = torch.autograd.grad(output, table, output.detach())
+    assert output.tolist() == [[3.0] * 3] * 2
+    assert found.sum() == 2 * 9 * 2
+
+
 @pytest.mark.parametrize(("values", "offsets"), [([0, ROWS], None), ([-1, 0], None), ([0, 1], [0, 2, 1]), ([0, 1], [0, 1, 3])])
 def test_values_and_bags_that_are_wrong(values: list[int], offsets: list[int] | None) -> None:
     bags = None if offsets is None else torch.tensor(offsets)
@@ -194,3 +254,26 @@ def test_what_the_kernel_does_not_take() -> None:
     assert run_native_tower([Lookup(table, rows)], [weight], [torch.zeros(3)]) is None, "a bias of another width"
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert run_native_tower([Lookup(table, rows)], [weight], [bias]) is None
+
+
+def test_indices_that_the_kernel_does_not_take() -> None:
+    table, weight, bias = torch.zeros(3, 2), torch.zeros(4, 2), torch.zeros(4)
+    rows, bags = torch.tensor([0, 1]), torch.tensor([0, 1, 2])
+
+    def takes(values: Tensor, offsets: Tensor | None = None) -> bool:
+        return run_native_tower([Lookup(table, values, offsets, "sum")], [weight], [bias]) is not None
+
+    assert takes(rows)
+    assert takes(rows.to(torch.uint8), bags.int())
+    for wrong in (rows + 0.7, rows.bool(), rows.reshape(1, 2), rows.to("meta")):
+        assert not takes(wrong)
+        assert not takes(wrong, bags)
+    for wrong in (bags.double(), bags.reshape(3, 1), bags.to("meta")):
+        assert not takes(rows, wrong)
+
+
+@pytest.mark.parametrize("mode", [FlopCounterMode(display=False), FakeTensorMode(allow_non_fake_inputs=True)])
+def test_nothing_is_done_behind_what_looks_at_operations(mode: FlopCounterMode | FakeTensorMode) -> None:
+    lookup, weight, bias = Lookup(torch.zeros(3, 2), torch.tensor([0])), torch.zeros(4, 2), torch.zeros(4)
+    with mode:
+        assert run_native_tower([lookup], [weight], [bias]) is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,19 +15,6 @@ OPTIONS = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-6}
 
 def table(dtype: torch.dtype = torch.float32) -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.randn(V, D, generator=torch.Generator().manual_seed(1)).to(dtype))
-
-
-class Gradient(NamedTuple):
-    """What torch would refuse to make."""
-
-    rows: Tensor
-    numbers: Tensor
-
-    def indices(self) -> Tensor:
-        return self.rows
-
-    def values(self) -> Tensor:
-        return self.numbers
 
 
 def sparse(rows: Tensor, values: Tensor) -> Tensor:
@@ -84,11 +69,22 @@ def test_touched_rows_move_as_adam_moves_them_and_others_not_at_all(native: str,
 def test_a_row_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     found = table()
     optimizer = LazyAdam([found])
-    wrong = torch.tensor([[0, V]])
+    wrong = torch.tensor([0, V])
     found.grad = sparse(torch.tensor([0]), torch.ones(1, D))
-    monkeypatch.setattr("twotower.optim.lazy_adam.coalesced", lambda _: Gradient(wrong, torch.ones(2, D)))
+    monkeypatch.setattr("twotower.optim.lazy_adam.touched_rows", lambda _: (wrong, torch.ones(2, D)))  # torch would refuse it
     before = found.detach().clone()
     with pytest.raises(IndexError, match=rf"rows of a table of {V} must be in \[0, {V}\); came 0 to {V}"):
+        optimizer.step()
+    assert torch.equal(found, before)
+
+
+def test_values_of_another_width_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = table()
+    optimizer = LazyAdam([found])
+    found.grad = sparse(torch.tensor([0]), torch.ones(1, D))
+    monkeypatch.setattr("twotower.optim.lazy_adam.touched_rows", lambda _: (torch.tensor([0]), torch.ones(1, D - 1)))
+    before = found.detach().clone()
+    with pytest.raises(RuntimeError, match="size"):
         optimizer.step()
     assert torch.equal(found, before)
 

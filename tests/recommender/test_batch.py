@@ -135,8 +135,9 @@ def test_a_damaged_account_of_parts_is_no_account(world: Any, tmp_path: Path) ->
     folder.mkdir()
     for text in ("{", "[]", '{"fingerprint": 3}', '{"fingerprint": "a", "parts": "x"}'):
         (folder / "parts.json").write_text(text)
+        (folder / "more").mkdir()
         assert answered(world, pl.DataFrame({"user": USERS[:3]}), tmp_path / "found.parquet", k=2).height == 6
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
 
 
 def test_rows_of_which_nothing_is_known(world: Any, tmp_path: Path) -> None:
@@ -158,6 +159,10 @@ def test_what_makes_no_table_of_requests(world: Any, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"must end in \.parquet or \.csv; came found\.json"):
         ask(frame, tmp_path / "found.json")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ConfigError, match=r"output: must be a file; .*folder\.csv is a folder"):
+        ask(frame, tmp_path / "folder.csv")
+    (tmp_path / "folder.csv").rmdir()
     with pytest.raises(ConfigError, match="k: must be at least 1; came 0"):
         ask(frame, k=0)
     with pytest.raises(ConfigError, match="history_column: no 'past' among user"):
@@ -167,3 +172,61 @@ def test_what_makes_no_table_of_requests(world: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
         ask(frame[:0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_are_not_alike(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "found.parquet"
+
+    def ask(*frames: pl.DataFrame) -> pl.DataFrame:
+        recommend_batch(world.recommender, iter(frames), path, BatchOptions(k=2), fingerprint="a")
+        return pl.read_parquet(path)
+
+    whole, other = pl.DataFrame({"user": USERS[:2], "age": [20, 30]}), pl.DataFrame({"age": [30.5], "user": USERS[2:3]})
+    requests = [{"users": [user], "features": [{"age": age}]} for user, age in zip(USERS[:3], (20, 30, 30.5), strict=True)]
+    assert_same(ask(whole, other), one_by_one(world, requests, k=2))
+    with pytest.raises(DataError, match="column 'age' of the requests must have one type; came Int64, and then String"):
+        ask(whole, whole.with_columns(pl.col("age").cast(pl.String)))
+    with pytest.raises(DataError, match="the same columns; came user, age, and then user"):
+        ask(whole, whole.drop("age"))
+
+
+@pytest.mark.parametrize(
+    ("past", "message"),
+    [
+        (pl.Series([None, {"a": 1}]), r"which are text; it is Struct\(.*\), and row 1 holds \{'a': 1\}"),
+        (pl.Series([None, "Item 01"]), "it is String, and row 1 holds 'Item 01'; files of text have no lists"),
+        (pl.Series([None, [3]]), r"it is List\(Int64\), and row 1 holds \[3\]"),
+        (pl.Series([None, [["Item 01"]]]), r"it is List\(List\(String\)\), and row 1"),
+        (pl.Series([["Item 01"], ["Item 01", None]]), "one in row 1 is missing"),
+        (pl.Series([["Item 01"], [None]], dtype=pl.Array(pl.String, 1)), "one in row 1 is missing"),
+    ],
+)
+def test_a_history_that_is_no_list_of_ids(world: Any, past: pl.Series, message: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": USERS[:2], "past": past})
+    with pytest.raises(DataError, match=f"column 'past' of the requests must hold lists of item ids.*{message}"):
+        answered(world, frame, tmp_path / "found.parquet", k=2, history_column="past")
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        pl.Series([["Item 01"], None], dtype=pl.List(pl.Categorical)),
+        pl.Series([["Item 01"], None], dtype=pl.Array(pl.String, 1)),
+        pl.Series([[], None]),
+        pl.Series([None, None]),
+        pl.Series([None, None], dtype=pl.String),
+    ],
+)
+def test_histories_of_other_types(world: Any, past: pl.Series, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": USERS[:2], "past": past})
+    found = answered(world, frame, tmp_path / "found.parquet", k=2, history_column="past")
+    requests = [{"users": [user], "histories": [given]} for user, given in zip(USERS, past.to_list(), strict=False)]
+    assert_same(found, one_by_one(world, requests, k=2))
+
+
+def test_items_beyond_the_catalogue_do_not_make_parts_small(world: Any, tmp_path: Path) -> None:
+    parts: list[PartDone] = []
+    options = BatchOptions(k=2**40)
+    frames = pieces(pl.DataFrame({"user": USERS}), 4)
+    recommend_batch(world.recommender, frames, tmp_path / "found.parquet", options, fingerprint="a", listener=parts.append)
+    assert parts == [PartDone(25, 0)]

@@ -24,7 +24,7 @@ from twotower.errors import BundleError
 
 __all__ = ["atomic_file", "atomic_folder", "remove_leftovers", "resolve_folder", "write_bytes", "write_json", "write_text"]
 
-_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")
 _PREVIOUS = ".previous"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -128,11 +128,15 @@ def resolve_folder(path: str | os.PathLike[str]) -> Path:
     return previous if not target.exists() and previous.is_dir() else target
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> list[str]:
+def remove_leftovers(folder: str | os.PathLike[str], *, of: str | None = None) -> list[str]:
     """Delete, directly in ``folder``, the temporaries of processes that died; those being written are left alone.
 
     Also deletes a previous folder that was replaced but not yet deleted, and puts one back whose replacement never came: where
     the system has no exchange (see :func:`atomic_folder`), call this when nobody writes.
+
+    Args:
+        folder: Where to look.
+        of: Name of the file or folder that was being written; None: any.
 
     Returns:
         The names that were deleted, sorted. None when ``folder`` does not exist.
@@ -144,7 +148,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[str]:
     removed: list[str] = []
     with _naming(root):
         for entry in sorted(root.iterdir()) if root.is_dir() else []:
-            if _TEMPORARY.fullmatch(entry.name) and not entry.is_symlink():
+            temporary = _TEMPORARY.fullmatch(entry.name)
+            if of is not None and entry.name != _previous(root / of).name and not (temporary and temporary[1] == of):
+                continue
+            if temporary and not entry.is_symlink():
                 try:
                     lock = os.open(entry, os.O_RDONLY)
                 except FileNotFoundError:

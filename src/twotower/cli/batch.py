@@ -38,6 +38,8 @@ def batch_command(
     recommender = Recommender.load(run)
     items = recommender.catalogue.ids
     requests = all_users(run, recommender) if source is None else request_table(source, run, recommender)
+    if output.resolve() in [path.resolve() for path in requests.paths]:
+        raise ConfigError(f"--output: {output} is what is read, and would be lost; choose another name")
     options = BatchOptions(
         k=k,
         exclude_seen=not include_seen,

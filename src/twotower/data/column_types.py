@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
@@ -95,7 +96,7 @@ def declare_types(
     declared = [
         name for name, dtype in frame.schema.items() if name in types and (types[name], dtype) != ("string", pl.String())
     ]
-    converted = frame.with_columns(_CONVERSIONS[types[name]](frame[name]).alias(name) for name in declared)
+    converted = frame.with_columns(_converted(frame[name], types[name]).alias(name) for name in declared)
     faults: dict[int, str] = {}
     for name in declared:
         if converted[name].null_count() > frame[name].null_count():
@@ -104,8 +105,8 @@ def declare_types(
     for row in sorted(faults):
         name = faults[row]
         sentence = (
-            f"{noun}: column {name!r} is declared {types[name]}, but {locate(row)} holds {frame[name][row]!r}; correct the "
-            f"value, declare another type{_HINTS[types[name]]}"
+            f"{noun}: column {name!r} is declared {types[name]}, but {locate(row)} holds {_shown(frame[name][row])}; correct "
+            f"the value, declare another type{_HINTS[types[name]]}"
         )
         if on_fault is None:
             raise TableReadError(sentence)
@@ -116,6 +117,36 @@ def declare_types(
     return converted, right.scatter(sorted(faults), False)
 
 
+def _converted(column: pl.Series, kind: ColumnType) -> pl.Series:
+    """A column in a declared type, null where a value is not of that type."""
+    if column.dtype in (pl.Categorical, pl.Enum, pl.Binary):
+        column = _text(column)
+    other = column.dtype.is_nested() or column.dtype in (pl.Object, pl.Duration)
+    if other or (column.dtype.is_temporal() and kind in ("integer", "float", "float32")):
+        return pl.Series(column.name, [None], dtype=_DTYPES[kind]).new_from_index(0, len(column))
+    return _CONVERSIONS[kind](column)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:  # bytes, and one of them is no UTF-8: polars does not say which
+        return pl.Series(column.name, [_decoded(value) for value in column], dtype=pl.String)
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, pl.Series):
+        value = value.to_list()
+    return reprlib.repr(value) if isinstance(value, list | dict) else repr(value)
+
+
 def _to_string(column: pl.Series) -> pl.Series:
     return column.cast(pl.String, strict=False)
 
@@ -124,11 +155,13 @@ def _to_integer(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         whole = column.is_finite() & (column == column.round())
         column = column.to_frame("x").select(pl.when(whole).then(pl.col("x"))).to_series()
-    return _nothing(column) if column.dtype.is_temporal() else column.cast(pl.Int64, strict=False)
+    if column.dtype.is_decimal():
+        column = column.to_frame("x").select(pl.when(pl.col("x") % 1 == 0).then(pl.col("x"))).to_series()
+    return column.cast(pl.Int64, strict=False)
 
 
 def _to_float(column: pl.Series) -> pl.Series:
-    return _nothing(column) if column.dtype.is_temporal() else column.cast(pl.Float64, strict=False)
+    return column.cast(pl.Float64, strict=False)
 
 
 def _to_float32(column: pl.Series) -> pl.Series:
@@ -144,7 +177,7 @@ def _to_datetime(column: pl.Series) -> pl.Series:
         utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else column
         return utc.cast(pl.Datetime("us"))
     if column.dtype != pl.String:
-        return _nothing(column).cast(pl.Datetime("us"))
+        return pl.Series(column.name, [None], dtype=pl.Datetime("us")).new_from_index(0, len(column))
     text = pl.col("x").str.replace("T", " ", literal=True)
     naive = [
         text.str.to_datetime(shape, time_unit="us", strict=False)
@@ -160,10 +193,6 @@ def _to_boolean(column: pl.Series) -> pl.Series:
     return column.cast(pl.String, strict=False).str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
 
 
-def _nothing(column: pl.Series) -> pl.Series:
-    return pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
-
-
 _CONVERSIONS: Mapping[ColumnType, Callable[[pl.Series], pl.Series]] = {
     "string": _to_string,
     "integer": _to_integer,
@@ -171,6 +200,15 @@ _CONVERSIONS: Mapping[ColumnType, Callable[[pl.Series], pl.Series]] = {
     "float32": _to_float32,
     "datetime": _to_datetime,
     "boolean": _to_boolean,
+}
+
+_DTYPES: Mapping[ColumnType, pl.DataType] = {
+    "string": pl.String(),
+    "integer": pl.Int64(),
+    "float": pl.Float64(),
+    "float32": pl.Float32(),
+    "datetime": pl.Datetime("us"),
+    "boolean": pl.Boolean(),
 }
 
 _HINTS: Mapping[ColumnType, str] = {

@@ -18,7 +18,7 @@ _MOST_SPREAD = 2**10
 
 
 class Distinct:
-    """Finds the distinct items of one batch after the other.
+    """Finds the distinct items of one batch after the other; threads that call it at the same time do not see each other.
 
     Args:
         size: Of the catalogue: items are in ``[0, size)``.
@@ -31,7 +31,8 @@ class Distinct:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._room: tuple[Tensor, Tensor] | None = None
+        self._rooms: list[tuple[Tensor, Tensor]] = []
+        """Marks, all 0, and places: as many as were in use at one time, and none that is."""
 
     def __call__(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The distinct items, which of them each item is, and how often each is there.
@@ -51,17 +52,20 @@ class Distinct:
             if len(rows) and not 0 <= int(rows[0]) <= int(rows[-1]) < self.size:
                 raise IndexError(_outside(items, self.size))
             return rows, columns, counts.float()
-        if self._room is None:
-            self._room = (
-                torch.zeros(library.distinct_words(self.size), dtype=torch.int64),
-                torch.empty(self.size, dtype=torch.int32),
+        try:
+            room = self._rooms.pop()  # a thread alone has it: the kernel lets the others run
+        except IndexError:
+            room = (
+                torch.zeros(library.distinct_words(self.size), dtype=torch.int64, device="cpu"),
+                torch.empty(self.size, dtype=torch.int32, device="cpu"),
             )
-        items, (rows, columns) = items.contiguous(), torch.empty(2, len(items), dtype=torch.int64)
-        counts = torch.empty(len(items), dtype=torch.float32)
+        items, (rows, columns) = items.contiguous(), torch.empty(2, len(items), dtype=torch.int64, device="cpu")
+        counts = torch.empty(len(items), dtype=torch.float32, device="cpu")
         found = library.distinct(
-            *(items.data_ptr(), len(items), self.size, *(each.data_ptr() for each in self._room)),
+            *(items.data_ptr(), len(items), self.size, *(each.data_ptr() for each in room)),
             *(rows.data_ptr(), columns.data_ptr(), counts.data_ptr()),
         )
+        self._rooms.append(room)
         if found < 0:
             raise IndexError(_outside(items, self.size))
         return rows[:found], columns, counts[:found]

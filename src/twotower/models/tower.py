@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.nn import MLP, EmbeddingCollection, Lookup, run_native_tower
+from twotower.nn import MLP, EmbeddingCollection, Lookup, run_native_tower, unhooked
 from twotower.spec import InputSpec, TowerSpec
 from twotower.types import Features
 
@@ -55,7 +55,8 @@ class Tower(nn.Module):
 
     def _in_one(self, given: list[Lookup | Tensor]) -> Tensor | None:
         """The dense layers' output, by one kernel from lookups on; None where there is none for such a tower."""
-        if self.spec.skip or (self.training and self.spec.input_dropout):
+        dropout = self.dropout
+        if self.spec.skip or type(dropout) is not nn.Dropout or (dropout.training and dropout.p) or not unhooked((dropout,)):
             return None
         dense = self.layers.relu_layers()
         if dense is None:

@@ -250,13 +250,14 @@ static void spread(const Input *input, const float *joined_grad, int64_t rows, i
   }
 }
 
-/* grad [rows][width of the last layer]; layers' outputs and joined: of tower_forward, whose inputs were right. The gradients of
-   outputs, weights and biases are written, of inputs' own numbers too; those of tables are added to. joined_grad [rows][width]; NULL
-   where no input wants its gradient. Each number is added up by one thread, in the order of rows. */
-EXPORT void tower_backward(const float *grad, const Input *inputs, int64_t num_inputs, const Layer *layers, int64_t num_layers,
+/* grad [rows][width of the last layer]; layers' outputs and joined: of tower_forward. The gradients of outputs, weights and biases are
+   written, of inputs' own numbers too; those of tables are added to. joined_grad [rows][width]; NULL where no input wants its gradient.
+   Each number is added up by one thread, in the order of rows. Returns what tower_forward does: values may have changed since. */
+EXPORT int64_t tower_backward(const float *grad, const Input *inputs, int64_t num_inputs, const Layer *layers, int64_t num_layers,
                            int64_t rows, int64_t width, int64_t parts, float *room, const float *joined, float *joined_grad) {
   float *packed = room; /* the weights by rows, in whole vectors */
-  int64_t from = width, blocks = 0;
+  int64_t wrong = wrong_input(inputs, num_inputs, rows), from = width, blocks = 0;
+  if (wrong) return wrong;
   for (const Layer *layer = layers; layer < layers + num_layers; layer++) {
     int64_t step = padded(from);
     for (int64_t at = 0; at < layer->width; at++) {
@@ -302,4 +303,5 @@ EXPORT void tower_backward(const float *grad, const Input *inputs, int64_t num_i
       seen += has;
     }
   }
+  return 0;
 }

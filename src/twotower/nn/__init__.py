@@ -6,5 +6,15 @@ from twotower.nn.lookup import Lookup
 from twotower.nn.mlp import MLP
 from twotower.nn.native_tower import run_native_tower
 from twotower.nn.pooling import pool_rows
+from twotower.nn.untraced import unhooked
 
-__all__ = ["MLP", "EmbeddingCollection", "Lookup", "drop_to_row", "drop_values", "pool_rows", "run_native_tower"]
+__all__ = [
+    "MLP",
+    "EmbeddingCollection",
+    "Lookup",
+    "drop_to_row",
+    "drop_values",
+    "pool_rows",
+    "run_native_tower",
+    "unhooked",
+]

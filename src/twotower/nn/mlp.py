@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from twotower.nn.untraced import unhooked
+
 __all__ = ["MLP"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -18,11 +20,6 @@ class _Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Nothing: the values are put in afterwards."""
-
-
-def _hooked(module: nn.Module) -> bool:
-    forward = module._forward_hooks or module._forward_pre_hooks
-    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 class MLP(nn.Module):
@@ -69,19 +66,19 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def relu_layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
-        """Weights and biases, where there is nothing between the layers but relu (or dropout, and this is no training).
+        """Weights and biases, where there is nothing between the layers but relu (or dropout that is not in training).
 
         None also where a hook wants to see what goes through a layer.
         """
         weights: list[Tensor] = []
         biases: list[Tensor] = []
-        if any(map(_hooked, (self, self.layers, *self.layers))):
+        if not unhooked((self, self.layers, *self.layers)):
             return None
         for layer in self.layers:
             if type(layer) is _Linear:  # another class may do other things
                 weights.append(layer.weight)
                 biases.append(layer.bias)
-            elif type(layer) is not nn.ReLU and (self.training or not isinstance(layer, nn.Dropout)):
+            elif type(layer) is not nn.ReLU and (layer.training or type(layer) is not nn.Dropout):
                 return None
         return weights, biases
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from twotower.optim.coalesced import coalesced
+from twotower.optim.coalesced import touched_rows
 from twotower.optim.native_adagrad import update_rows
 
 __all__ = ["update_in_place"]
@@ -38,8 +38,7 @@ def update_in_place(
         accumulator += squares(gradient)
         parameter.addcdiv_(gradient, _spread(accumulator.sqrt().add_(eps), gradient), value=-lr)
         return
-    gradient = coalesced(gradient)
-    rows, values = gradient.indices()[0], gradient.values()
+    rows, values = touched_rows(gradient)
     if by_row is not None and update_rows(parameter, accumulator, rows, values, lr, eps, by_row=by_row):
         return
     touched = accumulator.index_select(0, rows).add_(squares(values))

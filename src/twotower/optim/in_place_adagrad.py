@@ -69,7 +69,11 @@ class InPlaceAdagrad(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient, sparse or dense."""
+        """Update every parameter that has a gradient, sparse in its first dimension or dense.
+
+        Raises:
+            ValueError: If a gradient is sparse in more dimensions.
+        """
         loss: float | None = None
         if closure is not None:
             with torch.enable_grad():

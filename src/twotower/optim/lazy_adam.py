@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from twotower.native import native_library
-from twotower.optim.coalesced import coalesced
+from twotower.optim.coalesced import touched_rows
 
 __all__ = ["LazyAdam"]
 
@@ -78,7 +78,11 @@ class LazyAdam(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient, sparse or dense."""
+        """Update every parameter that has a gradient, sparse in its first dimension or dense.
+
+        Raises:
+            ValueError: If a gradient is sparse in more dimensions.
+        """
         loss: float | None = None
         if closure is not None:
             with torch.enable_grad():
@@ -92,18 +96,18 @@ class LazyAdam(Optimizer):
 
 
 def _move(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    touched = touched_rows(gradient) if gradient.is_sparse else None
     state["step"] += 1
     count = float(state["step"])
     decay_1, decay_2 = group["betas"]
     rate, root, eps = group["lr"] / (1 - decay_1**count), (1 - decay_2**count) ** 0.5, group["eps"]
     means, squares = state["exp_avg"], state["exp_avg_sq"]
-    if not gradient.is_sparse:
+    if touched is None:
         means.lerp_(gradient, 1 - decay_1)
         squares.mul_(decay_2).addcmul_(gradient, gradient, value=1 - decay_2)
         parameter.addcdiv_(means, (squares.sqrt() / root).add_(eps), value=-rate)
         return
-    gradient = coalesced(gradient)
-    rows, values = gradient.indices()[0], gradient.values()
+    rows, values = touched
     if _by_kernel((parameter, means, squares), rows, values, (rate, decay_1, decay_2, root, eps)):
         return
     touched_means = means.index_select(0, rows).lerp_(values, 1 - decay_1)
@@ -118,6 +122,7 @@ def _by_kernel(tables: tuple[Tensor, Tensor, Tensor], rows: Tensor, values: Tens
     """False, with nothing changed, where there is no kernel for it."""
     library = _library()
     fits = tables[0].dim() == 2 and all(each.is_contiguous() for each in tables) and rows.dtype is torch.int64
+    fits = fits and values.shape == (len(rows), tables[0].shape[1]) and all(each.shape == tables[0].shape for each in tables)
     if library is None or not fits or not all(each.is_cpu and each.dtype is torch.float32 for each in (*tables, values)):
         return False
     rows, values = rows.contiguous(), values.contiguous()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from twotower.bundle import atomic_file, write_json
-from twotower.errors import ConfigError, DataError, UnknownIdError
+from twotower.errors import ConfigError, DataError, UnknownIdError, type_name
+from twotower.recommender.batch_parts import open_parts
 from twotower.recommender.recommender import Recommender
 from twotower.types import Id
 
@@ -37,8 +34,8 @@ class BatchOptions:
         history_column: A column of lists of item ids, the most recent last, that takes the place of the stored history where
             it is not null.
         on_unknown: A user of whom nothing is known, and of whom the row tells nothing, is an error, or gets no items.
-        part_rows: Requests in a part of the output, which is kept once it is written. None: so many that it has four million
-            recommendations, at most 65,536.
+        part_rows: Requests in a part of the output, which is kept once it is written. None: so many that it has at most four
+            million recommendations, and at most 65,536.
         chunk_rows: Requests that are encoded and searched at a time.
     """
 
@@ -98,6 +95,7 @@ def recommend_batch(
     The output has the columns ``row`` (of the input, from 0), the user's id where the input has it, ``rank`` (from 1), the
     item's id and ``score``, in the order of the input. A file of that name is replaced when all of it is there. Parts that are
     done lie beside it until then: a call that was interrupted goes on behind them, if it is made with the same fingerprint.
+    Only one call at a time can write an output.
 
     Args:
         recommender: What is asked.
@@ -109,86 +107,43 @@ def recommend_batch(
         listener: Told after every part.
 
     Raises:
-        ConfigError: If the output is of another kind, or an option is out of range.
+        ConfigError: If the output is of another kind, or a folder, or an option is out of range.
         DataError: If a column has the wrong type.
+        BundleError: If the output can't be written, or another call is writing it.
         UnknownIdError: If a user is unknown, nothing else is known of the row, and that is to be an error.
     """
     _require(options, output)
-    folder = output.with_name(f".{output.name}.parts")
-    parts = _Parts(folder, _fingerprint(fingerprint, options))
-    earlier = parts.requests
-    answered, skipped = 0, parts.skipped
-    ignored: tuple[str, ...] = ()
-    part_rows = options.part_rows or max(1, min(_MOST_REQUESTS, _MOST_ROWS // options.k))
-    for frame in _parts_of(requests, part_rows):
-        ignored = ignored or _ignored(recommender, frame, options)
-        first = answered
-        answered += frame.height
-        if answered <= earlier:
-            continue
-        answer, without = _answered(recommender, frame, first, options)
-        skipped += without
-        parts.add(answer, requests=frame.height, skipped=without)
-        listener(PartDone(answered, earlier))
-    if answered == 0:
-        raise DataError("the table of requests has no rows")
-    recommendations = parts.join(output)
+    k = min(options.k, len(recommender.catalogue))
+    part_rows = options.part_rows or max(1, min(_MOST_REQUESTS, _MOST_ROWS // k))
+    options = replace(options, k=k, part_rows=part_rows)
+    with open_parts(output, _fingerprint(fingerprint, options)) as parts:
+        earlier = parts.requests
+        answered, skipped = 0, parts.skipped
+        ignored: tuple[str, ...] = ()
+        for frame in _parts_of(requests, part_rows):
+            ignored = ignored or _ignored(recommender, frame, options)
+            first = answered
+            answered += frame.height
+            if answered <= earlier:
+                continue
+            if options.history_column is not None:
+                _require_lists(frame[options.history_column], first, recommender.items.kind)
+            answer, without = _answered(recommender, frame, first, options)
+            skipped += without
+            parts.add(answer, requests=frame.height, skipped=without)
+            listener(PartDone(answered, earlier))
+        if answered == 0:
+            raise DataError("the table of requests has no rows")
+        recommendations = parts.join(output)
     return BatchReport(answered, min(earlier, answered), recommendations, skipped, tuple(ignored))
-
-
-class _Parts:
-    """The parts of an output that are done, in a folder beside it."""
-
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self._manifest = folder, folder / "parts.json"
-        self.requests = self.skipped = 0
-        self._sizes: list[list[int]] = []
-        try:
-            known = json.loads(self._manifest.read_text(encoding="utf-8"))
-            if known["fingerprint"] == fingerprint:
-                self._sizes = [[int(number) for number in size] for size in known["parts"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none, or not one of ours: all is made anew
-        self._fingerprint = fingerprint
-        if not self._sizes:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.requests = sum(requests for requests, _ in self._sizes)
-        self.skipped = sum(skipped for _, skipped in self._sizes)
-
-    def add(self, frame: pl.DataFrame, *, requests: int, skipped: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self._path(len(self._sizes))) as temporary:
-            frame.write_parquet(temporary)
-        self._sizes.append([requests, skipped])
-        write_json(self._manifest, {"fingerprint": self._fingerprint, "parts": [list(size) for size in self._sizes]})
-
-    def join(self, output: Path) -> int:
-        """All parts as one file; they are gone then. Returns its rows."""
-        paths = [self._path(number) for number in range(len(self._sizes))]
-        with atomic_file(output) as temporary:
-            if output.suffix == ".csv":
-                with temporary.open("wb") as file:
-                    for number, path in enumerate(paths):
-                        pl.read_parquet(path).write_csv(file, include_header=number == 0)
-                rows = sum(int(pq.read_metadata(path).num_rows) for path in paths)
-            else:
-                schema, rows = pq.read_schema(paths[0]), 0
-                with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                    for path in paths:
-                        table = pq.read_table(path).cast(schema)
-                        writer.write_table(table)
-                        rows += int(table.num_rows)
-        shutil.rmtree(self.folder)
-        return rows
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"part-{number:06}.parquet"
 
 
 def _require(options: BatchOptions, output: Path) -> None:
     faults = []
     if output.suffix not in (".parquet", ".csv"):
         faults.append(f"output: must end in .parquet or .csv; came {output.name}")
+    elif output.is_dir():
+        faults.append(f"output: must be a file; {output} is a folder")
     for name in ("k", "part_rows", "chunk_rows"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -209,13 +164,51 @@ def _parts_of(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFram
         start = 0
         while rows + frame.height - start >= size:
             stop = start + size - rows
-            yield pl.concat([*waiting, frame[start:stop]])
+            yield _joined([*waiting, frame[start:stop]])
             waiting, rows, start = [], 0, stop
         if start < frame.height:
             waiting.append(frame[start:])
             rows += frame.height - start
     if rows:
-        yield pl.concat(waiting)
+        yield _joined(waiting)
+
+
+def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Rows one after the other. Numbers may be whole in one frame and not in the next."""
+    names = frames[0].columns
+    for frame in frames:
+        if set(frame.columns) != set(names):
+            raise DataError(
+                f"all requests must have the same columns; came {', '.join(names)}, and then {', '.join(frame.columns)}"
+            )
+    frames = [frame.select(names) for frame in frames]
+    for name in names:
+        came = {frame.schema[name]: None for frame in frames}
+        if len(came) > 1 and all(dtype.is_numeric() for dtype in came):
+            frames = [frame.with_columns(pl.col(name).cast(pl.Float64)) for frame in frames]
+        elif len(came) > 1:
+            raise DataError(
+                f"column {name!r} of the requests must have one type; came {', and then '.join(map(type_name, came))}"
+            )
+    return pl.concat(frames)
+
+
+def _require_lists(column: pl.Series, first: int, kind: str) -> None:
+    """Refuse what would be taken for a history with nothing in it, or letter by letter."""
+    inner = column.dtype.inner if isinstance(column.dtype, pl.List | pl.Array) else None
+    ids = inner in (pl.String, pl.Categorical, pl.Enum) if kind == "text" else inner is not None and inner.is_integer()
+    must = f"column {column.name!r} of the requests must hold lists of item ids, which are {kind}"
+    if not ids and inner != pl.Null and column.null_count() < len(column):
+        row = int(column.is_not_null().arg_true()[0])
+        hint = "; files of text have no lists: use Parquet" if column.dtype == pl.String else ""
+        raise DataError(
+            f"{must}; it is {type_name(column.dtype)}, and row {first + row} holds {column[row : row + 1].to_list()[0]!r}{hint}"
+        )
+    if inner is not None:
+        lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+        missing = lists.list.eval(pl.element().is_null()).list.any().fill_null(value=False)
+        if missing.any():
+            raise DataError(f"{must}; one in row {first + int(missing.arg_true()[0])} is missing")
 
 
 def _known_columns(recommender: Recommender, options: BatchOptions) -> tuple[str, list[str]]:
