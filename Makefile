@@ -62,6 +62,7 @@ demo: install ## train on MovieLens, judge beside every baseline, draw a report,
 	@$(BIN)/twotower report $(RUN)
 	@$(BIN)/twotower recommend $(RUN) --user 196
 	@echo "The bundle is in $(RUN)/bundle, the report in $(RUN)/report/report.html"
+	@echo "To serve it, with a page at http://127.0.0.1:8000: $(BIN)/twotower serve $(RUN)"
 
 demo-livestream: install ## a planted log of live streams: train, judge beside popularity and the oracle, recommend for a new viewer
 	@test -f $(LIVE).csv || $(BIN)/twotower synth livestream --rows $(ROWS) --seed 0 --out $(LIVE).csv

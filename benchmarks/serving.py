@@ -106,7 +106,9 @@ def _made() -> Path:
         twotower = [sys.executable, "-m", "twotower"]
         if not log.exists():
             _say("making a log of 1,600,000 rows")
-            subprocess.run([*twotower, "synth", "livestream", "--rows", "1600000", "--seed", "0", "--out", str(log)], check=True)
+            subprocess.run(
+                [*twotower, "synth", "livestream", "--rows", "1600000", "--seed", "0", "--out", str(log)], check=True
+            )
         recipe = (HERE.parent / "recipes" / "livestream.toml").read_text(encoding="utf-8")
         recipe = recipe.replace("dim = 128", "dim = 64").replace("layer_sizes = [128, 128]", "layer_sizes = [128, 64]")
         recipe = recipe.replace("epochs = 2", "epochs = 1").replace('path = "livestream.csv"', f'path = "{log}"')
@@ -208,7 +210,17 @@ def _rate(port: int, bodies: Path, options: argparse.Namespace) -> float:
         "bodies[math.random(#bodies)])\nend\n",
         encoding="utf-8",
     )
-    command = ["wrk", "--timeout", "20s", "-t1", f"-c{options.connections}", f"-d{options.seconds:g}s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    command = [
+        "wrk",
+        "--timeout",
+        "20s",
+        "-t1",
+        f"-c{options.connections}",
+        f"-d{options.seconds:g}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout
     if done.returncode or "Non-2xx" in said or "Socket errors" in said:
@@ -219,7 +231,16 @@ def _rate(port: int, bodies: Path, options: argparse.Namespace) -> float:
 
 
 def _load(port: int, bodies: Path, seconds: float, *, connections: int = 32, rate: float | None = None) -> dict[str, Any]:
-    command = [sys.executable, str(HERE / "http_load.py"), "--port", str(port), "--bodies", str(bodies), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        str(HERE / "http_load.py"),
+        "--port",
+        str(port),
+        "--bodies",
+        str(bodies),
+        "--seconds",
+        str(seconds),
+    ]
     command += ["--connections", str(connections)] if rate is None else ["--connections", "200", "--rate", str(rate)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, Any] = json.loads(said.splitlines()[-1])

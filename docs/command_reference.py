@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from twotower.cli.app import app
+from twotower.cli.production import app
 
 __all__ = ["command_markdown", "commands", "on_page_markdown"]
 

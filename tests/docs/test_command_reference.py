@@ -9,7 +9,7 @@ import pytest
 from docs.command_reference import command_markdown, commands, on_page_markdown
 from typer.testing import CliRunner
 
-from twotower.cli.app import app
+from twotower.cli.production import app
 
 
 def help_of(*arguments: str) -> str:

@@ -82,7 +82,9 @@ def test_a_query_alone_walks_as_in_a_batch() -> None:
 
 def test_estimates_are_good_for_short_and_long_vectors() -> None:
     # steps have sizes of their own: with one for all, short vectors would be nothing
-    vectors_ND = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0)) * 10 ** torch.linspace(-6, 0, 2000).unsqueeze(1)
+    vectors_ND = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0)) * 10 ** torch.linspace(
+        -6, 0, 2000
+    ).unsqueeze(1)
     centring = Centring(torch.zeros(16, dtype=torch.float64), float(vectors_ND.norm(dim=1).max()))
     links = torch.arange(2000, dtype=torch.int32).add(1).remainder(2000).unsqueeze(1).repeat(1, 2)
     links[:, 1] = -1

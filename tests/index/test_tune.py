@@ -148,13 +148,17 @@ def test_where_nothing_finds_enough_it_says_what_to_do() -> None:
 
     curve = tune(Never(EXACT, 0), EXACT, QUERIES, k=10, recall=0.99)
     assert (curve.chosen, curve.judged) == (None, None)
-    with pytest.raises(ConfigError, match=r"no setting surely reaches a recall@10 of 0.99; the best, missing 1 finds 0.9000 .*: build"):
+    with pytest.raises(
+        ConfigError, match=r"no setting surely reaches a recall@10 of 0.99; the best, missing 1 finds 0.9000 .*: build"
+    ):
         curve.setting()
 
 
 def test_a_limit_of_time() -> None:
     curve = tune(Worse(EXACT, 0), EXACT, QUERIES, k=10, recall=0.8, latency_ms=1e-6)
-    with pytest.raises(ConfigError, match=r"recall@10 of 0.8 in 1e-06 ms; the one that finds most, missing 0 .*: allow more time"):
+    with pytest.raises(
+        ConfigError, match=r"recall@10 of 0.8 in 1e-06 ms; the one that finds most, missing 0 .*: allow more time"
+    ):
         curve.setting()
     assert tune(Worse(EXACT, 0), EXACT, QUERIES, k=10, recall=0.8, latency_ms=1e6).chosen is not None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-
 from tests.recommender.conftest import World, world_of
+
 from twotower.errors import BundleError, ConfigError, CorruptBundleError
 from twotower.index import ExactIndex, HNSWIndex, IVFPQIndex
 from twotower.recommender import IndexOptions, Recommender, build_index, remove_index

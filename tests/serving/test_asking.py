@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 from starlette.testclient import TestClient
-
 from tests.recommender.conftest import World
+
 from twotower.serving.config import Limits
 
 

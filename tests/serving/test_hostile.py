@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.serving.conftest import TOKEN
 from tests.serving.served import Served, served
 

@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from tests.serving.conftest import TOKEN
 from tests.serving.served import Served, served
 

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import torch
 from starlette.testclient import TestClient
-
 from tests.recommender.conftest import World
+
 from twotower.bundle import activate, current_version, publish, roll_back
 from twotower.errors import BundleError
 from twotower.recommender import Recommender

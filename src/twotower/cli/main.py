@@ -21,6 +21,6 @@ def main(arguments: list[str] | None = None) -> None:
     """
     if "torch" not in sys.modules:  # which reads them once, as it is loaded
         os.environ.update(thread_settings(os.environ))
-    from twotower.cli.app import app
+    from twotower.cli.production import app
 
     app(arguments, prog_name="twotower")

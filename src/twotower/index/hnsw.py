@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from twotower.index.arguments import require_whole

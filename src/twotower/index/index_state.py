@@ -1,4 +1,4 @@
-"""What an index is made of beside its vectors, so that it can be written and read without pickle."""
+"""What an index is made of beside its vectors, so that it can be written and read as data."""
 
 from __future__ import annotations
 

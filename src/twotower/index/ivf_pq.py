@@ -231,6 +231,6 @@ class IVFPQIndex:
             return torch.from_numpy(self._lists.search(own_BD, min(wanted, self.num_vectors), params=parameters)[1])
 
 
-def _padded(vectors_ND: Tensor, multiple: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def _padded(vectors_ND: Tensor, multiple: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Zeros behind each vector, so that its length is a multiple."""
     return F.pad(vectors_ND, (0, -vectors_ND.shape[1] % multiple)).contiguous().numpy()
