@@ -13,6 +13,7 @@ A message says what must hold, what came (names, shapes, values, row numbers) an
     │   └── IncompatibleBundleError  written by a newer format than this library reads
     ├── CheckpointError        a training state that does not belong to this run, or is damaged
     ├── TrainingError          training stopped because its figures are not numbers
+    ├── ExportError            a model written for another runtime that does not give what the bundle gives
     └── MissingExtraError      an optional dependency that is not installed
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "CorruptBundleError",
     "DataError",
     "DatasetError",
+    "ExportError",
     "IncompatibleBundleError",
     "MissingExtraError",
     "TableReadError",
@@ -97,6 +99,10 @@ class CheckpointError(TwotowerError):
 
 class TrainingError(TwotowerError):
     """Training stopped because a figure was not a finite number."""
+
+
+class ExportError(TwotowerError):
+    """A model written for another runtime does not give there what the bundle gives; nothing was left behind."""
 
 
 class MissingExtraError(TwotowerError):

@@ -241,6 +241,21 @@ class Recommender:
         found = self._directions.search(vectors_BD, k, excluded=own, allowed=self._allowed(only))
         return Recommendations.from_search(found, self.catalogue, {})
 
+    def encode_queries(
+        self,
+        users: Sequence[Id | None] | None = None,
+        *,
+        features: FeatureRows | None = None,
+        histories: Sequence[Sequence[Id] | None] | None = None,
+    ) -> Tensor:
+        """The vectors that requests are searched with, float32 ``[B, D]``; arguments and errors as of `recommend`."""
+        return self._ask(users, features, histories).queries_BD
+
+    @property
+    def stand_ins(self) -> dict[str, object]:
+        """By column of the query, the value that is assumed where a request leaves it out; others stay missing."""
+        return {name: self.defaults.values[name] for name in self._strict_columns if name in self.defaults.values}
+
     def history(self, user: Id) -> list[Id]:
         """The items of a known user, the most recent last; empty for an unknown one."""
         rows = self.users.histories([user]).values.numpy()
