@@ -89,7 +89,9 @@ class Feeds:
         if isinstance(entry.split, TextSplit):
             tokenizer = self._tokenizer(entry.split.tokenizer)
             found = [[] if text is None else tokenizer.encode(text, add_special_tokens=False).ids for text in values]
-            return _padded([list(entry.missing_rows) if gone else rows for rows, gone in zip(found, missing, strict=True)], entry)
+            return _padded(
+                [list(entry.missing_rows) if gone else rows for rows, gone in zip(found, missing, strict=True)], entry
+            )
         if isinstance(entry.split, SeparatorSplit):
             pieces = values.cast(pl.String).str.split(entry.split.separator).list.eval(pl.element().str.strip_chars())
             values = pieces.list.eval(pl.element().filter(pl.element() != ""))

@@ -40,14 +40,19 @@ def require_exportable(model: TwoTower) -> None:
             faults.append(f"the {name} tower is a {_name(tower)}")
             continue
         parts = [("tables", tower.embeddings, EmbeddingCollection), ("layers", tower.layers, MLP)]
-        faults += [f"the {what} of the {name} tower are a {_name(part)}" for what, part, kind in parts if type(part) is not kind]
+        faults += [
+            f"the {what} of the {name} tower are a {_name(part)}" for what, part, kind in parts if type(part) is not kind
+        ]
         if type(tower.layers) is MLP:
             faults += [f"the {name} tower has a layer {_name(layer)}" for layer in tower.layers.layers if not _known(layer)]
         hooked = [part for part in tower.modules() if part._forward_hooks or part._forward_pre_hooks]
         faults += [f"a hook is on {_name(part)} of the {name} tower" for part in hooked]
     if faults:
         raise ConfigError(
-            [f"{fault}, which an ONNX export does not know; export a model that twotower.models.build built" for fault in faults]
+            [
+                f"{fault}, which an ONNX export does not know; export a model that twotower.models.build built"
+                for fault in faults
+            ]
         )
 
 
@@ -94,10 +99,16 @@ def _part(graph: Graph, tower: Tower, entry: InputSpec, column: Encoded) -> str:
 
 def _layer(graph: Graph, layer: nn.Module, hidden: str, name: str) -> str:
     if isinstance(layer, nn.Linear):
-        weight, bias = graph.constant(_array(layer.weight), f"{name}.weight"), graph.constant(_array(layer.bias), f"{name}.bias")
+        weight, bias = (
+            graph.constant(_array(layer.weight), f"{name}.weight"),
+            graph.constant(_array(layer.bias), f"{name}.bias"),
+        )
         return graph.node("Gemm", hidden, weight, bias, transB=1)
     if isinstance(layer, nn.LayerNorm):
-        scale, shift = graph.constant(_array(layer.weight), f"{name}.scale"), graph.constant(_array(layer.bias), f"{name}.shift")
+        scale, shift = (
+            graph.constant(_array(layer.weight), f"{name}.scale"),
+            graph.constant(_array(layer.bias), f"{name}.shift"),
+        )
         return graph.node("LayerNormalization", hidden, scale, shift, axis=-1, epsilon=layer.eps)
     if isinstance(layer, nn.GELU):
         share = graph.node("Erf", graph.node("Mul", hidden, _single(graph, math.sqrt(0.5))))

@@ -118,5 +118,3 @@ def _turn(graph: Graph, fraction: str) -> FloatsValue:
     """Sine and cosine of a fraction of a turn."""
     angle = graph.node("Mul", double(graph, 2 * np.pi), fraction)
     return FloatsValue(float_columns(graph, *sine_and_cosine(graph, angle)))
-
-

@@ -13,6 +13,7 @@ from twotower.errors import ConfigError, TwotowerError
 from twotower.export.graph import check_opset, onnx_version
 from twotower.export.layers import require_exportable
 from twotower.export.parity import check_candidates, check_queries
+from twotower.export.place import require_free
 from twotower.export.session import onnxruntime_version
 from twotower.export.signature import FORMAT, Signature, TowerSignature, Versions
 from twotower.export.tower import write_tower
@@ -78,7 +79,7 @@ def export_onnx(
     onnxruntime_version()
     if check_rows < 1:
         raise ConfigError(f"check_rows: must be at least 1; came {check_rows}")
-    _require_free(target)
+    require_free(target, _SIGNATURE, FORMAT)
     folder = bundle_folder(run)
     _require_builder(folder, builder)
     manifest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
@@ -98,9 +99,7 @@ def export_onnx(
             manifest_sha256=manifest,
             versions=versions,
             query=query.model_copy(update={"checked_rows": queries.rows, "largest_error": queries.largest_error}),
-            candidate=candidate.model_copy(
-                update={"checked_rows": candidates.rows, "largest_error": candidates.largest_error}
-            ),
+            candidate=candidate.model_copy(update={"checked_rows": candidates.rows, "largest_error": candidates.largest_error}),
         )
         write_json(temporary / _SIGNATURE, signature.model_dump(mode="json"))
         size = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
@@ -139,28 +138,6 @@ def _write_towers(
         properties=properties,
     )
     return query, candidate
-
-
-def _require_free(target: Path) -> None:
-    """Refuse to replace what is no export.
-
-    Raises:
-        ConfigError: If there is a file, or a folder that holds something else.
-    """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise ConfigError(f"{target} is a file; name a folder for the export")
-    if any(target.iterdir()) and not _is_export(target):
-        raise ConfigError(f"{target} holds something else than an export, and is left alone; name another folder")
-
-
-def _is_export(folder: Path) -> bool:
-    try:
-        value = parse_json((folder / _SIGNATURE).read_bytes(), source=_SIGNATURE)
-    except (OSError, TwotowerError):
-        return False
-    return isinstance(value, dict) and value.get("format") == FORMAT
 
 
 def _require_builder(folder: Path, builder: ModelBuilder) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from twotower.errors import ExportError
 from twotower.export.feeds import Feeds
-from twotower.export.requests import never_seen, variants
 from twotower.export.session import Session
 from twotower.export.signature import TowerSignature
+from twotower.export.variants import never_seen, variants
 from twotower.recommender import Recommender
 from twotower.types import Id
 
@@ -50,7 +50,7 @@ class _Rows:
 
 
 def check_queries(folder: Path, tower: TowerSignature, recommender: Recommender, *, rows: int, limit: float) -> Parity:
-    """Compare the query tower for known users as they are stored, and for unknown ones of whom less, or other things, are known.
+    """Compare the query tower for known users as they are stored, and for unknown ones of whom less, or something else, is known.
 
     Args:
         folder: The export.

@@ -80,7 +80,9 @@ class RawColumns:
         nothing_BW = graph.node("IsNaN", given)
         infinite_BW = graph.cast(graph.node("IsInf", given), np.int64)
         absent_B = graph.node("ReduceSum", graph.cast(nothing_BW, np.int64), whole(graph, 1), keepdims=0)
-        self.refuse(graph.node("Greater", graph.node("ReduceSum", infinite_BW, whole(graph, 1), keepdims=0), _integer(graph, 0)))
+        self.refuse(
+            graph.node("Greater", graph.node("ReduceSum", infinite_BW, whole(graph, 1), keepdims=0), _integer(graph, 0))
+        )
         some_B = graph.node("Greater", absent_B, _integer(graph, 0))
         all_B = graph.node("Equal", absent_B, _integer(graph, width))
         self.refuse(some_B if required else graph.node("And", some_B, graph.node("Not", all_B)))

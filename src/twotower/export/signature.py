@@ -26,8 +26,8 @@ __all__ = [
     "Signature",
     "TextSplit",
     "TowerSignature",
-    "Versions",
     "VectorInput",
+    "Versions",
     "VocabularyLookup",
 ]
 

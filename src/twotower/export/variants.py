@@ -53,9 +53,10 @@ def variants(tower: TowerSignature, frame: pl.DataFrame) -> list[Variant]:
 def never_seen(ids: pl.Series) -> Id:
     """An id that is not among these."""
     if ids.dtype == pl.String:
-        return "never seen " + "x" * int(ids.str.len_chars().max() or 0)  # type: ignore[call-overload]
+        longest = ids.str.len_chars().max()
+        return "never seen " + "x" * (longest if isinstance(longest, int) else 0)
     most = ids.max()
-    return _FAR + int(most) if isinstance(most, int) and most < 2**62 else -_FAR
+    return _FAR + most if isinstance(most, int) and most < 2**62 else -_FAR
 
 
 def _may_be_missing(entry: Input) -> bool:
