@@ -88,7 +88,7 @@ def _onnx(run: Path, out: Path, *, opset: int, check_rows: int, as_json: bool) -
     )
     print_lines(
         "",
-        f"the largest error is that of a number of a vector, beside the bundle's own; more than {LARGEST_ERROR:g} is refused",
+        f"largest error: of any number of a vector, beside the bundle's own; more than {LARGEST_ERROR:g} would be refused",
     )
 
 

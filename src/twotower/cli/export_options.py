@@ -26,9 +26,7 @@ def export(
     opset: Annotated[int | None, typer.Option(help="With onnx: of ONNX; 17 by default.")] = None,
     check_rows: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="With onnx: users, and items, whose vectors are compared with the bundle's; 1,000 by default."
-        ),
+        typer.Option(min=1, help="With onnx: how many users, and items, are compared with the bundle; 1,000 by default."),
     ] = None,
     users: Annotated[bool, typer.Option("--users", help="With vectors: those of all known users too.")] = False,
     layout: Annotated[

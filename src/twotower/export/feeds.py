@@ -1,6 +1,6 @@
 """From raw rows to the inputs of an exported tower, by its signature and what lies beside it.
 
-Nothing of the preprocessing is used here: it is what anybody writes who serves an export, in whatever language, and the export is
+Nothing of the preprocessing is used here: it is what anybody writes who serves an export, in whatever language. Exports are
 checked by it.
 """
 
@@ -89,9 +89,7 @@ class Feeds:
         if isinstance(entry.split, TextSplit):
             tokenizer = self._tokenizer(entry.split.tokenizer)
             found = [[] if text is None else tokenizer.encode(text, add_special_tokens=False).ids for text in values]
-            return _padded(
-                [list(entry.missing_rows) if gone else rows for rows, gone in zip(found, missing, strict=True)], entry
-            )
+            return _padded(found, missing, entry)
         if isinstance(entry.split, SeparatorSplit):
             pieces = values.cast(pl.String).str.split(entry.split.separator).list.eval(pl.element().str.strip_chars())
             values = pieces.list.eval(pl.element().filter(pl.element() != ""))
@@ -101,7 +99,7 @@ class Feeds:
         for line, row in zip(lines["line"].to_list(), rows.to_list(), strict=True):
             if row >= 0:
                 found[line].append(row)
-        return _padded([list(entry.missing_rows) if gone else rows for rows, gone in zip(found, missing, strict=True)], entry)
+        return _padded(found, missing, entry)
 
     def _looked_up(self, lookup: VocabularyLookup | HashLookup, values: pl.Series) -> NDArray[np.int64]:
         """The row of each value, -1 for one that is left out."""
@@ -149,7 +147,8 @@ def _lists(entry: RowsInput, frame: pl.DataFrame, histories: Sequence[Sequence[I
     return pl.Series([list(line) for line in histories or []], dtype=pl.List(inner))
 
 
-def _padded(lines: list[list[int]], entry: RowsInput) -> NDArray[np.int64]:
+def _padded(found: list[list[int]], missing: NDArray[np.bool_], entry: RowsInput) -> NDArray[np.int64]:
+    lines = [list(entry.missing_rows) if gone else line for line, gone in zip(found, missing, strict=True)]
     padded = np.full((len(lines), max(map(len, lines), default=0)), entry.padding, dtype=np.int64)
     for row, line in enumerate(lines):
         padded[row, : len(line)] = line

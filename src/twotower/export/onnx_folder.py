@@ -153,6 +153,6 @@ def _require_builder(folder: Path, builder: ModelBuilder) -> None:
     built_by = model.get("builder") if isinstance(model, dict) else None
     if isinstance(built_by, str) and built_by != builder_name(builder):
         raise ConfigError(
-            f"the model was built by {built_by}, a builder of your own, and not by {builder_name(builder)}: an ONNX export knows "
-            "the towers of twotower.models.build only; write such towers with torch.onnx"
+            f"the model was built by {built_by}, a builder of your own, and not by {builder_name(builder)}: an ONNX export "
+            "knows the towers of twotower.models.build only; write such towers with torch.onnx"
         )

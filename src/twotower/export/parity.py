@@ -50,7 +50,7 @@ class _Rows:
 
 
 def check_queries(folder: Path, tower: TowerSignature, recommender: Recommender, *, rows: int, limit: float) -> Parity:
-    """Compare the query tower for known users as they are stored, and for unknown ones of whom less, or something else, is known.
+    """Compare the query tower for known users as they are stored, and for unknown ones of whom less or something else is known.
 
     Args:
         folder: The export.

@@ -78,11 +78,9 @@ class RawColumns:
         self._claim(column, VectorInput(name=column, column=column, shape=shape, required=required))
         given = graph.input(column, np.float64, shape, about="vectors; a missing one is NaN in every place")
         nothing_BW = graph.node("IsNaN", given)
-        infinite_BW = graph.cast(graph.node("IsInf", given), np.int64)
-        absent_B = graph.node("ReduceSum", graph.cast(nothing_BW, np.int64), whole(graph, 1), keepdims=0)
-        self.refuse(
-            graph.node("Greater", graph.node("ReduceSum", infinite_BW, whole(graph, 1), keepdims=0), _integer(graph, 0))
-        )
+        infinite_B = _count(graph, graph.node("IsInf", given))
+        absent_B = _count(graph, nothing_BW)
+        self.refuse(graph.node("Greater", infinite_B, _integer(graph, 0)))
         some_B = graph.node("Greater", absent_B, _integer(graph, 0))
         all_B = graph.node("Equal", absent_B, _integer(graph, width))
         self.refuse(some_B if required else graph.node("And", some_B, graph.node("Not", all_B)))
@@ -145,6 +143,11 @@ class RawColumns:
                 f"two inputs of a tower would have the name {name!r} in an ONNX export; give one of the features another name"
             )
         self._inputs[name] = entry
+
+
+def _count(graph: Graph, marks_BW: str) -> str:
+    """How many marks are set in each row, int64 ``[B]``."""
+    return graph.node("ReduceSum", graph.cast(marks_BW, np.int64), whole(graph, 1), keepdims=0)
 
 
 def _integer(graph: Graph, value: int) -> str:

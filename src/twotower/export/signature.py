@@ -103,10 +103,10 @@ class TextSplit(Config):
     """A text is cut into words.
 
     In this order: with a separator, the text is cut at it and blanks around the pieces are cut off; letters become small, one
-    by one; the characters of ``remove`` are taken out; without a separator, the text is cut at blanks; empty words are left out.
+    by one; the characters of ``remove`` are taken out; without a separator, the text is cut at blanks; empty words go.
 
     Attributes:
-        tokenizer: A file in the format of the library ``tokenizers`` (Rust, Python, Java, Go) that does it all, lookup included.
+        tokenizer: A file for the library ``tokenizers`` (of Rust, with bindings), which does all of it, lookup included.
         separator: None: blanks.
         lowercase: Whether letters become small.
         remove: Characters that are taken out.
