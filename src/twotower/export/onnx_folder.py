@@ -25,7 +25,7 @@ from twotower.recommender import Recommender, bundle_folder
 __all__ = ["LARGEST_ERROR", "OnnxExport", "export_onnx"]
 
 LARGEST_ERROR = 1e-4
-"""A number of a vector may differ by so much."""
+"""A number of a vector may differ by so much, or by a hundred-thousandth of the vector's largest number, where that is more."""
 
 _SIGNATURE = "signature.json"
 
@@ -71,7 +71,8 @@ def export_onnx(
         ConfigError: If the opset is not one that can be written, the folder holds something else, or the model has a part that
             is not known in ONNX, such as a module of one's own.
         BundleError: If there is no bundle, or it is damaged.
-        ExportError: If a number of a vector differs by more than 1e-4.
+        ExportError: If a number of a vector differs by more than 1e-4 (of vectors with numbers above 10: by more than a
+            hundred-thousandth of the largest).
         MissingExtraError: If ``onnx`` or ``onnxruntime`` is not installed.
     """
     target = Path(out)

@@ -36,6 +36,14 @@ class _Read:
     range: tuple[float, float] | None = None
 
 
+@dataclass
+class _ReadVectors:
+    values: str
+    missing: str
+    width: int
+    required: bool = False
+
+
 class RawColumns:
     """The inputs of a graph, and which of its rows must not be believed.
 
@@ -48,6 +56,7 @@ class RawColumns:
         self.graph = graph
         self.stand_ins = stand_ins
         self._numbers: dict[str, _Read] = {}
+        self._vectors: dict[str, _ReadVectors] = {}
         self._inputs: dict[str, Input | None] = {}
         self._rows: list[str] = []
         self._refused: list[str] = []
@@ -74,17 +83,13 @@ class RawColumns:
 
     def vectors(self, column: str, width: int, *, required: bool) -> str:
         """A column of vectors, float64 ``[B, width]``; zeros where one is missing, unless it is required."""
-        graph, shape = self.graph, ("batch", width)
-        self._claim(column, VectorInput(name=column, column=column, shape=shape, required=required))
-        given = graph.input(column, np.float64, shape, about="vectors; a missing one is NaN in every place")
-        nothing_BW = graph.node("IsNaN", given)
-        infinite_B = _count(graph, graph.node("IsInf", given))
-        absent_B = _count(graph, nothing_BW)
-        self.refuse(graph.node("Greater", infinite_B, _integer(graph, 0)))
-        some_B = graph.node("Greater", absent_B, _integer(graph, 0))
-        all_B = graph.node("Equal", absent_B, _integer(graph, width))
-        self.refuse(some_B if required else graph.node("And", some_B, graph.node("Not", all_B)))
-        return graph.node("Where", nothing_BW, double(graph, 0.0), given)
+        if column not in self._vectors:
+            self._vectors[column] = self._new_vectors(column, width)
+        read = self._vectors[column]
+        if required and not read.required:
+            read.required = True
+            self.refuse(read.missing)
+        return read.values
 
     def row(self, entry: RowInput) -> str:
         """Rows of a vocabulary, int64 ``[B]``."""
@@ -113,9 +118,12 @@ class RawColumns:
 
     def inputs(self) -> tuple[Input, ...]:
         """What the signature says of them, in the order of the graph."""
-        return tuple(self._number_input(name) if entry is None else entry for name, entry in self._inputs.items())
+        return tuple(self._column_input(name) if entry is None else entry for name, entry in self._inputs.items())
 
-    def _number_input(self, column: str) -> NumberInput:
+    def _column_input(self, column: str) -> NumberInput | VectorInput:
+        if column in self._vectors:
+            vectors = self._vectors[column]
+            return VectorInput(name=column, column=column, shape=("batch", vectors.width), required=vectors.required)
         read, stand_in = self._numbers[column], self.stand_ins.get(column)
         return NumberInput(
             name=column,
@@ -136,6 +144,18 @@ class RawColumns:
         if stand_in is not None:
             return Numbers(graph.node("Where", missing, double(graph, float(stand_in)), given), None)  # type: ignore[arg-type]
         return Numbers(graph.node("Where", missing, double(graph, 0.0), given), missing)
+
+    def _new_vectors(self, column: str, width: int) -> _ReadVectors:
+        graph = self.graph
+        self._claim(column, None)
+        given = graph.input(column, np.float64, ("batch", width), about="vectors; a missing one is NaN in every place")
+        nothing_BW = graph.node("IsNaN", given)
+        absent_B, infinite_B = _count(graph, nothing_BW), _count(graph, graph.node("IsInf", given))
+        missing_B = graph.node("Equal", absent_B, _integer(graph, width))
+        some_B = graph.node("Greater", absent_B, _integer(graph, 0))
+        self.refuse(graph.node("Greater", infinite_B, _integer(graph, 0)))
+        self.refuse(graph.node("And", some_B, graph.node("Not", missing_B)))
+        return _ReadVectors(graph.node("Where", nothing_BW, double(graph, 0.0), given), missing_B, width)
 
     def _claim(self, name: str, entry: Input | None) -> None:
         if name in self._inputs:

@@ -45,7 +45,7 @@ def variants(tower: TowerSignature, frame: pl.DataFrame) -> list[Variant]:
             emptied = emptied.with_columns(empty)
         strange = _strange(frame[column], readers)
         if strange is not None:
-            found.append(Variant(f"with a {column} never seen", frame.with_columns(strange)))
+            found.append(Variant(f"with {column} never seen", frame.with_columns(strange)))
             changed = changed.with_columns(strange)
     return [*found, Variant("without whatever may be missing", emptied), Variant("with nothing ever seen", changed)]
 
