@@ -85,7 +85,8 @@ class Tower:
         if lookup["file"] not in self.tables:
             table = pq.read_table(self.folder / lookup["file"]).to_pydict()
             self.tables[lookup["file"]] = dict(zip(table["value"], table["row"], strict=True))
-        return self.tables[lookup["file"]].get(value, lookup["unknown_row"])
+        unknown: int | None = lookup["unknown_row"]
+        return self.tables[lookup["file"]].get(value, unknown)
 
 
 if __name__ == "__main__":

@@ -129,11 +129,9 @@ def planted(
         for column in columns:
             if isinstance(column, RowsColumn):
                 name = f"{side}/{column.name}"
-                tables.append(
-                    TableSpec(name=name, vocabulary_size=column.vocabulary_size, embedding_dim=WIDTH, update=update)  # type: ignore[arg-type]
-                )
+                tables.append(TableSpec(name=name, vocabulary_size=column.vocabulary_size, embedding_dim=WIDTH, update=update))
                 how = pooling if column.ragged else None
-                found.append(InputSpec(column=column.name, width=WIDTH, table=name, pooling=how))  # type: ignore[arg-type]
+                found.append(InputSpec(column=column.name, width=WIDTH, table=name, pooling=how))
             else:
                 found.append(InputSpec(column=column.name, width=column.width))
         return tuple(found)

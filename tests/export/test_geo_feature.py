@@ -19,7 +19,7 @@ SPECIAL = [(-180.0, -90.0), (180.0, 90.0), (0.0, 0.0), (179.999999, -0.0), (-10.
 
 
 def fitted(cells: tuple[float, float], out_of_range: str = "error") -> FittedGeo:
-    feature = GeoFeature(longitude="lon", latitude="lat", name="at", cells=cells, out_of_range=out_of_range, min_count=1)  # type: ignore[arg-type]
+    feature = GeoFeature(longitude="lon", latitude="lat", name="at", cells=cells, out_of_range=out_of_range, min_count=1)
     return feature.fit(feature.source(TRAIN))
 
 

@@ -1,4 +1,4 @@
-"""Whole exports of planted bundles: every kind of feature, every option of a tower, and what becomes of an export that fails."""
+"""Whole exports of planted bundles: every kind of feature, every option of a tower, and exports that fail."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_weight_that_is_not_the_bundles_is_found(plant: Plant, tmp_path: Path,
     run = plant()
     real = layers._array
     monkeypatch.setattr(layers, "_array", lambda tensor: real(tensor) + np.float32(1e-3))
-    with pytest.raises(ExportError, match="may by 0.0001"):
+    with pytest.raises(ExportError, match=r"may by 0\.0001"):
         export_onnx(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

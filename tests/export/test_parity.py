@@ -56,9 +56,7 @@ def test_a_vocabulary_that_is_wrong_is_found(plant: Plant, tmp_path: Path, file:
 def test_a_rule_for_what_is_missing_that_is_wrong_is_found(plant: Plant, tmp_path: Path) -> None:
     run, out = plant(FEATURES), tmp_path / "out"
     query = export_onnx(run, out).signature.query
-    inputs = [
-        entry.model_copy(update={"missing_row": 0}) if entry.name == "city.row" else entry for entry in query.inputs
-    ]
+    inputs = [entry.model_copy(update={"missing_row": 0}) if entry.name == "city.row" else entry for entry in query.inputs]
     with pytest.raises(ExportError, match="differs"):
         check_queries(out, query.model_copy(update={"inputs": tuple(inputs)}), Recommender.load(run), rows=1, limit=1e-4)
 
@@ -68,7 +66,7 @@ def test_a_tower_of_another_bundle_is_found(plant: Plant, tmp_path: Path) -> Non
     done = export_onnx(run, out)
     shutil.rmtree(run)
     other = Recommender.load(plant(FEATURES, seed=1))
-    with pytest.raises(ExportError, match="candidate tower .* for items of the catalogue"):
+    with pytest.raises(ExportError, match=r"candidate tower .* for items of the catalogue"):
         check_candidates(out, done.signature.candidate, other, rows=10, limit=1e-4)
 
 
@@ -82,7 +80,9 @@ def test_a_vector_of_nan_is_a_difference(plant: Plant, tmp_path: Path) -> None:
 
 
 def test_large_numbers_may_differ_by_more(plant: Plant, tmp_path: Path) -> None:
-    run = plant([{"kind": "id", "column": "user"}, {"kind": "number", "column": "income", "standardise": False, "missing": "own"}])
+    run = plant(
+        [{"kind": "id", "column": "user"}, {"kind": "number", "column": "income", "standardise": False, "missing": "own"}]
+    )
     done = export_onnx(run, tmp_path / "out")
     largest = np.abs(Recommender.load(run).encode_queries(["u00", "u01", "u02", "u03"]).numpy()).max()
     assert largest > 1000

@@ -18,17 +18,31 @@ TOWER = TowerSignature(
         NumberInput(name="lon", column="lon", read_as=("geo",), required=False, range=(-180, 180)),
         RowInput(name="city.row", feature="city", column="city", lookup=WORDS, missing_row=None, vocabulary_size=3),
         RowsInput(
-            name="bio.rows", feature="bio", column="bio", shape=("batch", "n"), lookup=WORDS, max_length=None, reads="first",
+            name="bio.rows",
+            feature="bio",
+            column="bio",
+            shape=("batch", "n"),
+            lookup=WORDS,
+            max_length=None,
+            reads="first",
             vocabulary_size=3,
         ),
         RowsInput(
-            name="past.rows", feature="past", column=None, shape=("batch", "n"), lookup=WORDS, max_length=None, reads="last",
+            name="past.rows",
+            feature="past",
+            column=None,
+            shape=("batch", "n"),
+            lookup=WORDS,
+            max_length=None,
+            reads="last",
             vocabulary_size=3,
         ),
     ),
     output=Output(shape=("batch", 2)),
 )
-FRAME = pl.DataFrame({"age": [30, None], "height": [1.7, 1.8], "lon": [3.0, 4.0], "city": ["Oslo", "Rome"], "bio": ["a b", "c"]})
+FRAME = pl.DataFrame(
+    {"age": [30, None], "height": [1.7, 1.8], "lon": [3.0, 4.0], "city": ["Oslo", "Rome"], "bio": ["a b", "c"]}
+)
 
 
 def test_each_way_once() -> None:

@@ -27,7 +27,12 @@ def test_names_of_features_become_names_of_files(tmp_path: Path) -> None:
         vocabularies.put(feature, pl.Series([feature]), np.array([1]))
         for feature in ("../up", "a/b", "a b", "A_B", "größe", "", "x" * 300, "..")
     ]
-    assert names[:4] == ["vocabulary/up.parquet", "vocabulary/a_b.parquet", "vocabulary/a_b_2.parquet", "vocabulary/A_B_3.parquet"]
+    assert names[:4] == [
+        "vocabulary/up.parquet",
+        "vocabulary/a_b.parquet",
+        "vocabulary/a_b_2.parquet",
+        "vocabulary/A_B_3.parquet",
+    ]
     assert len({name.lower() for name in names}) == len(names)
     assert all((tmp_path / name).is_file() for name in names)
     assert {path.name for path in tmp_path.iterdir()} == {"vocabulary"}
