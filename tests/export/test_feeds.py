@@ -53,7 +53,7 @@ def test_every_kind_of_input(plant: Plant, tmp_path: Path) -> None:
 def test_a_value_that_must_be_there(tmp_path: Path) -> None:
     pl.DataFrame({"value": ["a"], "row": [1]}).write_parquet(tmp_path / "v.parquet")
     lookup = VocabularyLookup(file="v.parquet", values="text", unknown_row=0)
-    entry = RowInput(name="c.row", feature="c", column="c", lookup=lookup, missing_row=None, vocabulary_size=2)
+    entry = RowInput(name="c.row", about="", feature="c", column="c", lookup=lookup, missing_row=None, vocabulary_size=2)
     tower = TowerSignature(file="t", files=(), id_column="c", inputs=(entry,), output=Output(shape=("batch", 1)))
     with pytest.raises(DataError, match="'c' must not be missing; it is in row 1"):
         Feeds(tmp_path, tower).of(pl.DataFrame({"c": ["a", None]}))

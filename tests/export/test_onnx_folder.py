@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 from tests.export.conftest import Plant, planted
 
 from twotower.errors import BundleError, ConfigError, ExportError, MissingExtraError
-from twotower.export import export_onnx, layers, onnx_folder
+from twotower.export import export_onnx, layers
+from twotower.export.graph import Graph
 from twotower.models import TwoTower, build
 from twotower.spec import ModelSpec
 
@@ -190,6 +192,16 @@ def test_what_the_signature_says_of_the_whole(plant: Plant, tmp_path: Path) -> N
     assert done.size_bytes == written
 
 
+def test_large_tables_lie_beside_the_graphs(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = plant([QUERY["id"], QUERY["geo of small cells"]])
+    monkeypatch.setattr(Graph, "write", partialmethod(Graph.write, in_the_file=20_000))
+    done = export_onnx(run, tmp_path / "out")
+    assert done.signature.query.files == ("query_tower.onnx", "query_tower.onnx.data")
+    assert done.signature.candidate.files == ("candidate_tower.onnx",)
+    assert (tmp_path / "out" / "query_tower.onnx.data").stat().st_size > 20_000
+    assert done.signature.query.largest_error < EXACT
+
+
 def test_an_earlier_export_is_replaced_and_nothing_else_is(plant: Plant, tmp_path: Path) -> None:
     run, out = plant(), tmp_path / "out"
     export_onnx(run, out)
@@ -209,15 +221,14 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(plant: Plant, tmp_pat
 
 
 def test_an_export_that_differs_leaves_nothing(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, out = plant(tower={"layer_norm": True}), tmp_path / "out"
-    monkeypatch.setattr(layers, "_LEAST_LENGTH", 1.0)
-    export_onnx(run, out)  # nothing is scaled to length 1 here
-    before = sorted(path.name for path in tmp_path.iterdir())
-    monkeypatch.setattr(onnx_folder, "LARGEST_ERROR", 1e-12)
-    with pytest.raises(ExportError, match=r"query tower .* differs .* nothing was written"):
-        export_onnx(run, tmp_path / "new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-    assert (out / "signature.json").exists()
+    run, out = plant(tower={"l2_normalise": True}), tmp_path / "out"
+    export_onnx(run, out)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(layers, "_LEAST_LENGTH", 1e3)  # vectors are made shorter than they should be
+    for place in (out, tmp_path / "new"):
+        with pytest.raises(ExportError, match=r"query tower .* differs .* nothing was written"):
+            export_onnx(run, place)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_weight_that_is_not_the_bundles_is_found(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

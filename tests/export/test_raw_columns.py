@@ -14,7 +14,7 @@ from twotower.export.raw_columns import RawColumns
 
 def row(name: str) -> RowInput:
     lookup = VocabularyLookup(file="v", values="text", unknown_row=0)
-    return RowInput(name=name, feature=name, column=name, lookup=lookup, missing_row=0, vocabulary_size=3)
+    return RowInput(name=name, about="", feature=name, column=name, lookup=lookup, missing_row=0, vocabulary_size=3)
 
 
 def test_a_column_that_two_features_read_is_one_input() -> None:
@@ -24,6 +24,7 @@ def test_a_column_that_two_features_read_is_one_input() -> None:
     (entry,) = raw.inputs()
     assert isinstance(entry, NumberInput)
     assert (entry.read_as, entry.required, entry.range) == (("number", "buckets"), True, None)
+    assert entry.about == "the number x; NaN where it is missing, which it must not be"
 
 
 def test_two_inputs_of_one_name() -> None:

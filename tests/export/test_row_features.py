@@ -62,6 +62,7 @@ def test_the_row_of_a_missing_category(tmp_path: Path, missing: Any, stand_in: s
 def test_an_id(tmp_path: Path) -> None:
     entry = said(tmp_path, IdFeature(column="city", name="town", min_count=2), CITIES)
     assert (entry["name"], entry["column"], entry["missing_row"]) == ("town.row", "city", 0)
+    assert entry["about"] == "the row of city; 0 where it is missing"
     assert table(tmp_path, entry) == {"Rome": 1}
 
 
@@ -98,7 +99,7 @@ def test_a_part_and_integers(tmp_path: Path) -> None:
 def test_lists_and_texts(tmp_path: Path) -> None:
     entry = said(tmp_path, MultiCategoryFeature(column="g", separator="|", max_values=4), pl.Series(["a|b"]))
     assert (entry["split"], entry["max_length"], entry["reads"]) == ({"kind": "separator", "separator": "|"}, 4, "first")
-    assert entry["shape"] == ["batch", "g length"]
+    assert entry["shape"] == ["batch", "g_length"]
     entry = said(tmp_path, TextFeature(column="t", max_tokens=3), pl.Series(["Red, red door"]))
     assert entry["split"]["kind"] == "text"
     assert (tmp_path / entry["split"]["tokenizer"]).is_file()

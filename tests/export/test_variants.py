@@ -13,12 +13,13 @@ TOWER = TowerSignature(
     files=("t",),
     id_column="id",
     inputs=(
-        NumberInput(name="age", column="age", read_as=("number",), required=False),
-        NumberInput(name="height", column="height", read_as=("number",), required=True),
-        NumberInput(name="lon", column="lon", read_as=("geo",), required=False, range=(-180, 180)),
-        RowInput(name="city.row", feature="city", column="city", lookup=WORDS, missing_row=None, vocabulary_size=3),
+        NumberInput(name="age", about="", column="age", read_as=("number",), required=False),
+        NumberInput(name="height", about="", column="height", read_as=("number",), required=True),
+        NumberInput(name="lon", about="", column="lon", read_as=("geo",), required=False, range=(-180, 180)),
+        RowInput(name="city.row", about="", feature="city", column="city", lookup=WORDS, missing_row=None, vocabulary_size=3),
         RowsInput(
             name="bio.rows",
+            about="",
             feature="bio",
             column="bio",
             shape=("batch", "n"),
@@ -29,6 +30,7 @@ TOWER = TowerSignature(
         ),
         RowsInput(
             name="past.rows",
+            about="",
             feature="past",
             column=None,
             shape=("batch", "n"),

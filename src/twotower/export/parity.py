@@ -85,9 +85,9 @@ def _check(folder: Path, tower: TowerSignature, given: Iterator[_Rows], *, limit
         if (errors_B > allowed_B).any():
             row = int(np.argmax(errors_B - allowed_B))
             raise ExportError(
-                f"the {name} tower of the export differs from the bundle's by {errors_B[row]:.3g}, and may by {allowed_B[row]:g}, "
-                f"for {rows.about}, such as {rows.frame.row(row, named=True)}; nothing was written. Inner layers whose numbers "
-                "are too large for float32 do this, and so would a bug of ours"
+                f"the {name} tower of the export differs from the bundle's by {errors_B[row]:.3g}, and may by "
+                f"{allowed_B[row]:g}, for {rows.about}, such as {rows.frame.row(row, named=True)}; nothing was written. Inner "
+                "layers whose numbers are too large for float32 do this, and so would a bug of ours"
             )
         checked += len(errors_B)
         largest = max(largest, float(errors_B.max(initial=0.0)))

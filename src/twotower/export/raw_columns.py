@@ -16,6 +16,10 @@ from twotower.export.signature import Input, NumberInput, RowInput, RowsInput, V
 __all__ = ["Numbers", "RawColumns"]
 
 
+_MUST = ", which it must not be"
+_UNIX = ", in Unix seconds"
+
+
 class Numbers(NamedTuple):
     """A column of numbers in a graph.
 
@@ -94,15 +98,14 @@ class RawColumns:
     def row(self, entry: RowInput) -> str:
         """Rows of a vocabulary, int64 ``[B]``."""
         self._claim(entry.name, entry)
-        given = self.graph.input(entry.name, np.int64, entry.shape, about=f"the row of each {entry.column}")
+        given = self.graph.input(entry.name, np.int64, entry.shape, about=entry.about)
         self._rows.append(given)
         return given
 
     def rows(self, entry: RowsInput) -> str:
         """Rows of a vocabulary, int64 ``[B, L]``, padded."""
         self._claim(entry.name, entry)
-        about = f"the rows of each {entry.column or 'history'}, filled up with {entry.padding}"
-        return self.graph.input(entry.name, np.int64, entry.shape, about=about)
+        return self.graph.input(entry.name, np.int64, entry.shape, about=entry.about)
 
     def refuse(self, mark: str) -> None:
         """Rows (bool ``[B]``) whose vector is NaN."""
@@ -123,10 +126,18 @@ class RawColumns:
     def _column_input(self, column: str) -> NumberInput | VectorInput:
         if column in self._vectors:
             vectors = self._vectors[column]
-            return VectorInput(name=column, column=column, shape=("batch", vectors.width), required=vectors.required)
+            return VectorInput(
+                name=column,
+                about=f"the vector {column}; NaN in every place where it is missing{_MUST if vectors.required else ''}",
+                column=column,
+                shape=("batch", vectors.width),
+                required=vectors.required,
+            )
         read, stand_in = self._numbers[column], self.stand_ins.get(column)
+        taken = f", which is taken as {stand_in}" if stand_in is not None else _MUST if read.required else ""
         return NumberInput(
             name=column,
+            about=f"the number {column}{_UNIX if 'timestamp' in read.read_as else ''}; NaN where it is missing{taken}",
             column=column,
             read_as=tuple(dict.fromkeys(read.read_as)),
             required=read.required,

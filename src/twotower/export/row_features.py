@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from twotower.export.columns import Encoded, RaggedValue, RowsValue
 from twotower.export.graph import Graph
 from twotower.export.raw_columns import RawColumns
 from twotower.export.signature import (
+    PADDING,
     HashLookup,
     PartSplit,
     RowInput,
@@ -31,13 +33,16 @@ _REMOVED = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 def encode_single(raw: RawColumns, feature: FittedId | FittedCategory, vocabularies: Vocabularies) -> dict[str, Encoded]:
     """An id or a category: one row each."""
     config, (column,) = feature.config, feature.columns
+    missing_row = _missing_row(feature, raw.stand_ins)
     entry = RowInput(
         name=f"{config.output_name}.row",
+        about=f"the row of {config.column}; "
+        + ("it must not be missing" if missing_row is None else f"{missing_row} where it is missing"),
         feature=config.output_name,
         column=config.column,
         split=_part(feature),
         lookup=_id_lookup(feature, vocabularies) if isinstance(feature, FittedId) else _category_lookup(feature, vocabularies),
-        missing_row=_missing_row(feature, raw.stand_ins),
+        missing_row=missing_row,
         vocabulary_size=column.vocabulary_size,
     )
     return {config.output_name: RowsValue(raw.row(entry))}
@@ -54,9 +59,11 @@ def encode_lists(raw: RawColumns, feature: FittedMultiCategory | FittedText, voc
     stand_in = feature.encode(pl.Series([raw.stand_ins.get(config.column)]))[name]
     entry = RowsInput(
         name=f"{name}.rows",
+        about=f"the rows of the {'words' if isinstance(feature, FittedText) else 'values'} of {config.column}, in their order; "
+        f"then {PADDING}",
         feature=name,
         column=config.column,
-        shape=("batch", f"{name} length"),
+        shape=("batch", _length(name)),
         split=_pieces(feature, vocabularies),
         lookup=_vocabulary(name, values, np.arange(1, len(values) + 1), vocabularies),
         missing_rows=tuple(stand_in.values.tolist()),
@@ -81,15 +88,21 @@ def encode_history(
     config, (column,) = feature.config, feature.columns
     entry = RowsInput(
         name=f"{config.name}.rows",
+        about=f"the rows of the items that the user chose before, the most recent last; then {PADDING}",
         feature=config.name,
         column=None,
-        shape=("batch", f"{config.name} length"),
+        shape=("batch", _length(config.name)),
         lookup=_vocabulary(config.name, catalogue, feature.encode(catalogue).numpy(), vocabularies, unknown=None),
         max_length=config.max_length,
         reads="last",
         vocabulary_size=column.vocabulary_size,
     )
     return {config.name: _ragged(raw.graph, raw.rows(entry), config.max_length, last=True)}
+
+
+def _length(feature: str) -> str:
+    """The name of a dimension: letters, digits and underscores, for runtimes that take it for a name of their own."""
+    return f"{re.sub(r'[^0-9a-zA-Z]+', '_', feature)}_length"
 
 
 def _ragged(graph: Graph, given_BL: str, most: int | None, *, last: bool) -> RaggedValue:

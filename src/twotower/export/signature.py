@@ -124,6 +124,7 @@ class NumberInput(Config):
 
     Attributes:
         name: Of the input, and of the column.
+        about: What it is, and what a missing value is, in a sentence.
         column: As the data has it.
         shape: ``["batch"]``.
         read_as: What the graph makes of it: the kinds of the features that read it.
@@ -134,6 +135,7 @@ class NumberInput(Config):
 
     kind: Literal["number"] = "number"
     name: str
+    about: str
     column: str
     dtype: Literal["float64"] = "float64"
     shape: tuple[str, ...] = ("batch",)
@@ -145,10 +147,19 @@ class NumberInput(Config):
 
 
 class VectorInput(Config):
-    """A raw column of vectors of one length; a missing one is NaN in every place, and never in some."""
+    """A raw column of vectors of one length; a missing one is NaN in every place, and never in some.
+
+    Attributes:
+        name: Of the input, and of the column.
+        about: What it is, and what a missing value is, in a sentence.
+        column: As the data has it.
+        shape: ``["batch", width]``.
+        required: Whether it must not be missing: the vector of such a row is NaN.
+    """
 
     kind: Literal["vector"] = "vector"
     name: str
+    about: str
     column: str
     dtype: Literal["float64"] = "float64"
     shape: tuple[str | int, ...]
@@ -161,6 +172,7 @@ class RowInput(Config):
 
     Attributes:
         name: Of the input.
+        about: What it is, and what a missing value is, in a sentence.
         feature: What the feature is called.
         column: Whose values are looked up.
         shape: ``["batch"]``.
@@ -172,6 +184,7 @@ class RowInput(Config):
 
     kind: Literal["row"] = "row"
     name: str
+    about: str
     feature: str
     column: str
     dtype: Literal["int64"] = "int64"
@@ -187,9 +200,10 @@ class RowsInput(Config):
 
     Attributes:
         name: Of the input.
+        about: What it is, and what a missing value is, in a sentence.
         feature: What the feature is called.
         column: Whose values are looked up; None: the history of the user, item ids in the order of time, the most recent last.
-        shape: ``["batch", "... length"]``; the length may be 0.
+        shape: ``["batch", "..._length"]``; the length may be 0.
         split: How one text becomes several values; None: the column holds lists.
         lookup: How the row of a value is found.
         missing_rows: Of a missing value.
@@ -200,6 +214,7 @@ class RowsInput(Config):
 
     kind: Literal["rows"] = "rows"
     name: str
+    about: str
     feature: str
     column: str | None
     dtype: Literal["int64"] = "int64"

@@ -73,7 +73,7 @@ def _strange(values: pl.Series, readers: Sequence[Input]) -> pl.Series | None:
     if dtype.is_integer():
         return (values.cast(pl.Int64) + _FAR).alias(values.name)
     if dtype.is_float():
-        return values * -3 - _FAR
+        return values * -0.5 - _FAR
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return (values.cast(pl.String) + " Never, SEEN").alias(values.name)
     return None
