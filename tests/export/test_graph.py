@@ -36,6 +36,21 @@ def test_large_tables_go_into_a_file_of_their_own(tmp_path: Path) -> None:
     assert len(table_graph(5000).write(tmp_path / "small.onnx", properties={})) == 1
 
 
+def test_tables_beside_begin_where_a_runtime_may_map_them(tmp_path: Path) -> None:
+    import onnx
+
+    graph = Graph("tables", opset=17)
+    at = graph.input("at", np.int64, ("n",), about="")
+    tables = [np.full((rows, 2), rows, dtype=np.float32) for rows in (1000, 1001, 1002)]
+    found = [graph.node("Gather", graph.constant(table, f"table:{len(table)}"), at, axis=0) for table in tables]
+    graph.output(graph.node("Concat", *found, axis=1), "vector", np.float32, ("n", 6), about="")
+    path, _ = graph.write(tmp_path / "g.onnx", properties={}, in_the_file=0)
+    assert Session(path).run({"at": np.array([999])}).tolist() == [[1000, 1000, 1001, 1001, 1002, 1002]]
+    tensors = onnx.load(str(path), load_external_data=False).graph.initializer
+    offsets = [int(entry.value) for tensor in tensors for entry in tensor.external_data if entry.key == "offset"]
+    assert offsets == [0, 8192, 20480]
+
+
 def test_equal_constants_are_there_once() -> None:
     graph = Graph("constants", opset=17)
     assert graph.constant(np.array([1.0])) == graph.constant(np.array([1.0]))
