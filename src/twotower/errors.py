@@ -17,6 +17,7 @@ A message says what must hold, what came (names, shapes, values, row numbers) an
     │   └── StoreBusyError         somebody else was writing for too long: nothing was written, try again
     ├── CheckpointError        a training state that does not belong to this run, or is damaged
     ├── TrainingError          training stopped because its figures are not numbers
+    ├── ExportError            a model written for another runtime that does not give what the bundle gives
     └── MissingExtraError      an optional dependency that is not installed
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "CorruptStoreError",
     "DataError",
     "DatasetError",
+    "ExportError",
     "IncompatibleBundleError",
     "IncompatibleStoreError",
     "MissingExtraError",
@@ -121,6 +123,10 @@ class CheckpointError(TwotowerError):
 
 class TrainingError(TwotowerError):
     """Training stopped because a figure was not a finite number."""
+
+
+class ExportError(TwotowerError):
+    """A model written for another runtime does not give there what the bundle gives; nothing was left behind."""
 
 
 class MissingExtraError(TwotowerError):

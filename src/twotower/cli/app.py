@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 import twotower
+from twotower.cli.arguments import AsJson, RunPath
 from twotower.cli.commands import Commands
+from twotower.cli.export_options import export
 from twotower.errors import ConfigError
 
 __all__ = ["app"]
@@ -23,9 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     cls=Commands,
 )
-
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a bundle.")]
-AsJson = Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON, and print nothing else there.")]
 
 
 class CacheAction(StrEnum):
@@ -293,6 +292,9 @@ def similar(
     from twotower.cli.recommend import similar_command
 
     similar_command(run, item=item, k=k, as_json=as_json)
+
+
+app.command()(export)
 
 
 @app.command()

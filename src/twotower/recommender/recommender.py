@@ -262,6 +262,21 @@ class Recommender:
         vectors_BD = F.normalize(self.items.vectors(rows), dim=1)
         return self.items.directions.search(vectors_BD, k, excluded=own, allowed=self.allowed(only, where))
 
+    def encode_queries(
+        self,
+        users: Sequence[Id | None] | None = None,
+        *,
+        features: FeatureRows | None = None,
+        histories: Sequence[Sequence[Id] | None] | None = None,
+    ) -> Tensor:
+        """The vectors that requests are searched with, float32 ``[B, D]``; arguments and errors as of `recommend`."""
+        return self._ask(users, features, histories).queries_BD
+
+    @property
+    def stand_ins(self) -> dict[str, object]:
+        """By column of the query, the value that is assumed where a request leaves it out; others stay missing."""
+        return {name: self.defaults.values[name] for name in self._strict_columns if name in self.defaults.values}
+
     def history(self, user: Id) -> list[Id]:
         """The items of a known user, the most recent last; empty for an unknown one."""
         return self.items.ids(self.users.histories([user]).values.numpy().astype(np.int64))
