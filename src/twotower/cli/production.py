@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from twotower.cli.app import AsJson, Count, RunPath, app
+from twotower.cli.app import Count, app
+from twotower.cli.arguments import AsJson, RunPath
 
 __all__ = ["app"]
 

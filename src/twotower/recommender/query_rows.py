@@ -53,6 +53,11 @@ class QueryRows:
         """Columns that a request may give, sorted."""
         return tuple(sorted(set(self._users.table.frame.columns) - {self._users.table.id_column}))
 
+    @property
+    def stand_ins(self) -> dict[str, object]:
+        """By column, what a value is taken as that nobody gives, before any feature reads it."""
+        return {name: self._defaults.values[name] for name in self._strict if name in self._defaults.values}
+
     def columns(
         self, users: Sequence[Id | None], rows: Tensor, features: FeatureRows | None
     ) -> tuple[dict[str, Column], dict[str, Tensor]]:

@@ -270,12 +270,12 @@ class Recommender:
         histories: Sequence[Sequence[Id] | None] | None = None,
     ) -> Tensor:
         """The vectors that requests are searched with, float32 ``[B, D]``; arguments and errors as of `recommend`."""
-        return self._ask(users, features, histories).queries_BD
+        return self.requests.encode(users, features, histories).queries_BD
 
     @property
     def stand_ins(self) -> dict[str, object]:
         """By column of the query, the value that is assumed where a request leaves it out; others stay missing."""
-        return {name: self.defaults.values[name] for name in self._strict_columns if name in self.defaults.values}
+        return self.requests.stand_ins
 
     def history(self, user: Id) -> list[Id]:
         """The items of a known user, the most recent last; empty for an unknown one."""

@@ -67,6 +67,11 @@ class RequestEncoder:
         """Columns that a request may give, sorted."""
         return self._query_rows.readable
 
+    @property
+    def stand_ins(self) -> dict[str, object]:
+        """By column, what a value is taken as that nobody gives, before any feature reads it."""
+        return self._query_rows.stand_ins
+
     def with_items(self, items: Items) -> RequestEncoder:
         """The same after items were put; those that were there before have the same rows."""
         changed = copy.copy(self)

@@ -69,6 +69,10 @@ class StoredUsers:
             return Ragged(torch.zeros(0, dtype=torch.int32), torch.zeros(len(rows) + 1, dtype=torch.int64))
         return _taken(self.disliked.values, self.disliked.offsets, rows)
 
+    def frame_of(self, users: Sequence[Id | None]) -> pl.DataFrame:
+        """Raw columns of each user, nulls for unknown ones; the id column is as asked for, null for ids of another type."""
+        return self.frame_at(self.rows(users), self.table.frame.columns, users)
+
     def frame_at(self, rows: Tensor, columns: Sequence[str], users: Sequence[Id | None] | None = None) -> pl.DataFrame:
         """Raw columns of users.
 
