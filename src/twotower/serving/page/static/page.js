@@ -69,7 +69,7 @@ const liked = () => historyOf(state, isStored() ? stored.ids : []);
 function showHistory() {
   const own = state.mode === 'user' && state.user !== null;
   const [total, kept] = own && isStored() ? [stored.total, stored.ids.length] : [0, 0];
-  history.show({ ids: liked().reverse(), state, waiting: own && !isStored(), total, stored: kept });
+  history.show({ ids: [...liked()].reverse(), state, waiting: own && !isStored(), total, stored: kept });
 }
 
 /** In words: for whom the list is. */
@@ -78,7 +78,7 @@ function whom() {
   if (state.mode === 'user') return ['For user ', foreign(state.user, { class: 'ink' }), isEdited(state) ? ', with a history changed here' : ''];
   const items = state.history.length ? `${count(state.history.length)} ${state.history.length === 1 ? 'item' : 'items'}` : '';
   if (state.mode === 'history') return [items ? `For a history of ${items}` : 'For an empty history: what a newcomer gets'];
-  const known = Object.entries(state.features).map(([, value]) => foreign([value].flat().join(', '), { class: 'ink' }));
+  const known = Object.entries(state.features).map(([name, value]) => element('span', {}, `${who.label(name)} `, foreign([value].flat().join(', '), { class: 'ink' })));
   if (!known.length) return [items ? `For somebody with a history of ${items}` : 'For somebody of whom nothing is known'];
   return ['For somebody described: ', ...known.flatMap((each, place) => (place ? [', ', each] : [each])), items ? `, with a history of ${items}` : ''];
 }
@@ -149,7 +149,7 @@ function showAssumed(assumed) {
   const place = byId('assumed');
   const parts = Object.entries(assumed).map(([name, value]) => `${name} ${value}`);
   place.hidden = !parts.length;
-  place.textContent = `Not given, and taken as in train: ${parts.join(', ')}.`;
+  place.textContent = `Not given, and filled in from train: ${parts.join(', ')}.`;
 }
 
 function showNothing() {
@@ -168,7 +168,7 @@ function showProblems(problem) {
   answers.clear();
   byId('took').textContent = '';
   byId('assumed').hidden = true;
-  if (place !== 'answers-problem') answers.showEmpty('There is no answer to this question; what is wrong stands beside its cause.');
+  if (place !== 'answers-problem') answers.showEmpty('No recommendations: the message above says why.');
   if (place === 'filters-problem') filters.open(true);
 }
 

@@ -2,8 +2,9 @@
 
 let token = '';
 const MOST_DIGITS = 15; // integers of more digits are not exact as numbers
-const STRING_OR_LONG = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
-const MARK = '\u0001integer:';
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const MARK = `integer-${crypto.getRandomValues(new Uint32Array(4)).join('')}:`; // that no text of the data begins with
+const MARKED = new RegExp(`"${MARK}(-?\\d+)"`, 'g');
 
 /** What is wrong, as the service (RFC 9457) or the network has it. */
 export class Problem extends Error {
@@ -67,11 +68,12 @@ export function idOf(text, kind) {
 }
 
 function read(text) {
-  const marked = text.replace(STRING_OR_LONG, (found) => (found.startsWith('"') ? found : `"\\u0001integer:${found}"`));
+  const isLong = (found) => found.length > MOST_DIGITS && /^-?\d+$/.test(found);
+  const marked = text.replace(STRING_OR_NUMBER, (found) => (isLong(found) ? `"${MARK}${found}"` : found));
   return JSON.parse(marked, (_, value) => (typeof value === 'string' && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value));
 }
 
 function write(value) {
   const text = JSON.stringify(value, (_, each) => (typeof each === 'bigint' ? `${MARK}${each}` : each));
-  return text.replace(/"\\u0001integer:(-?\d+)"/g, '$1');
+  return text.replace(MARKED, '$1');
 }

@@ -89,7 +89,7 @@ export class Shelf {
       else parts.push(foreign(shown(value), { title: label }));
     }
     const line = element('span', { class: 'details' });
-    parts.forEach((part, place) => line.append(...(place ? [' · ', part] : [part])));
+    parts.forEach((part, place) => line.append(...(place ? ['\u00a0· ', part] : [part])));
     return line;
   }
 }

@@ -22,7 +22,8 @@ export class Filters {
   build(model, shelf) {
     this.shelf = shelf;
     this.state = null;
-    this.groups = model.columns.map((column) => this.group(column)).filter(Boolean);
+    const columns = [...model.columns].sort((a, b) => isNumber(a.type) - isNumber(b.type));
+    this.groups = columns.map((column) => this.group(column)).filter(Boolean);
     byId('filters').replaceChildren(...this.groups.map((group) => group.place));
     byId('filters-open').hidden = !this.groups.length;
   }

@@ -6,7 +6,7 @@ import { combobox } from './combobox.js';
 import { count } from './columns.js';
 import { byId, element, showProblem } from './dom.js';
 
-const FEW = 12;
+const few = () => (matchMedia('(max-width: 860px)').matches ? 5 : 12);
 const OFFERED = 12;
 
 /** @param add, remove called with an item's id; @param reset called to take all changes back */
@@ -30,7 +30,7 @@ export class History {
     byId('more').addEventListener('click', () => {
       this.all = true;
       this.show(this.shown);
-      byId('history').children[FEW]?.querySelector('button').focus();
+      byId('history').children[few()]?.querySelector('button').focus();
     });
   }
 
@@ -50,7 +50,7 @@ export class History {
     const list = byId('history');
     const before = [...list.querySelectorAll('button')].indexOf(document.activeElement);
     const added = new Set(state.mode === 'user' ? state.added.map(String) : []);
-    const rows = ids.slice(0, this.all ? ids.length : FEW).map((id) => {
+    const rows = ids.slice(0, this.all ? ids.length : few()).map((id) => {
       const title = this.shelf.title(id);
       return element('li', {},
         element('div', { class: 'what' }, ...this.shelf.describe(id)),

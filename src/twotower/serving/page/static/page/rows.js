@@ -51,7 +51,7 @@ export async function showWhy(place, id, shelf, { signal, query }) {
     const ends = [found.history.filter(({ pull }) => pull > 0).slice(0, PULLS), found.history.filter(({ pull }) => pull < 0).slice(-PULLS / 2)];
     const pulls = ends.flat().map(({ pull }) => pull);
     const part = (title, entries) => entries.length
-      ? [element('h4', {}, title), element('ol', { class: 'small' }, ...entries.map((entry) => line(shelf, entry.id, entry.pull, pulls)))]
+      ? [element('h4', {}, title), element('ol', { class: 'small bare' }, ...entries.map((entry) => line(shelf, entry.id, entry.pull, pulls)))]
       : [];
     return [
       element('p', { class: 'soft' }, `Score ${figure(found.score)}; without any history it would be ${figure(found.without_history)}. By how much the score falls without one item:`),

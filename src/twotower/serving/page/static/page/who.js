@@ -28,6 +28,7 @@ export class Who {
       typed: (text) => this.choose(text),
       failed: (problem) => showProblem(byId('user-problem'), problem),
     });
+    byId('user').addEventListener('blur', () => byId('user-problem').hidden && this.state && this.show(this.state));
     byId('forget').addEventListener('click', () => this.change({ features: {} }));
     this.describeSoon = settled(() => this.change({ features: this.given() }, false), WAIT_MS);
   }
@@ -35,11 +36,11 @@ export class Who {
   /** Make the fields that the model has. */
   build(model) {
     this.model = model;
-    const label = namer(model.features.map((column) => column.name));
+    this.label = namer(model.features.map((column) => column.name));
     this.fields = model.features.map((column) => ({ column, input: this.field(column) }));
     byId('features').replaceChildren(
       ...this.fields.map(({ column, input }) =>
-        element('label', { class: 'field', title: column.name }, element('span', {}, label(column.name)), input)),
+        element('label', { class: 'field', title: column.name }, element('span', {}, this.label(column.name)), input)),
     );
     if (!model.features.length) byId('features').append(element('p', { class: 'soft' }, 'The model reads no features of who asks; only histories.'));
     byId('forget').hidden = !model.features.length;
@@ -92,6 +93,7 @@ export class Who {
   }
 
   show(state) {
+    this.state = state;
     for (const mode of MODES) {
       byId('modes').querySelector(`[value=${mode}]`).checked = mode === state.mode;
       document.querySelector(`.mode[data-mode=${mode}]`).hidden = mode !== state.mode;
