@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from twotower.errors import DataError
+from twotower.index.arguments import check_search, checked_vectors
 from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
-from twotower.index.contract import SearchResult
+from twotower.index.contract import NO_ROW, SearchResult
 from twotower.index.float64_search import Float64Search
+from twotower.index.given_rows import best_of_rows
 from twotower.index.low_precision import FIRST_PASSES, FirstPass, LowPrecision
 from twotower.index.native_search import NativeSearch
 from twotower.index.quickest import can_multiply, quickest_first_pass
 from twotower.types import Ragged
 
-__all__ = ["ExactIndex", "FirstPassChoice"]
+__all__ = ["ExactIndex", "FirstPassChoice", "exact_on_cpu"]
 
 FirstPassChoice: TypeAlias = FirstPass | Literal["auto", "none"]
 """Products in few bits before those in float64; ``auto``: what is quickest here; ``none``: all in float64."""
@@ -25,6 +27,10 @@ _Certified: TypeAlias = CertifiedSearch | NativeSearch
 _FEWEST_VECTORS, _FEWEST_NATIVE = 2**14, 2**10
 """From how many on a first pass pays: of torch, half as many take a query alone twice as long with it, a batch two thirds of
 the time; the kernel's takes three quarters and half of the time."""
+_FEW_ALLOWED = 1 / 8
+"""Below this fraction allowed, the allowed vectors are searched alone."""
+_FEW_QUERIES = 8
+"""Fewer queries than this score all allowed vectors in float64; more make it pay to build an index of them."""
 
 
 class ExactIndex:
@@ -79,9 +85,7 @@ class ExactIndex:
         """
         if tile_bytes < 1:
             raise ValueError(f"tile_bytes must be positive (came: {tile_bytes})")
-        if vectors_ND.ndim != 2 or vectors_ND.shape[1] == 0:
-            raise ValueError(f"vectors must have the shape [N, D] with D >= 1 (came: {list(vectors_ND.shape)})")
-        own_ND = _finite_float32(vectors_ND, "vectors").clone(memory_format=torch.contiguous_format)
+        own_ND = checked_vectors(vectors_ND).clone(memory_format=torch.contiguous_format)
         norms_N = torch.linalg.vector_norm(own_ND, dim=1, dtype=torch.float64)
         max_norm = float(norms_N.max()) if len(norms_N) else 0.0
         chosen, unit = _choose(own_ND, max_norm, tile_bytes, first_pass)
@@ -97,6 +101,11 @@ class ExactIndex:
     def embedding_dim(self) -> int:
         """The width of a vector (D)."""
         return int(self._vectors_ND.shape[1])
+
+    @property
+    def vectors_ND(self) -> Tensor:
+        """The vectors as they are kept: float32, shape ``[N, D]``, contiguous; not to be changed."""
+        return self._vectors_ND
 
     @property
     def first_pass(self) -> str:
@@ -123,18 +132,11 @@ class ExactIndex:
             DataError: If a query holds NaN or an infinity, or is so long that a score could leave the range of float32.
         """
         device = self._vectors_ND.device
-        own_BD = self._checked_queries(queries_BD).to(device)
-        num_queries = int(own_BD.shape[0])
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"k must be an integer of at least 1 (came: {k!r})")
-        if excluded is not None:
-            _check_excluded(excluded, num_queries, self.num_vectors)
-            excluded = excluded.to(device)
-        if allowed is not None:
-            if allowed.dtype != torch.bool or allowed.shape != (self.num_vectors,):
-                came = f"{allowed.dtype} {list(allowed.shape)}"
-                raise ValueError(f"allowed must be bool of shape [{self.num_vectors}], one per vector (came: {came})")
-            allowed = allowed.to(device)
+        own_BD = self.checked(queries_BD, k, excluded, allowed).to(device)
+        excluded = None if excluded is None else excluded.to(device)
+        allowed = None if allowed is None else allowed.to(device)
+        if allowed is not None and int(allowed.count_nonzero()) < _FEW_ALLOWED * self.num_vectors:
+            return self._search_few(own_BD, k, excluded, allowed)
         if self._certified is None:
             return self._slow.search(own_BD, k, excluded, allowed)
         result, proved_B = self._certified.search(own_BD, k, excluded, allowed)
@@ -144,10 +146,59 @@ class ExactIndex:
             result.rows_BK[rest], result.scores_BK[rest] = self._slow.search(own_BD[rest], k, mine, allowed)
         return result
 
-    def _checked_queries(self, queries_BD: Tensor) -> Tensor:
-        if queries_BD.ndim != 2 or queries_BD.shape[1] != self.embedding_dim:
-            raise ValueError(f"queries must have the shape [B, {self.embedding_dim}] (came: {list(queries_BD.shape)})")
-        own_BD = _finite_float32(queries_BD, "queries")
+    def best_of(
+        self, queries_BD: Tensor, rows_BS: Tensor, k: int, *, excluded: Ragged | None = None, allowed: Tensor | None = None
+    ) -> SearchResult:
+        """Find the k best of the rows that are given for each query, with the scores and the order of `search`.
+
+        Args:
+            queries_BD: Floats, shape ``[B, D]``; B may be 0.
+            rows_BS: int64, shape ``[B, S]``; -1 stands for no row, and no row may be there twice for a query.
+            k: As for `search`, and so are the next two.
+            excluded: Rows of each query.
+            allowed: A mask over the vectors.
+
+        Returns:
+            B rows of k results, on the device of the index. Where fewer are given, the rest is row -1 with score minus infinity.
+
+        Raises:
+            ValueError: As of `search`; or if the rows are not int64, of another shape, or not in ``[-1, N)``.
+            DataError: As of `search`.
+        """
+        device = self._vectors_ND.device
+        own_BD = self.checked(queries_BD, k, excluded, allowed).cpu()
+        if rows_BS.dtype != torch.int64 or rows_BS.ndim != 2 or len(rows_BS) != len(own_BD):
+            came = f"{rows_BS.dtype} {list(rows_BS.shape)}"
+            raise ValueError(f"rows must be int64 of shape [{len(own_BD)}, S], a list per query (came: {came})")
+        own_BS = rows_BS.cpu()
+        if own_BS.numel() and not -1 <= int(own_BS.min()) <= int(own_BS.max()) < self.num_vectors:
+            came = f"{int(own_BS.min())} to {int(own_BS.max())}"
+            raise ValueError(f"rows must be in [-1, {self.num_vectors}) (came: {came})")
+        if allowed is not None and own_BS.numel():
+            own_BS = own_BS.where((own_BS >= 0) & allowed.cpu()[own_BS.clamp(min=0)], -1)
+        left_out = None if excluded is None else excluded.to("cpu")
+        found = best_of_rows(self._vectors_ND.cpu(), own_BD, own_BS, k, left_out)
+        return SearchResult(found.rows_BK.to(device), found.scores_BK.to(device))
+
+    def _search_few(self, own_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor) -> SearchResult:
+        """Search the allowed vectors alone: gathered, so that it takes as long as there are of them."""
+        rows_A = allowed.nonzero()[:, 0]
+        few = len(own_BD) < _FEW_QUERIES or len(rows_A) == 0
+        if few and own_BD.device.type == "cpu":
+            return best_of_rows(self._vectors_ND, own_BD, rows_A.expand(len(own_BD), -1), k, excluded)
+        index = ExactIndex.build(self._vectors_ND[rows_A])
+        if excluded is not None:
+            places = torch.searchsorted(rows_A, excluded.values.to(torch.int64)).clamp(max=len(rows_A) - 1)
+            excluded = Ragged(places, excluded.offsets).keep(rows_A[places] == excluded.values)
+        found = index.search(own_BD, k, excluded=excluded)
+        rows_BK = torch.full_like(found.rows_BK, NO_ROW)
+        return SearchResult(torch.where(found.rows_BK >= 0, rows_A[found.rows_BK.clamp(min=0)], rows_BK), found.scores_BK)
+
+    def checked(self, queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None) -> Tensor:
+        """The queries as float32, where they are; arguments and errors as of `search`."""
+        own_BD = check_search(
+            queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim
+        )
         norms_B = torch.linalg.vector_norm(own_BD, dim=1, dtype=torch.float64)
         # by Cauchy-Schwarz no score and no partial sum exceeds the product of the norms
         if bool((norms_B * self._max_norm > torch.finfo(torch.float32).max).any()):
@@ -157,6 +208,19 @@ class ExactIndex:
                 f"and the longest vector {self._max_norm:.3g}: normalise them"
             )
         return own_BD
+
+
+def exact_on_cpu(vectors_ND: Tensor | ExactIndex) -> ExactIndex:
+    """An exact index of the vectors on the CPU, or the one that is given.
+
+    Raises:
+        ValueError: If it is not on the CPU; or as of `ExactIndex.build`, and so is DataError.
+    """
+    if isinstance(vectors_ND, Tensor):
+        return ExactIndex.build(vectors_ND.cpu())
+    if vectors_ND.vectors_ND.device.type != "cpu":
+        raise ValueError(f"the exact index must be on the CPU (came: {vectors_ND.vectors_ND.device})")
+    return vectors_ND
 
 
 def _certified(own_ND: Tensor, first_pass: FirstPass, unit: float, tile_bytes: int) -> _Certified:
@@ -189,27 +253,3 @@ def _choose(own_ND: Tensor, max_norm: float, tile_bytes: int, first_pass: FirstP
     if not native and not can_multiply(first_pass, dim):
         raise ValueError(f"products in {first_pass} are not exact enough on this machine: leave first_pass at auto")
     return first_pass, unit
-
-
-def _finite_float32(vectors: Tensor, what: str) -> Tensor:
-    if not vectors.is_floating_point():
-        raise ValueError(f"{what} must be floats (came: {vectors.dtype})")
-    own = vectors.detach().to(torch.float32)
-    if not bool(own.isfinite().all()):
-        bad = (~own.isfinite()).any(dim=1).nonzero()[:, 0]
-        first = ", ".join(str(row) for row in bad[:5].tolist())
-        raise DataError(f"{what} must be finite float32; {len(bad):,} of {len(own):,} are not, the first at row {first}")
-    return own
-
-
-def _check_excluded(excluded: Ragged, num_queries: int, num_vectors: int) -> None:
-    values, offsets = excluded
-    if values.is_floating_point() or values.dtype == torch.bool:
-        raise ValueError(f"excluded rows must be integers (came: {values.dtype})")
-    if excluded.num_rows != num_queries:
-        raise ValueError(f"excluded must have one row per query: {num_queries} (came: {excluded.num_rows})")
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(values) or bool((excluded.lengths < 0).any()):
-        raise ValueError(f"the offsets of excluded must rise from 0 to {len(values)} (came: {offsets[0]} to {offsets[-1]})")
-    outside = values[(values < 0) | (values >= num_vectors)]
-    if len(outside):
-        raise ValueError(f"excluded rows must be in [0, {num_vectors}) (came: {outside[:5].tolist()})")

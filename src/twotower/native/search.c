@@ -337,3 +337,37 @@ EXPORT int64_t search_vectors(const float *vectors, const uint8_t *packed, const
   free(low), free(entries), free(found), free(terms), free(starts), free(query_D), free(of_queries), free(keys);
   return there ? 0 : -1;
 }
+
+/* The best of the rows that are given for each query, width of them; the next query's follow after stride, which is 0 where all have
+   the same. A row outside of the vectors stands for none. Excluded rows are ascending within a query; excluded may be NULL. Returns 0,
+   or -1 where there is no memory. */
+EXPORT int64_t best_of_rows(const float *vectors, int64_t num_vectors, int64_t dim, const float *queries_BD, int64_t num_queries,
+                            const int64_t *given, int64_t width, int64_t stride, const uint64_t *excluded,
+                            const int64_t *excluded_from, int64_t k, int64_t *rows_BK, float *scores_BK) {
+  uint64_t *keys = malloc((size_t)(width + 1) * sizeof(uint64_t));
+  double *query_D = malloc((size_t)dim * sizeof(double));
+  int there = keys && query_D;
+  for (int64_t at = 0; there && at < num_queries; at++) {
+    const int64_t *rows = given + at * stride;
+    Query query = {0};
+    if (excluded) query.excluded = excluded + excluded_from[at], query.num_excluded = excluded_from[at + 1] - excluded_from[at];
+    for (int64_t d = 0; d < dim; d++) query_D[d] = (double)queries_BD[at * dim + d];
+    int64_t count = 0;
+    for (int64_t each = 0; each < width; each++) {
+      int64_t ahead = each + 8 < width ? rows[each + 8] : -1, row = rows[each];
+      if (ahead >= 0 && ahead < num_vectors)
+        for (int64_t d = 0; d < dim; d += 16) __builtin_prefetch(vectors + ahead * dim + d);
+      if (row < 0 || row >= num_vectors || (query.num_excluded && is_excluded(&query, (uint64_t)row))) continue;
+      keys[count++] = (uint64_t)(uint32_t)~ordered(score_of(vectors + row * dim, query_D, dim)) << 32 | (uint32_t)row;
+    }
+    int64_t found = count < k ? count : k;
+    if (found) least_first(keys, count, found);
+    sort(keys, found);
+    for (int64_t each = 0; each < found; each++) {
+      rows_BK[at * k + each] = (int64_t)(uint32_t)keys[each];
+      scores_BK[at * k + each] = number_of(~(uint32_t)(keys[each] >> 32));
+    }
+  }
+  free(keys), free(query_D);
+  return there ? 0 : -1;
+}

@@ -86,7 +86,7 @@ def _meets(column: pl.Series, name: str, condition: Condition) -> pl.Series:
         raise ConfigError(f"where: {name!r} is {type_name(column.dtype)}, which has no order: ask for values")
     met = pl.repeat(True, len(column), eager=True)
     for side, bound in condition.items():
-        limit = _typed([bound], name, column.dtype)[0]  # type: ignore[list-item]
+        limit = _typed([bound], name, column.dtype)[0]
         met &= (column >= limit) if side == "min" else (column <= limit)
     met = met.fill_null(False)
     return met & column.is_not_nan() if column.dtype.is_float() else met

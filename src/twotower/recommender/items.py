@@ -326,7 +326,7 @@ def item_frame(items: Sequence[tuple[Id, Mapping[str, object]]], catalogue: IdTa
             except (TypeError, OverflowError, ValueError, pl.exceptions.PolarsError) as error:
                 shown = next((value for value in values if value is not None), None)
                 raise DataError(f"items: column {name!r} must hold {type_name(dtype)}; came {shown!r} ({error})") from None
-    return pl.DataFrame(columns).select(schema)
+    return pl.DataFrame(columns).select(list(schema))
 
 
 def _column(name: str, values: list[object], dtype: pl.DataType) -> pl.Series:

@@ -91,7 +91,7 @@ async def explain(service: Service, request: HttpRequest) -> Response:
         scores = _scores(recommender, call.query, [known, [], *without], call.item)
         pulls = sorted(
             ({"id": item, "pull": scores[0] - score} for item, score in zip(latest, scores[2:], strict=True)),
-            key=lambda entry: -float(entry["pull"]),  # type: ignore[arg-type]
+            key=lambda entry: -float(entry["pull"]),
         )
         rows = recommender.items.rows([entry["id"] for entry in pulls]).numpy()  # type: ignore[misc]
         for entry, columns in zip(pulls, recommender.items.frame(rows).to_dicts(), strict=True):

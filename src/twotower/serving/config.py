@@ -49,6 +49,7 @@ class ServiceConfig(Config):
         private: Reading needs the token too (health and metrics excepted).
         page: Whether there is a page at ``/``, and what it asks for: names of items and users.
         limits: How much it takes on.
+        threads: That answer queries of one process, besides the one that speaks HTTP; None: half of the cores that a process has.
         poll_seconds: How often another process's choice of version is looked for.
     """
 
@@ -58,4 +59,5 @@ class ServiceConfig(Config):
     private: bool = False
     page: bool = True
     limits: Limits = Limits()
+    threads: int | None = Field(default=None, ge=1)
     poll_seconds: float = Field(default=0.2, gt=0)

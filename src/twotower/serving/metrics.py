@@ -40,7 +40,7 @@ class Metrics:
             self._buckets[route][bisect_left(_BOUNDS, seconds)] += 1
             self._seconds[route] += seconds
 
-    def text(self, figures: dict[str, tuple[str, str, float]]) -> str:
+    def text(self, figures: dict[str, tuple[str, str, int | float]]) -> str:
         """All counts, and other figures: by name a kind (gauge, counter), what it is, and its value."""
         with self._lock:
             requests, seconds = dict(self._requests), dict(self._seconds)
@@ -60,5 +60,5 @@ class Metrics:
             lines.append(f'twotower_request_seconds_sum{{route="{route}"}} {seconds[route]:.6f}')
             lines.append(f'twotower_request_seconds_count{{route="{route}"}} {total}')
         for name, (kind, meaning, value) in figures.items():
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value!r}"]
         return "\n".join(lines) + "\n"

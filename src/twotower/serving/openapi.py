@@ -18,8 +18,8 @@ _REFS = "#/components/schemas/{model}"
 
 def openapi_document(config: ServiceConfig) -> dict[str, Any]:
     """OpenAPI 3.1, of the routes that the service has with this configuration."""
-    read = {"security": [{"token": []}] if config.private else []}
-    write = {"security": [{"token": []}]}
+    read: dict[str, Any] = {"security": [{"token": []}] if config.private else []}
+    write: dict[str, Any] = {"security": [{"token": []}]}
     paths: dict[str, dict[str, Any]] = {
         "/v1/recommend": {"post": _call("Recommend items", schemas.RecommendCall, schemas.RecommendReply, 404, 409) | read},
         "/v1/similar": {"post": _call("Similar items", schemas.SimilarCall, schemas.SimilarReply, 404) | read},

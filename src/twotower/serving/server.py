@@ -20,11 +20,20 @@ _MOST_CONNECTIONS = 1024
 
 def application() -> Starlette:
     """The application that a worker process runs, with what `serve` was told."""
+    from torch import set_num_threads
+
     from twotower.serving.app import create_app
     from twotower.serving.logs import log_to_stderr
 
     log_to_stderr(os.environ.get(f"{_SETTINGS}_LOG", "info"))
-    return create_app(ServiceConfig.model_validate_json(os.environ[_SETTINGS]))
+    config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
+    # torch's threads wait for each other at work: with the one that speaks HTTP, they must not be more than the cores
+    set_num_threads(config.threads or max(1, _cores() // (2 * int(os.environ.get(f"{_SETTINGS}_WORKERS", "1")))))
+    return create_app(config)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve(config: ServiceConfig, *, host: str, port: int, workers: int, log_level: str) -> None:
@@ -49,6 +58,7 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int, log_leve
         raise MissingExtraError("serving needs a web server: pip install 'twotower[serve]'") from error
     os.environ[_SETTINGS] = config.model_dump_json()
     os.environ[f"{_SETTINGS}_LOG"] = log_level
+    os.environ[f"{_SETTINGS}_WORKERS"] = str(workers)
     Granian(
         "twotower.serving.server:application",
         address=host,

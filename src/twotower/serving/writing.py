@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -19,7 +21,7 @@ async def put_items(service: Service, request: HttpRequest) -> Response:
     """``PUT /v1/items``."""
     call = await read_body(request, ItemsCall, service.config.limits)
     _require_most(service, len(call.items), "/items")
-    items = {item.id: item.features for item in call.items}
+    items: dict[Id, dict[str, Any]] = {item.id: item.features for item in call.items}
     if len(items) != len(call.items):
         raise Problem(422, "/items: an id came twice; send each item once")
 
