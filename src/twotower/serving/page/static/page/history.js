@@ -50,10 +50,15 @@ export class History {
     const list = byId('history');
     const before = [...list.querySelectorAll('button')].indexOf(document.activeElement);
     const added = new Set(state.mode === 'user' ? state.added.map(String) : []);
-    const rows = ids.slice(0, this.all ? ids.length : few()).map((id) => {
+    const times = new Map();
+    for (const id of ids) times.set(String(id), (times.get(String(id)) ?? 0) + 1);
+    const distinct = [...new Map(ids.map((id) => [String(id), id])).values()];
+    const rows = distinct.slice(0, this.all ? distinct.length : few()).map((id) => {
       const title = this.shelf.title(id);
+      const often = times.get(String(id));
       return element('li', {},
         element('div', { class: 'what' }, ...this.shelf.describe(id)),
+        often > 1 && element('span', { class: 'soft', title: `${often} times in the history` }, `${often}×`),
         added.has(String(id)) && element('span', { class: 'tag' }, 'added'),
         element('button', { type: 'button', class: 'icon', 'aria-label': `Remove ${title} from the history`, title: 'Remove', click: () => {
           this.remove(id);
@@ -64,9 +69,9 @@ export class History {
     if (!rows.length) list.append(element('li', { class: 'none' }, this.emptiness(shown)));
     if (before >= 0) (list.querySelectorAll('button')[Math.min(before, rows.length - 1)] ?? byId('words')).focus();
     const more = byId('more');
-    more.hidden = rows.length === ids.length;
-    more.textContent = `Show all ${count(ids.length)}`;
-    byId('liked-count').textContent = ids.length ? `${count(ids.length)} ${ids.length === 1 ? 'item' : 'items'}${this.cut(shown)}` : '';
+    more.hidden = rows.length === distinct.length;
+    more.textContent = `Show all ${count(distinct.length)}`;
+    byId('liked-count').textContent = distinct.length ? `${count(distinct.length)} ${distinct.length === 1 ? 'item' : 'items'}${this.cut(shown)}` : '';
     this.showEdits(state);
   }
 

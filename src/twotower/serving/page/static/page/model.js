@@ -4,7 +4,7 @@ import { ask, setToken } from './api.js';
 import { count, figure } from './columns.js';
 import { byId, element, foreign, showProblem } from './dom.js';
 
-const INDEXES = { ExactIndex: 'exact', QuantisedIndex: 'quantised', IvfIndex: 'IVF' };
+const INDEXES = { ExactIndex: 'exact', LayeredIndex: 'layered' }; // the others are called after their inventors' letters
 
 /** Figures by where they are from: ``[["test", "seen removed"], {"recall@10": 0.2}]``. */
 function groupsOf(metrics, path = []) {
@@ -100,7 +100,7 @@ export class Model {
       await ask('POST', 'v1/model:activate', { body: { version } });
     } catch (problem) {
       if (problem.status === 401 && !this.model.private) setToken('');
-      showProblem(place, problem);
+      showProblem(place, problem.status === 401 ? { detail: 'This is not the token of the service.' } : problem);
       return;
     } finally {
       button.disabled = false;

@@ -18,9 +18,15 @@ export function bar(value, values) {
   return made;
 }
 
+/** So many decimals that small differences show. */
+function digitsOf(values) {
+  const most = Math.max(...values.map(Math.abs));
+  return most >= 1 ? 2 : most >= 0.05 ? 3 : 4;
+}
+
 const line = (shelf, id, value, values, more = null) =>
   element('li', {}, element('div', { class: 'what' }, ...shelf.describe(id)),
-    element('span', { class: 'measure' }, bar(value, values), element('span', { class: 'figure' }, figure(value))), more);
+    element('span', { class: 'measure' }, bar(value, values), element('span', { class: 'figure' }, figure(value, digitsOf(values)))), more);
 
 /** Items like this one, each of which can be added to the history. */
 export async function showSimilar(place, id, shelf, { signal, add, has }) {
