@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.browser.contrast import poor_contrasts
 
 from twotower.runs import parse_recipe, report_runs, run
 
@@ -147,36 +148,7 @@ def test_every_part_shows_something(opened: Any) -> None:
 
 def test_text_can_be_read(opened: Any) -> None:
     opened.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    poor = opened.evaluate(
-        """() => {
-            const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
-            const luminance = (rgb) => {
-                const [r, g, b] = rgb.slice(0, 3).map((v) => v / 255)
-                    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-            };
-            const behind = (element) => {
-                for (let each = element; each; each = each.parentElement) {
-                    const colour = numbers(getComputedStyle(each).backgroundColor);
-                    if (colour.length >= 3 && (colour.length < 4 || colour[3] > 0.99)) return colour;
-                }
-                return [255, 255, 255];
-            };
-            const poor = [];
-            const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-            for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-                const owner = node.parentElement;
-                if (!node.textContent.trim() || ['SCRIPT', 'title'].includes(owner.tagName)) continue;
-                const style = getComputedStyle(owner);
-                const colour = numbers(owner.closest('svg') ? style.fill : style.color);
-                const lights = [luminance(colour), luminance(behind(owner))].sort((a, b) => b - a);
-                const contrast = (lights[0] + 0.05) / (lights[1] + 0.05);
-                if (contrast < 4.5) poor.push([owner.tagName, node.textContent.slice(0, 30), contrast]);
-            }
-            return poor;
-        }"""
-    )
-    assert poor == []
+    assert poor_contrasts(opened) == []
 
 
 def test_labels_of_charts_stay_inside_and_apart(opened: Any) -> None:

@@ -59,6 +59,7 @@ class Served:
 def served(model: Path, folder: Path, *options: str, port: int | None = None) -> Iterator[Served]:
     """Start ``twotower serve``, and end it."""
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of who was killed may still linger
         probe.bind(("127.0.0.1", port or 0))
         free = probe.getsockname()[1]
     log = folder / "service.log"

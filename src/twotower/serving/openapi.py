@@ -39,10 +39,11 @@ def openapi_document(config: ServiceConfig) -> dict[str, Any]:
         "/metrics": {"get": _plain("Figures for Prometheus") | {"security": []}},
     }
     if config.page:
+        longest = _limit(config.limits.max_history)
         paths["/v1/explain"] = {"post": _call("What pulls an item up", schemas.ExplainCall, schemas.ExplainReply, 404) | read}
-        paths["/v1/items"]["get"] = _asked("Search items", schemas.SearchReply, 422, parameters=[_WORDS, _LIMIT]) | read
+        paths["/v1/items"]["get"] = _asked("Search items", schemas.SearchReply, 422, parameters=[_WORDS, _LIMIT, _IDS]) | read
         paths["/v1/users"] = {"get": _asked("Search users", schemas.UsersReply, 422, parameters=[_START, _LIMIT]) | read}
-        paths["/v1/history"] = {"get": _asked("What a user met", schemas.HistoryReply, 422, parameters=[_USER, _LIMIT]) | read}
+        paths["/v1/history"] = {"get": _asked("What a user met", schemas.HistoryReply, 422, parameters=[_USER, longest]) | read}
     models = [value for name in schemas.__all__ if isinstance(value := getattr(schemas, name), type)]
     assert all(issubclass(model, BaseModel) for model in models)
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFS)
@@ -90,7 +91,14 @@ _ID = _parameter(
     explode=True,
     style="form",
 )
-_LIMIT = _parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
+_IDS = _ID | {"description": "In place of words: items by id; unknown ones are passed over.", "required": False}
+
+
+def _limit(most: int) -> dict[str, Any]:
+    return _parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": most, "default": min(20, most)})
+
+
+_LIMIT = _limit(100)
 _WORDS = _parameter("words", "That the item's text must have.", {"type": "string", "maxLength": 200})
 _START = _parameter("start", "Of the user's id.", {"type": "string", "maxLength": 200})
 _USER = _parameter("user", "The user's id.", {"type": "string", "minLength": 1, "maxLength": 200}, required=True)

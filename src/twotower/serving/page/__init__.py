@@ -12,7 +12,10 @@ from twotower.serving.service import Service
 __all__ = ["PATHS", "asset"]
 
 _KINDS = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
-_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+_MODULES = ("announce", "answers", "api", "columns", "combobox", "dom", "filters", "history", "model", "rows", "state", "who")
+_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"} | {
+    f"/page/{name}.js": f"page/{name}.js" for name in _MODULES
+}
 PATHS = tuple(_FILES)
 """Where the page and its parts are."""
 
