@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -51,6 +52,7 @@ def test_given_values_win_and_missing_ones_do_not() -> None:
     [
         ("age", [30, 1000, None], [30, 1000, 40]),  # wider than what is stored
         ("age", [30.0, None, None], [30, None, 40]),
+        ("age", [Decimal("30.5"), None, None], [30.5, None, 40.0]),
         ("age", [30.5, 1, None], [30.5, 1.0, 40.0]),  # nothing is cut off
         ("age", [None, None, None], [20, None, 40]),
         ("height", [2, None, 1], [2.0, None, 1.0]),

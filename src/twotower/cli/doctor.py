@@ -17,7 +17,15 @@ from twotower.native import kernel_names, native_status
 __all__ = ["doctor_command"]
 
 _NEEDED = ("torch", "numpy", "polars", "pyarrow", "pydantic", "safetensors", "tokenizers", "typer", "rich")
-_EXTRAS = {"pandas": "pandas", "tensorboard": "tensorboard", "baselines": "implicit", "report": "matplotlib"}
+_EXTRAS = {
+    "pandas": "pandas",
+    "tensorboard": "tensorboard",
+    "baselines": "implicit",
+    "report": "matplotlib",
+    "serve": "granian",
+    "ann": "faiss-cpu",
+    "onnx": "onnxruntime",
+}
 
 
 def doctor_command(*, as_json: bool) -> None:

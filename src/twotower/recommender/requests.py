@@ -172,7 +172,7 @@ def _given_or_known(given: pl.Series, known: pl.Series) -> pl.Series:
         return known
     try:
         if given.dtype.is_numeric() and known.dtype.is_numeric():
-            whole = not given.dtype.is_float() or bool((given.drop_nulls() == given.drop_nulls().floor()).all())
+            whole = given.dtype.is_integer() or bool((given.drop_nulls() == given.drop_nulls().floor()).all())
             dtype = pl.Int64() if known.dtype.is_integer() and whole else pl.Float64()
             given, known = given.cast(dtype), known.cast(dtype)
         elif given.dtype in _TEXT and known.dtype in _TEXT:
