@@ -183,6 +183,12 @@ def liked(page: Any) -> list[str]:
     return found
 
 
+def scores(page: Any) -> list[float]:
+    """Of the recommendations, as they are shown."""
+    texts = at_rest(page).locator("#list > li > .measure .figure").all_inner_texts()
+    return [float(text.split()[-1].replace("\u2212", "-")) for text in texts]
+
+
 def user(number: int) -> str:
     return str(FIRST_USER + number)
 
@@ -229,10 +235,7 @@ def test_a_user_is_found_chosen_and_answered(open_page: Any, expect: Any) -> Non
     assert known
     assert not set(known) & set(theirs)
     expect(page.locator("#liked-count")).to_have_text(re.compile(r"^\d+ items$"))
-    scores = [
-        float(text.split()[-1].replace("\u2212", "-")) for text in page.locator("#list .figure").all_inner_texts()
-    ]
-    assert scores == sorted(scores, reverse=True)
+    assert scores(page) == sorted(scores(page), reverse=True)
     widths = page.evaluate("[...document.querySelectorAll('#list > li > .measure .bar > span')].map(e => e.offsetWidth)")
     assert len(set(widths)) > 1
     details = page.locator("#list .details").first.inner_text()
@@ -247,6 +250,8 @@ def test_filters_and_what_was_seen(open_page: Any, expect: Any) -> None:
     page.get_by_label("Include what they have seen").check()
     assert set(titles(page)) & set(known)
     expect(page.locator("#list .tag").first).to_have_text("liked")
+    copy = open_page(page.url[page.url.index("#") :])
+    assert titles(copy) == titles(page)
     page.get_by_label("Include what they have seen").uncheck()
     assert titles(page) == before
     page.locator("#filters-open").click()
@@ -311,9 +316,9 @@ def test_on_top_of_a_users_history(open_page: Any, expect: Any) -> None:
     page.locator("#history .icon").nth(1).click()
     expect(page.locator("#edited")).to_contain_text("1 added, 1 removed")
     assert known[0] not in liked(page)
-    changed = titles(page)
+    changed = titles(page), scores(page)
     copy = open_page(page.url[page.url.index("#") :])
-    assert titles(copy) == changed
+    assert (titles(copy), scores(copy)) == changed
     assert liked(copy) == liked(page)
     page.get_by_role("button", name="As stored").click()
     assert titles(page) == before
@@ -338,7 +343,7 @@ def test_somebody_is_described(open_page: Any, expect: Any) -> None:
 
 
 def test_similar_and_why_in_place(open_page: Any, expect: Any, service: Served) -> None:
-    page = open_page(f"#user={user(4)}")
+    page = open_page(f"#user={user(4)}&seen=1&k=50")
     theirs = titles(page)
     page.get_by_role("button", name=f"Similar to {theirs[0]}").click()
     panel = page.locator("#list > li").first.locator(".panel")
@@ -355,9 +360,18 @@ def test_similar_and_why_in_place(open_page: Any, expect: Any, service: Served) 
     # what is open follows the history
     before = panel.inner_text()
     page.get_by_role("button", name=f"Remove {why['history'][0]['id']} from the history").click()
-    row = page.locator("#list > li", has=page.get_by_role("button", name=f"Why {theirs[0]}"))
-    if row.count():
-        expect(row.locator(".panel")).not_to_have_text(before)
+    panel = page.locator("#list > li", has=page.get_by_role("button", name=f"Why {theirs[0]}")).locator(".panel")
+    expect(panel).to_contain_text("without any history it would be")
+    expect(panel).not_to_have_text(before)
+    # an item that is added from below a recommendation is liked there too, and the focus stays by
+    page.get_by_role("button", name=f"Similar to {theirs[-1]}").click()
+    panel = page.locator("#list > li", has=page.get_by_role("button", name=f"Similar to {theirs[-1]}")).locator(".panel")
+    expect(panel.locator(".title")).to_have_count(5)
+    tags = panel.locator(".tag").count()
+    panel.locator(".icon").first.focus()
+    page.keyboard.press("Enter")
+    expect(panel.locator(".tag")).to_have_count(tags + 1)
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == f"Similar to {theirs[-1]}"
 
 
 def test_hostile_titles_are_text(open_page: Any) -> None:

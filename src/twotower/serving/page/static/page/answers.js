@@ -56,7 +56,7 @@ export class Answers {
       row.query = query;
       row.has = (id) => has.has(String(id));
       this.fill(row, item, rank, scores, ranks && (ranks.has(key) ? ranks.get(key) - rank : 'new'));
-      if (row.open === 'why' && row.historyKey !== historyKey) this.load(row);
+      if (row.open && row.historyKey !== historyKey) this.load(row);
       row.historyKey = historyKey;
     });
     for (const [key, row] of this.rows) if (!found.has(key)) row.controller?.abort();

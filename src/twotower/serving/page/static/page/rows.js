@@ -6,6 +6,7 @@ import { element, showProblem } from './dom.js';
 
 const SIMILAR = 5;
 const PULLS = 6;
+const EXPLAINED = 50; // the service looks at so many
 
 /** A bar from zero, on a scale that all bars of a list share. */
 export function bar(value, values) {
@@ -60,7 +61,7 @@ export async function showWhy(place, id, shelf, { signal, query }) {
       ? [element('h4', {}, title), element('ol', { class: 'small bare' }, ...entries.map((entry) => line(shelf, entry.id, entry.pull, pulls)))]
       : [];
     return [
-      element('p', { class: 'soft' }, `Score ${figure(found.score)}; without any history it would be ${figure(found.without_history)}. By how much the score falls without one item:`),
+      element('p', { class: 'soft' }, `Score ${figure(found.score)}; without any history it would be ${figure(found.without_history)}. By how much the score falls without one item${found.history.length < EXPLAINED ? '' : ', among the latest'}:`),
       ...part('Pull it up', ends[0]),
       ...part('Push it down', ends[1]),
     ];
@@ -68,15 +69,21 @@ export async function showWhy(place, id, shelf, { signal, query }) {
 }
 
 async function fill(place, signal, work) {
+  const show = (...content) => {
+    const focused = place.contains(document.activeElement);
+    place.replaceChildren(...content);
+    if (focused) place.parentElement.querySelector('[aria-expanded=true]')?.focus();
+  };
   place.setAttribute('aria-busy', 'true');
   if (!place.childElementCount) place.append(element('p', { class: 'soft' }, 'Loading …'));
   try {
-    place.replaceChildren(...(await work()));
+    const content = await work();
+    if (!signal.aborted) show(...content);
   } catch (problem) {
     if (signal.aborted) return;
     const said = element('p', { class: 'problem', role: 'alert' });
     showProblem(said, problem, () => fill(place, signal, work));
-    place.replaceChildren(said);
+    show(said);
   }
   place.removeAttribute('aria-busy');
 }
