@@ -1,8 +1,8 @@
 """Recommendations in production: index, batch, service, page; what was asked of it beside what is seen now.
 
 python acceptance/serve.py                    minutes: a service over MovieLens, hostile clients, small kills and swaps, export
-python acceptance/serve.py --full             1,000 swaps, 20 kills, the browser, schemathesis, Redis; load and the index of a million: an hour
-python acceptance/serve.py --results FILE     the lines of JSON of benchmarks/serving.py and approximate_search.py are read there
+python acceptance/serve.py --full             besides 1,000 swaps, 20 kills, the browser, load, an index of a million: an hour
+python acceptance/serve.py --results FILE     lines of JSON of benchmarks/serving.py and approximate_search.py
 
 A figure that was not measured says so, and is no pass.
 """
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--results", type=Path, help="lines of JSON of the two benchmarks: they are not run")
-    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "movielens", help="made with the shipped recipe if not there")
+    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "movielens", help="made if not there")
     options = parser.parse_args()
     checks = Checks("serve")
     not_measured = 0
@@ -91,7 +91,8 @@ def service(checks: Checks, run: Path, work: Path) -> None:
         ids = [item["id"] for item in first["results"][0]["items"]]
         checks.check("items of the first answer", "10", str(len(ids)), len(ids) == 10)
         facts = _ask(port, "/v1/model")
-        neighbour = _ask(port, "/v1/recommend", {"queries": [{"user": "196"}], "k": 1, "columns": [c["name"] for c in facts["columns"]]})
+        names = [column["name"] for column in facts["columns"]]
+        neighbour = _ask(port, "/v1/recommend", {"queries": [{"user": "196"}], "k": 1, "columns": names})
         columns = neighbour["results"][0]["items"][0]["columns"]
         began = time.monotonic()
         _ask(port, "/v1/items", {"items": [{"id": "A film of tomorrow", "features": columns}]}, method="PUT")
@@ -100,7 +101,8 @@ def service(checks: Checks, run: Path, work: Path) -> None:
         checks.check("a new item is in the list after its PUT", "yes", "yes" if there else "no", there)
         checks.at_most("until then", time.monotonic() - began, 1, " s")
         _ask(port, "/v1/interactions", {"interactions": [{"user": "196", "item": ids[0]}]})
-        changed = [item["id"] for item in _ask(port, "/v1/recommend", {"queries": [{"user": "196"}], "k": 10})["results"][0]["items"]]
+        again = _ask(port, "/v1/recommend", {"queries": [{"user": "196"}], "k": 10})
+        changed = [item["id"] for item in again["results"][0]["items"]]
         moved = ids[0] not in changed and changed[:9] != ids[1:]
         checks.check("an interaction changes the next list", "yes", "yes" if moved else "no", moved)
         page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20).read().decode()
@@ -122,12 +124,14 @@ def broken(checks: Checks, run: Path, work: Path) -> None:
         done = subprocess.run(_command("recommend", str(version), "--user", "196"), capture_output=True, text=True, check=False)
         refused += done.returncode == 1 and path.stem in done.stderr and "Traceback" not in done.stderr
         path.write_bytes(good)
-    checks.check("files with a changed byte that are refused by name", f"{len(files)} of {len(files)}", str(refused), refused == len(files))
+    asked = f"{len(files)} of {len(files)}"
+    checks.check("files with a changed byte that are refused by name", asked, str(refused), refused == len(files))
 
 
 def exported(checks: Checks, run: Path, work: Path) -> None:
     """Towers as ONNX files give the vectors of the bundle, on 1,000 real rows."""
-    found = json.loads(_twotower("export", str(run), "--format", "onnx", "--out", str(work / "onnx"), "--check-rows", "1000", "--json"))
+    options = ("--format", "onnx", "--out", str(work / "onnx"), "--check-rows", "1000", "--json")
+    found = json.loads(_twotower("export", str(run), *options))
     for tower, error in found["largest_error"].items():
         rows = found["checked_rows"][tower]
         checks.at_most(f"ONNX, {tower} tower, largest error of {rows:,} rows", error, 1e-4)

@@ -54,7 +54,7 @@ class _Connection(asyncio.Protocol):
         if not future.done():
             future.set_result(int(head[9:12]))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if self.future is not None and not self.future.done():
             self.future.set_exception(ConnectionError("the server ended the connection"))
 

@@ -54,8 +54,7 @@ def test_a_client_may_ask_so_many_things_at_a_time(make_client: Any) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
-        for _ in range(10):
-            statuses.append(client.post("/v1/recommend", json=GOOD).status_code)
+        statuses.extend(client.post("/v1/recommend", json=GOOD).status_code for _ in range(10))
 
     crowd = [threading.Thread(target=ask) for _ in range(6)]
     for thread in crowd:
