@@ -29,7 +29,7 @@ options = argparse.Namespace(**json.loads(os.environ["SERVING_PEER"]))
 os.environ["TWOTOWER_NATIVE"] = "0"  # torch's own operations
 os.environ["OMP_NUM_THREADS"] = str(options.threads)
 
-import faiss  # type: ignore[import-untyped]  # noqa: E402
+import faiss  # noqa: E402
 import torch  # noqa: E402
 import uvicorn  # noqa: E402
 from fastapi import FastAPI, HTTPException  # noqa: E402

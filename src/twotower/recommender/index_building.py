@@ -14,6 +14,7 @@ from torch import Tensor
 from twotower.bundle import JSON
 from twotower.errors import ConfigError
 from twotower.index import ExactIndex, HNSWIndex, IVFPQIndex, TuningCurve, tune
+from twotower.index.tune import TunableIndex
 from twotower.recommender.recommender import Recommender
 from twotower.recommender.stored_index import index_folder, write_index
 
@@ -81,8 +82,8 @@ def build_index(run: Path, options: IndexOptions, *, tell: Callable[[str], None]
     queries_BD = sample_queries(recommender, options.queries, seed=options.seed)
     if len(queries_BD) < _FEWEST_QUERIES:
         raise ConfigError(f"an index is tuned on at least {_FEWEST_QUERIES} users; the model knows {len(queries_BD)}")
-    curve = tune(built, exact, queries_BD, k=options.k, recall=options.recall, latency_ms=options.latency_ms)
-    chosen = built.with_search(**curve.setting())  # type: ignore[arg-type]
+    curve = tune(cast(TunableIndex, built), exact, queries_BD, k=options.k, recall=options.recall, latency_ms=options.latency_ms)
+    chosen = built.with_search(**curve.setting())
     assert curve.judged is not None
     if curve.judged.mean < options.recall:
         raise ConfigError(
