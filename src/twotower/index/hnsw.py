@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -17,7 +16,7 @@ from twotower.index.faiss_library import faiss_library
 from twotower.index.graph_search import FaissGraphSearch, NativeGraphSearch, graph_search
 from twotower.index.hnsw_graph import Graph, build_graph, read_graph
 from twotower.index.index_state import IndexConfig, IndexState, begun_config, checked_config
-from twotower.index.shortlisted import search_shortlists
+from twotower.index.shortlisted import enough_of, fraction_of, search_shortlists
 from twotower.types import Ragged
 
 __all__ = ["HNSWIndex"]
@@ -53,8 +52,9 @@ class HNSWIndex:
     ===================================  ================  =========
 
     ``excluded`` rows of a query widen its beam by as many. ``allowed`` widens it by the inverse of the fraction that is allowed;
-    below three in ten it is quicker to search all of these exactly, and this is done. So it is where the beam holds fewer than k
-    that may be returned, and where k is more than a sixteenth of what may be.
+    where this is small it is quicker to search all that is allowed exactly, and this is done: in a batch below three in ten, for a
+    few queries below six in a hundred. So it is where the beam holds fewer than k that may be returned, and where k is more
+    than a sixteenth of what may be.
 
     It lives on the CPU.
 
@@ -220,10 +220,10 @@ class HNSWIndex:
         walk = self._walk
         if walk is None:
             return self._exact.search(own_BD, k, excluded=excluded, allowed=allowed)
-        fraction = 1.0 if allowed is None else max(int(allowed.count_nonzero()), 1) / self.num_vectors
+        fraction = fraction_of(allowed)
 
         def shortlist(queries_BD: Tensor, extra: int) -> Tensor:
-            beam = math.ceil((max(self._ef_search, k) + extra) / fraction)
+            beam = enough_of(max(self._ef_search, k) + extra, fraction)
             return walk.shortlist(queries_BD, min(beam, self.num_vectors))
 
         return search_shortlists(

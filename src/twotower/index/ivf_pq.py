@@ -18,7 +18,7 @@ from twotower.index.exact import ExactIndex, exact_on_cpu
 from twotower.index.faiss_library import faiss_library, faiss_threads
 from twotower.index.index_state import IndexConfig, IndexState, begun_config, checked_config
 from twotower.index.inverted_lists import build_lists, lists_tensor, read_lists
-from twotower.index.shortlisted import search_shortlists
+from twotower.index.shortlisted import enough_of, fraction_of, search_shortlists
 from twotower.types import Ragged
 
 __all__ = ["IVFPQIndex"]
@@ -45,9 +45,9 @@ class IVFPQIndex:
     was taken off each, which leaves the order of scores and lets codes say what distinguishes vectors.
 
     ``excluded`` rows of a query lengthen its shortlist by as many. ``allowed`` lengthens it, and the number of lists, by the
-    inverse of the fraction that is allowed; below three in ten all of these are searched exactly. So it is where the shortlist
-    holds fewer than k that may be returned, where k is more than a sixteenth of what may be, and where there are fewer than 1,024
-    vectors, too few to learn codes from.
+    inverse of the fraction that is allowed; in a batch below three in ten, for a few queries below six in a hundred, all that is
+    allowed is searched exactly. So it is where the shortlist holds fewer than k that may be returned, where k is more than a
+    sixteenth of what may be, and where there are fewer than 1,024 vectors, too few to learn codes from.
 
     It lives on the CPU.
 
@@ -214,10 +214,10 @@ class IVFPQIndex:
         own_BD = self._exact.checked(queries_BD, k, excluded, allowed).cpu()
         if self._lists is None:
             return self._exact.search(own_BD, k, excluded=excluded, allowed=allowed)
-        fraction = 1.0 if allowed is None else max(int(allowed.count_nonzero()), 1) / self.num_vectors
+        fraction = fraction_of(allowed)
 
         def shortlist(queries_BD: Tensor, extra: int) -> Tensor:
-            wanted = math.ceil((max(self._shortlist, k) + extra) / fraction)
+            wanted = enough_of(max(self._shortlist, k) + extra, fraction)
             return self._codes_shortlist(queries_BD, math.ceil(self._num_probes / fraction), wanted)
 
         return search_shortlists(self._exact, shortlist, own_BD, k, excluded, allowed, least_fraction=_LEAST_FRACTION)
