@@ -204,7 +204,9 @@ def test_the_best_of_given_rows_has_the_scores_of_a_search() -> None:
         assert rows == kept + [-1] * (40 - len(kept))
 
 
-@pytest.mark.parametrize("rows", [torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2, dtype=torch.int64), torch.zeros(3, 1).long()])
+@pytest.mark.parametrize(
+    "rows", [torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2, dtype=torch.int64), torch.zeros(3, 1).long()]
+)
 def test_given_rows_are_lists_of_the_queries(rows: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"rows must be int64 of shape \[2, S\], a list per query \(came: "):
         ExactIndex.build(torch.zeros(4, 1)).best_of(torch.zeros(2, 1), rows, 1)

@@ -47,7 +47,9 @@ def test_every_query_has_rows_of_its_own(way: str) -> None:
 
 
 def test_no_rows_and_no_vectors(way: str) -> None:
-    assert best_of_rows(torch.ones(3, 2), torch.ones(2, 2), torch.empty(2, 0, dtype=torch.int64), 1).rows_BK.tolist() == [[-1]] * 2
+    assert (
+        best_of_rows(torch.ones(3, 2), torch.ones(2, 2), torch.empty(2, 0, dtype=torch.int64), 1).rows_BK.tolist() == [[-1]] * 2
+    )
     assert best_of_rows(torch.empty(0, 2), torch.ones(1, 2), torch.tensor([[-1]]), 1).rows_BK.tolist() == [[-1]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,10 @@ def made(num_rows: int, dim: int, mean: float = 0.0) -> tuple[Graph, torch.Tenso
     return graph, vectors_ND, centring
 
 
-def oracle(graph: Graph, scores_N: np.ndarray, beam: int) -> list[int]:  # type: ignore[type-arg]
+def oracle(graph: Graph, scores_N: Any, beam: int) -> list[int]:
     """The same walk with exact scores, in a few lines."""
     row = graph.entry
-    starts = graph.upper_from_N
+    starts = graph.upper_from
     for level in reversed(range(int(graph.levels_N[row]) - 1)):
         while True:
             links = [each for each in graph.upper_links_UM[starts[row] + level].tolist() if each >= 0]
@@ -82,7 +84,9 @@ def test_a_query_alone_walks_as_in_a_batch() -> None:
 
 def test_estimates_are_good_for_short_and_long_vectors() -> None:
     # steps have sizes of their own: with one for all, short vectors would be nothing
-    vectors_ND = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0)) * 10 ** torch.linspace(-6, 0, 2000).unsqueeze(1)
+    vectors_ND = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0)) * 10 ** torch.linspace(
+        -6, 0, 2000
+    ).unsqueeze(1)
     centring = Centring(torch.zeros(16, dtype=torch.float64), float(vectors_ND.norm(dim=1).max()))
     links = torch.arange(2000, dtype=torch.int32).add(1).remainder(2000).unsqueeze(1).repeat(1, 2)
     links[:, 1] = -1

@@ -34,7 +34,9 @@ def test_as_an_exact_index_over_what_there_is_now(seed: int) -> None:
     total = num_base + num_new
     # whole numbers in a small range: many ties within and across layers
     base_ND = generator.integers(-1, 2, (num_base, dim)).astype(np.float32)
-    kinds = generator.choice(4, total, p=[0.5, 0.2, 0.2, 0.1])  # kept (or, where new, never given), in the layer, removed, nowhere
+    kinds = generator.choice(
+        4, total, p=[0.5, 0.2, 0.2, 0.1]
+    )  # kept (or, where new, never given), in the layer, removed, nowhere
     in_layer = np.flatnonzero(kinds == 1)
     gone = np.flatnonzero(kinds == 2)
     layer_MD = generator.integers(-1, 2, (len(in_layer), dim)).astype(np.float32)

@@ -29,7 +29,9 @@ class Asked:
         return self.rows.expand(len(queries_BD), -1)
 
 
-def search(asked: Asked, queries_BD: Tensor, k: int, excluded: Ragged | None = None, allowed: Tensor | None = None) -> list[list[int]]:
+def search(
+    asked: Asked, queries_BD: Tensor, k: int, excluded: Ragged | None = None, allowed: Tensor | None = None
+) -> list[list[int]]:
     return search_shortlists(EXACT, asked, queries_BD, k, excluded, allowed, least_fraction=0.3).rows_BK.tolist()
 
 

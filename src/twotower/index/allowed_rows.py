@@ -1,7 +1,7 @@
 """What a mask allows, counted and gathered.
 
-By numpy, where it can: torch shares such small work out among its threads, which then wait for the next at work, for several times
-as long as the work takes.
+By numpy, where it can: torch shares such small work out among its threads, which then wait for the next at work, for several
+times as long as the work takes.
 """
 
 from __future__ import annotations

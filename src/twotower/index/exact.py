@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from twotower.errors import DataError
-from twotower.index.arguments import check_search, checked_vectors
 from twotower.index.allowed_rows import allowed_rows, count_allowed, take_vectors
+from twotower.index.arguments import check_search, checked_vectors
 from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
 from twotower.index.contract import NO_ROW, SearchResult
 from twotower.index.float64_search import Float64Search
@@ -29,8 +29,8 @@ _FEWEST_VECTORS, _FEWEST_NATIVE = 2**14, 2**10
 """From how many on a first pass pays: of torch, half as many take a query alone twice as long with it, a batch two thirds of
 the time; the kernel's takes three quarters and half of the time."""
 _MASKED_NS, _MASK_NS, _GIVEN_NS, _BUILT_NS = 0.43, 10.0, 80.0, 2000.0
-"""Of a search where some vectors are allowed, of 64 entries, a million of them: of a product that a mask goes with, of a vector's
-share in the mask, of a product in float64 with what was gathered, of a vector's share in building an index."""
+"""Of a search where some vectors are allowed, of 64 entries, a million of them: of a product that a mask goes with, of a
+vector's share in the mask, of a product in float64 with what was gathered, of a vector's share in building an index."""
 
 
 class ExactIndex:
@@ -103,7 +103,7 @@ class ExactIndex:
         return int(self._vectors_ND.shape[1])
 
     @property
-    def vectors_ND(self) -> Tensor:
+    def vectors(self) -> Tensor:
         """The vectors as they are kept: float32, shape ``[N, D]``, contiguous; not to be changed."""
         return self._vectors_ND
 
@@ -164,7 +164,8 @@ class ExactIndex:
             allowed: A mask over the vectors.
 
         Returns:
-            B rows of k results, on the device of the index. Where fewer are given, the rest is row -1 with score minus infinity.
+            B rows of k results, on the device of the index. Where fewer are given, the rest is row -1 with score minus
+            infinity.
 
         Raises:
             ValueError: As of `search`; or if the rows are not int64, of another shape, or not in ``[-1, N)``.
@@ -196,9 +197,7 @@ class ExactIndex:
 
     def checked(self, queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None) -> Tensor:
         """The queries as float32, where they are; arguments and errors as of `search`."""
-        own_BD = check_search(
-            queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim
-        )
+        own_BD = check_search(queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim)
         norms_B = torch.linalg.vector_norm(own_BD, dim=1, dtype=torch.float64)
         # by Cauchy-Schwarz no score and no partial sum exceeds the product of the norms
         if bool((norms_B * self._max_norm > torch.finfo(torch.float32).max).any()):
@@ -218,8 +217,8 @@ def exact_on_cpu(vectors_ND: Tensor | ExactIndex) -> ExactIndex:
     """
     if isinstance(vectors_ND, Tensor):
         return ExactIndex.build(vectors_ND.cpu())
-    if vectors_ND.vectors_ND.device.type != "cpu":
-        raise ValueError(f"the exact index must be on the CPU (came: {vectors_ND.vectors_ND.device})")
+    if vectors_ND.vectors.device.type != "cpu":
+        raise ValueError(f"the exact index must be on the CPU (came: {vectors_ND.vectors.device})")
     return vectors_ND
 
 

@@ -50,10 +50,11 @@ def search_shortlists(
     *,
     least_fraction: float,
 ) -> SearchResult:
-    """The k best of a shortlist for each query, with exact scores; exact search where a shortlist makes no sense or came up short.
+    """The k best of a shortlist for each query, with exact scores; exact search where a shortlist makes no sense or came up
+    short.
 
-    What a query excludes is likely among its best, so that it looks for as many more rows as it excludes; the number is rounded up
-    to a power of two, and queries of one number are looked for together.
+    What a query excludes is likely among its best, so that it looks for as many more rows as it excludes; the number is rounded
+    up to a power of two, and queries of one number are looked for together.
 
     Args:
         exact: Of the same vectors.
@@ -62,8 +63,8 @@ def search_shortlists(
         k: How many to return.
         excluded: Rows of each query.
         allowed: A mask over the vectors.
-        least_fraction: Where a smaller fraction of the vectors is allowed, a batch searches all of these; a few queries do below a
-            fifth of it, since an exact search has to look at the mask first.
+        least_fraction: Where a smaller fraction of the vectors is allowed, a batch searches all of these; a few queries do
+            below a fifth of it, since an exact search has to look at the mask first.
 
     Returns:
         As of `twotower.index.VectorIndex.search`.
@@ -76,7 +77,7 @@ def search_shortlists(
         extra = _rounded_up(0 if excluded is None else len(excluded.values))
         found = _none(1, k)
         if _SCARCE * (k + extra) <= candidates:
-            found = best_of_rows(exact.vectors_ND, queries_BD, make_shortlist(queries_BD, extra), k, excluded, allowed)
+            found = best_of_rows(exact.vectors, queries_BD, make_shortlist(queries_BD, extra), k, excluded, allowed)
     else:
         found = _many(exact, make_shortlist, queries_BD, k, excluded, allowed, candidates)
     short = np.flatnonzero(found.rows_BK.numpy()[:, -1] == NO_ROW)
@@ -103,12 +104,12 @@ def _many(
         queries, extra = part
         own_BD = queries_BD[queries]
         mine = None if excluded is None else excluded.take(queries)
-        best = best_of_rows(exact.vectors_ND, own_BD, make_shortlist(own_BD, extra), k, mine, allowed)
+        best = best_of_rows(exact.vectors, own_BD, make_shortlist(own_BD, extra), k, mine, allowed)
         found.rows_BK[queries], found.scores_BK[queries] = best
 
     lengths_B = torch.zeros(len(queries_BD), dtype=torch.int64) if excluded is None else excluded.lengths
     extra_B = torch.tensor([_rounded_up(length) for length in lengths_B.tolist()], dtype=torch.int64)
-    for extra in extra_B.unique().tolist():
+    for extra in sorted(set(extra_B.tolist())):
         queries = (extra_B == extra).nonzero()[:, 0]
         if _SCARCE * (k + extra) <= candidates:
             in_threads(work, [(part, extra) for part in shared_out(queries, _TOGETHER, _OF_A_THREAD)])
