@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,10 @@ def made(num_rows: int, dim: int, mean: float = 0.0) -> tuple[Graph, torch.Tenso
     return graph, vectors_ND, centring
 
 
-def oracle(graph: Graph, scores_N: np.ndarray, beam: int) -> list[int]:  # type: ignore[type-arg]
+def oracle(graph: Graph, scores_N: Any, beam: int) -> list[int]:
     """The same walk with exact scores, in a few lines."""
     row = graph.entry
-    starts = graph.upper_from_N
+    starts = graph.upper_from
     for level in reversed(range(int(graph.levels_N[row]) - 1)):
         while True:
             links = [each for each in graph.upper_links_UM[starts[row] + level].tolist() if each >= 0]

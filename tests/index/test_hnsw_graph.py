@@ -22,7 +22,7 @@ def test_its_shapes(graph: Graph) -> None:
     assert graph.links_NL.shape == (900, 8)
     above = graph.levels_N.long() - 1
     assert graph.upper_links_UM.shape == (int(above.sum()), 4)
-    assert graph.upper_from_N.tolist() == [int(above[:row].sum()) for row in range(900)]
+    assert graph.upper_from.tolist() == [int(above[:row].sum()) for row in range(900)]
     assert int(graph.levels_N.max()) > 1
     assert graph.levels_N[graph.entry] == graph.levels_N.max()
 
@@ -35,7 +35,7 @@ def test_links_are_those_of_faiss(graph: Graph) -> None:
         for level in range(int(graph.levels_N[row])):
             begin = hnsw.offsets.at(row) + hnsw.cum_nb_neighbors(level)
             theirs = links[begin : begin + hnsw.nb_neighbors(level)].tolist()
-            above = graph.upper_from_N[row] + level - 1
+            above = graph.upper_from[row] + level - 1
             assert theirs == (graph.links_NL[row] if level == 0 else graph.upper_links_UM[above]).tolist()
 
 

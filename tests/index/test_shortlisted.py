@@ -53,9 +53,19 @@ def test_a_shortlist_that_is_too_short_is_not_the_result(num_queries: int) -> No
 def test_many_of_few_are_not_looked_for(num_queries: int) -> None:
     asked = Asked(*range(100))
     assert search(asked, ONES[:num_queries], 70)[0][0] == 999
-    allowed = torch.arange(1000) < 290
-    assert search(asked, ONES[:num_queries], 2, allowed=allowed) == [[289, 288]] * num_queries
     assert asked.num_queries == 0
+
+
+@pytest.mark.parametrize(("num_queries", "fraction"), [(1, 0.059), (12, 0.059), (16, 0.299)])
+def test_where_few_are_allowed_all_of_them_are_searched(num_queries: int, fraction: float) -> None:
+    asked = Asked(3, 5)
+    for count in (int(1000 * fraction), int(1000 * fraction) + 2):
+        found = search(asked, torch.ones(num_queries, 1), 1, allowed=torch.arange(1000) < count)
+        if count < 1000 * fraction + 1:
+            assert found == [[count - 1]] * num_queries
+            assert asked.num_queries == 0
+    assert found == [[5]] * num_queries
+    assert asked.num_queries == num_queries
 
 
 @pytest.mark.parametrize("num_queries", [1, 12])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from twotower.errors import ConfigError
 from twotower.index import ExactIndex, HNSWIndex, SearchResult, measure_recall, tune
-from twotower.types import Ragged
 
 
 class Worse:
@@ -22,11 +21,9 @@ class Worse:
         self.num_vectors, self.embedding_dim = exact.num_vectors, exact.embedding_dim
         self.asked: list[Tensor] = []
 
-    def search(
-        self, queries_BD: Tensor, k: int, *, excluded: Ragged | None = None, allowed: Tensor | None = None
-    ) -> SearchResult:
+    def search(self, queries_BD: Tensor, k: int, **_: Any) -> SearchResult:
         self.asked.append(queries_BD)
-        for _ in range(self.waits):
+        for _each in range(self.waits):
             torch.ones(300, 300) @ torch.ones(300, 300)
         found = self.exact.search(queries_BD, k + self.missing)
         scores_BK = found.scores_BK[:, self.missing :]
@@ -35,8 +32,8 @@ class Worse:
     def search_settings(self, k: int) -> Sequence[Mapping[str, int]]:
         return [{"missing": missing} for missing in (k, k // 2, 1, 0)]
 
-    def with_search(self, **setting: int) -> Worse:
-        chosen = Worse(self.exact, setting["missing"], waits=12 - setting["missing"])
+    def with_search(self, *_: Any, **setting: Any) -> Self:
+        chosen = type(self)(self.exact, setting["missing"], waits=12 - setting["missing"])
         chosen.asked = self.asked
         return chosen
 
@@ -118,10 +115,10 @@ def test_the_lower_end_decides() -> None:
     mean = float(hits.double().mean())
 
     class Random(Worse):
-        def search_settings(self, k: int) -> Sequence[Mapping[str, int]]:
+        def search_settings(self, _: int) -> Sequence[Mapping[str, int]]:
             return [{"effort": 1}]
 
-        def with_search(self, **setting: int) -> Random:
+        def with_search(self, *_: Any, **__: Any) -> Self:
             return self
 
         def search(self, queries_BD: Tensor, k: int, **_: Any) -> SearchResult:
@@ -143,7 +140,7 @@ def test_settings_are_chosen_by_other_queries_than_they_are_judged_by() -> None:
 
 def test_where_nothing_finds_enough_it_says_what_to_do() -> None:
     class Never(Worse):
-        def search_settings(self, k: int) -> Sequence[Mapping[str, int]]:
+        def search_settings(self, _: int) -> Sequence[Mapping[str, int]]:
             return [{"missing": 2}, {"missing": 1}]
 
     curve = tune(Never(EXACT, 0), EXACT, QUERIES, k=10, recall=0.99)

@@ -21,9 +21,9 @@ _ROWS_AT_ONCE = 2**14
 class Centring(NamedTuple):
     """A point that is taken off every vector, and a length that the rest is divided by.
 
-    The order of a query's scores stays: ``q.(x - c) / u`` is ``q.x`` less a number that is the same for all x, divided by another.
-    What distinguishes the vectors becomes all there is of them, which matters wherever they are compared with each other, or
-    rounded: by towers with biases, vectors of norm 13 may be within 1.5 of their mean.
+    The order of a query's scores stays: ``q.(x - c) / u`` is ``q.x`` less a number that is the same for all x, divided by
+    another. What distinguishes the vectors becomes all there is of them, which matters wherever they are compared with each
+    other, or rounded: by towers with biases, vectors of norm 13 may be within 1.5 of their mean.
 
     Attributes:
         centre_D: float64.

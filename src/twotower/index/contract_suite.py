@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -22,14 +23,15 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 class VectorIndexContract(abc.ABC):
     """The promises of `twotower.index.VectorIndex`, one test each; subclass it in a file that pytest collects.
 
-    An index that passes can take the place of another: always k rows where k may be returned, none twice, none that is excluded or
-    not allowed, best first, the true score of every row, ties by lowest row, the same answer to the same question; sizes from none
-    to more than there are; errors instead of nonsense. Of an exact index the rows are compared with those of sorting everything.
+    An index that passes can take the place of another: always k rows where k may be returned, none twice, none that is excluded
+    or not allowed, best first, the true score of every row, ties by lowest row, the same answer to the same question; sizes
+    from none to more than there are; errors instead of nonsense. Of an exact index the rows are compared with those of sorting
+    everything.
 
     Attributes:
-        exact: Whether the index finds all of the k best. If not, which rows it returns is not looked at, but for `least_recall`.
-        least_recall: Of an approximate index, which part of the 10 best of 3,000 normal vectors of 8 entries it finds at least,
-            with its settings as they are built.
+        exact: Whether the index finds all of the k best. If not, which rows it returns is not looked at but for `least_recall`.
+        least_recall: Of an approximate index, which part of the 10 best of 3,000 normal vectors of 8 entries it finds at
+            least, with its settings as they are built.
 
     Example:
         >>> from twotower.index import ExactIndex
@@ -224,21 +226,21 @@ class VectorIndexContract(abc.ABC):
     def test_what_is_not_finite_is_refused(self) -> None:
         """With a `DataError`, when it is built or asked."""
         for bad in (float("nan"), float("inf"), float("-inf")):
-            _raises(DataError, lambda bad=bad: self.build(torch.tensor([[1.0, 2.0], [1.0, bad]])))  # type: ignore[misc]
+            _raises(DataError, partial(self.build, torch.tensor([[1.0, 2.0], [1.0, bad]])))
             index = self.build(torch.ones(3, 2))
-            _raises(DataError, lambda bad=bad, index=index: index.search(torch.tensor([[1.0, bad]]), 1))  # type: ignore[misc]
+            _raises(DataError, partial(index.search, torch.tensor([[1.0, bad]]), 1))
 
     def test_other_shapes_and_types_are_refused(self) -> None:
         """With a `ValueError`: vectors, queries, k."""
         for vectors in (torch.zeros(3), torch.zeros(3, 0), torch.zeros(3, 2, 2), torch.zeros(3, 2, dtype=torch.int64)):
-            _raises(ValueError, lambda vectors=vectors: self.build(vectors))  # type: ignore[misc]
+            _raises(ValueError, partial(self.build, vectors))
         index = self.build(torch.zeros(5, 2))
         bad = [torch.zeros(shape) for shape in ((2,), (1, 3), (1, 1), (1, 2, 2))] + [torch.zeros(1, 2, dtype=torch.int64)]
         for queries in bad:
-            _raises(ValueError, lambda queries=queries: index.search(queries, 1))  # type: ignore[misc]
+            _raises(ValueError, partial(index.search, queries, 1))
         wrong: list[Any] = [0, -1, True, 2.0]
         for k in wrong:
-            _raises(ValueError, lambda k=k: index.search(torch.zeros(1, 2), k))  # type: ignore[misc]
+            _raises(ValueError, partial(index.search, torch.zeros(1, 2), k))
 
     def test_what_is_left_out_must_be_rows(self) -> None:
         """A `ValueError` otherwise: rows outside, offsets that fall, masks of another shape."""
@@ -252,11 +254,11 @@ class VectorIndexContract(abc.ABC):
             ([-1], [0, 1]),
         ):
             excluded = Ragged(torch.tensor(values), torch.tensor(offsets))
-            _raises(ValueError, lambda excluded=excluded: index.search(torch.zeros(1, 2), 1, excluded=excluded))  # type: ignore[misc]
+            _raises(ValueError, partial(index.search, torch.zeros(1, 2), 1, excluded=excluded))
         falling = Ragged(torch.tensor([0, 1]), torch.tensor([0, 2, 1, 2]))
-        _raises(ValueError, lambda: index.search(torch.zeros(3, 2), 1, excluded=falling))
+        _raises(ValueError, partial(index.search, torch.zeros(3, 2), 1, excluded=falling))
         for mask in (torch.ones(4, dtype=torch.bool), torch.ones(5), torch.ones(1, 5, dtype=torch.bool)):
-            _raises(ValueError, lambda mask=mask: index.search(torch.zeros(1, 2), 1, allowed=mask))  # type: ignore[misc]
+            _raises(ValueError, partial(index.search, torch.zeros(1, 2), 1, allowed=mask))
 
     def _check(
         self,
@@ -273,7 +275,7 @@ class VectorIndexContract(abc.ABC):
         result = index.search(queries_BD, k, excluded=ragged, allowed=allowed)
         assert isinstance(result, SearchResult)
         rows_BK, scores_BK = result.rows_BK.numpy(), result.scores_BK.numpy()
-        assert (rows_BK.dtype, scores_BK.dtype) == (np.int64, np.float32)
+        assert (result.rows_BK.dtype, result.scores_BK.dtype) == (torch.int64, torch.float32)
         assert rows_BK.shape == scores_BK.shape == (len(queries_BD), k)
         exact_BN = (queries_BD.double().numpy() @ vectors_ND.double().numpy().T).astype(np.float32)
         for number in range(len(queries_BD)):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from twotower.errors import DataError
+from twotower.index.allowed_rows import allowed_rows, count_allowed, take_vectors
 from twotower.index.arguments import check_search, checked_vectors
 from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
 from twotower.index.contract import NO_ROW, SearchResult
@@ -27,10 +28,9 @@ _Certified: TypeAlias = CertifiedSearch | NativeSearch
 _FEWEST_VECTORS, _FEWEST_NATIVE = 2**14, 2**10
 """From how many on a first pass pays: of torch, half as many take a query alone twice as long with it, a batch two thirds of
 the time; the kernel's takes three quarters and half of the time."""
-_FEW_ALLOWED = 1 / 8
-"""Below this fraction allowed, the allowed vectors are searched alone."""
-_FEW_QUERIES = 8
-"""Fewer queries than this score all allowed vectors in float64; more make it pay to build an index of them."""
+_MASKED_NS, _MASK_NS, _GIVEN_NS, _BUILT_NS = 0.43, 10.0, 80.0, 2000.0
+"""Of a search where some vectors are allowed, of 64 entries, a million of them: of a product that a mask goes with, of a
+vector's share in the mask, of a product in float64 with what was gathered, of a vector's share in building an index."""
 
 
 class ExactIndex:
@@ -103,7 +103,7 @@ class ExactIndex:
         return int(self._vectors_ND.shape[1])
 
     @property
-    def vectors_ND(self) -> Tensor:
+    def vectors(self) -> Tensor:
         """The vectors as they are kept: float32, shape ``[N, D]``, contiguous; not to be changed."""
         return self._vectors_ND
 
@@ -135,8 +135,13 @@ class ExactIndex:
         own_BD = self.checked(queries_BD, k, excluded, allowed).to(device)
         excluded = None if excluded is None else excluded.to(device)
         allowed = None if allowed is None else allowed.to(device)
-        if allowed is not None and int(allowed.count_nonzero()) < _FEW_ALLOWED * self.num_vectors:
-            return self._search_few(own_BD, k, excluded, allowed)
+        if allowed is not None:
+            way = _way(self.num_vectors, count_allowed(allowed), len(own_BD))
+            if way == "given" and device.type == "cpu":
+                rows_A = allowed_rows(allowed)
+                return best_of_rows(self._vectors_ND, own_BD, rows_A.expand(len(own_BD), -1), k, excluded)
+            if way == "built":
+                return self._search_built(own_BD, k, excluded, allowed)
         if self._certified is None:
             return self._slow.search(own_BD, k, excluded, allowed)
         result, proved_B = self._certified.search(own_BD, k, excluded, allowed)
@@ -159,7 +164,8 @@ class ExactIndex:
             allowed: A mask over the vectors.
 
         Returns:
-            B rows of k results, on the device of the index. Where fewer are given, the rest is row -1 with score minus infinity.
+            B rows of k results, on the device of the index. Where fewer are given, the rest is row -1 with score minus
+            infinity.
 
         Raises:
             ValueError: As of `search`; or if the rows are not int64, of another shape, or not in ``[-1, N)``.
@@ -178,13 +184,10 @@ class ExactIndex:
         found = best_of_rows(self._vectors_ND.cpu(), own_BD, own_BS, k, left_out, mask)
         return SearchResult(found.rows_BK.to(device), found.scores_BK.to(device))
 
-    def _search_few(self, own_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor) -> SearchResult:
-        """Search the allowed vectors alone: gathered, so that it takes as long as there are of them."""
-        rows_A = allowed.nonzero()[:, 0]
-        few = len(own_BD) < _FEW_QUERIES or len(rows_A) == 0
-        if few and own_BD.device.type == "cpu":
-            return best_of_rows(self._vectors_ND, own_BD, rows_A.expand(len(own_BD), -1), k, excluded)
-        index = ExactIndex.build(self._vectors_ND[rows_A])
+    def _search_built(self, own_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor) -> SearchResult:
+        """Search an index of the allowed vectors alone."""
+        rows_A = allowed_rows(allowed)
+        index = ExactIndex.build(take_vectors(self._vectors_ND, rows_A))
         if excluded is not None:
             places = torch.searchsorted(rows_A, excluded.values.to(torch.int64)).clamp(max=len(rows_A) - 1)
             excluded = Ragged(places, excluded.offsets).keep(rows_A[places] == excluded.values)
@@ -214,9 +217,19 @@ def exact_on_cpu(vectors_ND: Tensor | ExactIndex) -> ExactIndex:
     """
     if isinstance(vectors_ND, Tensor):
         return ExactIndex.build(vectors_ND.cpu())
-    if vectors_ND.vectors_ND.device.type != "cpu":
-        raise ValueError(f"the exact index must be on the CPU (came: {vectors_ND.vectors_ND.device})")
+    if vectors_ND.vectors.device.type != "cpu":
+        raise ValueError(f"the exact index must be on the CPU (came: {vectors_ND.vectors.device})")
     return vectors_ND
+
+
+def _way(num_vectors: int, num_allowed: int, num_queries: int) -> Literal["masked", "given", "built"]:
+    """What takes the least time: to leave out of all what is not allowed, to score all that is, or to build an index of it."""
+    masked = num_vectors * (_MASK_NS + _MASKED_NS * num_queries)
+    given = _GIVEN_NS * num_allowed * num_queries
+    built = _BUILT_NS * num_allowed + _MASKED_NS * num_allowed * num_queries
+    if given <= min(masked, built):
+        return "given"
+    return "built" if built < masked else "masked"
 
 
 def _certified(own_ND: Tensor, first_pass: FirstPass, unit: float, tile_bytes: int) -> _Certified:

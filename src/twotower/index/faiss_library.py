@@ -15,8 +15,8 @@ __all__ = ["faiss_library", "faiss_threads"]
 def faiss_library() -> Any:
     """The module ``faiss``.
 
-    To load it changes no setting. Whether its OpenMP is that of torch depends on how both were packaged and which came first: where
-    it is, a number of threads set for one is set for the other, so that it is set in `faiss_threads` only.
+    To load it changes no setting. Whether its OpenMP is that of torch depends on how both were packaged and which came first:
+    where it is, a number of threads set for one is set for the other, so that it is set in `faiss_threads` only.
 
     Raises:
         MissingExtraError: If it is not installed.

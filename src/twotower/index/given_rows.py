@@ -39,8 +39,8 @@ def best_of_rows(
     Args:
         vectors_ND: float32, contiguous, on the CPU, as all are.
         queries_BD: float32.
-        rows_BS: int64, shape ``[B, S]``; a number outside of ``[0, N)`` stands for no row, and none may be there twice for a query.
-            May be expanded from ``[1, S]``: the same rows for all queries.
+        rows_BS: int64, shape ``[B, S]``; a number outside of ``[0, N)`` stands for no row, and none may be there twice for a
+            query. May be expanded from ``[1, S]``: the same rows for all queries.
         k: At least 1.
         excluded: Rows in ``[0, N)`` that are not returned, for each query its own (ragged, B rows).
         allowed: bool, shape ``[N]``: where False, the row is not returned.

@@ -28,8 +28,8 @@ class NativeGraphSearch:
 
     From the entry, on each upper level, to the best neighbour until none is better; then, on the first level, the neighbours of
     the best row of the *beam* that was not looked at yet join it, and the beam keeps its best, until all of it was looked at
-    (Malkov and Yashunin 2018, https://arxiv.org/abs/1603.09320, algorithm 2; result and candidates are one list there too, where
-    nothing is filtered).
+    (Malkov and Yashunin 2018, https://arxiv.org/abs/1603.09320, algorithm 2; result and candidates are one list there too,
+    where nothing is filtered).
 
     Scores on the way are estimates: vectors in whole steps of 8 bits, each vector's steps of its own size, and queries as well.
 
@@ -45,11 +45,11 @@ class NativeGraphSearch:
         self._library = library
         num_rows, self._dim = vectors_ND.shape
         self._links = in_large_pages(graph.links_NL.numpy())
-        self._upper_links, self._upper_from = graph.upper_links_UM.numpy(), graph.upper_from_N.numpy()
+        self._upper_links, self._upper_from = graph.upper_links_UM.numpy(), graph.upper_from.numpy()
         self._entry, self._levels = graph.entry, int(graph.levels_N[graph.entry])
         self._codes = in_large_pages(np.empty((num_rows, library.code_width(self._dim)), dtype=np.uint8))
         self._scales = np.empty(num_rows, dtype=np.uint8)
-        # entries are at most about 1; steps of 255 sizes, each 12% more than the one before, down to what is nothing beside them
+        # entries are at most 1; sizes of steps, each 12% more than the one before, from what is nothing beside them
         self._sizes = (2.0 ** ((np.arange(256) - 255) / 6) * (1.01 / 127)).astype(np.float32)
         library.encode_rows(
             *(vectors_ND.data_ptr(), num_rows, self._dim, centring.centre_D.data_ptr(), centring.unit),
@@ -111,7 +111,7 @@ def graph_search(graph: Graph, vectors_ND: Tensor, centring: Centring) -> Native
 
 
 def in_large_pages(array: Array) -> Array:
-    """A copy that begins a line of the cache, of numpy's, which asks the system for large pages: rows are read here and there."""
+    """A copy that begins a line of the cache, by numpy, which asks the system for large pages: rows are read at random."""
     raw = np.empty(array.nbytes + _LINE_BYTES, dtype=np.uint8)
     start = -raw.ctypes.data % _LINE_BYTES
     own: Array = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -16,7 +15,7 @@ from twotower.index.faiss_library import faiss_library
 from twotower.index.graph_search import FaissGraphSearch, NativeGraphSearch, graph_search
 from twotower.index.hnsw_graph import Graph, build_graph, read_graph
 from twotower.index.index_state import IndexConfig, IndexState, begun_config, checked_config
-from twotower.index.shortlisted import search_shortlists
+from twotower.index.shortlisted import enough_of, fraction_of, search_shortlists
 from twotower.types import Ragged
 
 __all__ = ["HNSWIndex"]
@@ -34,12 +33,12 @@ class HNSWIndex:
     the lowest row, and the same question has the same answer; what may be missing is a row that the beam did not come by.
 
     Dot products are taken as they are (``METRIC_INNER_PRODUCT``), and not turned into distances by a further entry
-    ``sqrt(M^2 - |x|^2)`` (Bachrach et al. 2014, "Speeding up the Xbox recommender system"): where norms vary, that entry is most
-    of every vector and its neighbours are those of its norm, as Morozov and Babenko 2018 ("Non-metric similarity graphs for
-    maximum inner product search") say. Before, the mean of all vectors is taken off each. For a query this takes the same off all
-    scores, so that their order stays; but a graph of neighbours by dot product needs it: trained towers give vectors that have
-    much in common, and with it every vector's neighbours are the same few longest ones. Recall@100, 100,000 vectors, 32
-    neighbours, a beam of 200:
+    ``sqrt(M^2 - |x|^2)`` (Bachrach et al. 2014, "Speeding up the Xbox recommender system"): where norms vary, that entry is
+    most of every vector and its neighbours are those of its norm, as Morozov and Babenko 2018 ("Non-metric similarity graphs
+    for maximum inner product search") say. Before, the mean of all vectors is taken off each. For a query this takes the same
+    off all scores, so that their order stays; but a graph of neighbours by dot product needs it: trained towers give vectors
+    that have much in common, and with it every vector's neighbours are the same few longest ones. Recall@100, 100,000 vectors,
+    32 neighbours, a beam of 200:
 
     ===================================  ================  =========
     vectors                              of a two-tower    made up
@@ -51,13 +50,15 @@ class HNSWIndex:
     a further entry, around the mean     .548              .483
     ===================================  ================  =========
 
-    ``excluded`` rows of a query widen its beam by as many. ``allowed`` widens it by the inverse of the fraction that is allowed;
-    below three in ten it is quicker to search all of these exactly, and this is done. So it is where the beam holds fewer than k
-    that may be returned, and where k is more than a sixteenth of what may be.
+    ``excluded`` rows of a query widen its beam by as many. ``allowed`` widens it by the inverse of the fraction that is
+    allowed; where this is small it is quicker to search all that is allowed exactly, and this is done: in a batch below three
+    in ten, for a few queries below six in a hundred. So it is where the beam holds fewer than k that may be returned, and where
+    k is more than a sixteenth of what may be.
 
     It lives on the CPU.
 
     Example:
+        >>> import torch
         >>> vectors_ND = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
         >>> index = HNSWIndex.build(vectors_ND, ef_search=50)
         >>> index.search(vectors_ND[:1], k=2).rows_BK.shape, index.with_search(ef_search=80).ef_search
@@ -116,17 +117,17 @@ class HNSWIndex:
         require_whole(1, ef_construction=ef_construction, ef_search=ef_search, num_threads=num_threads)
         require_whole(0, seed=seed)
         exact = exact_on_cpu(vectors_ND)
-        centring = Centring.of(exact.vectors_ND)
+        centring = Centring.of(exact.vectors)
         graph = walk = None
         if exact.num_vectors:
             graph = build_graph(
-                centring.apply(exact.vectors_ND),
+                centring.apply(exact.vectors),
                 neighbours=neighbours,
                 ef_construction=ef_construction,
                 seed=seed,
                 num_threads=num_threads,
             )
-            walk = graph_search(graph, exact.vectors_ND, centring)
+            walk = graph_search(graph, exact.vectors, centring)
         else:
             faiss_library()
         return cls(exact, graph, centring, walk, neighbours=neighbours, ef_construction=ef_construction, ef_search=ef_search)
@@ -147,19 +148,19 @@ class HNSWIndex:
             MissingExtraError: If neither FAISS nor a C compiler is there.
         """
         exact = exact_on_cpu(vectors_ND)
-        numbers = checked_config(config, _KIND, exact.vectors_ND, {"neighbours": 2, "ef_construction": 1, "ef_search": 1})
+        numbers = checked_config(config, _KIND, exact.vectors, {"neighbours": 2, "ef_construction": 1, "ef_search": 1})
         centring = read_centring(tensors, exact.embedding_dim)
         graph = walk = None
         if exact.num_vectors:
             graph = read_graph(tensors, num_rows=exact.num_vectors, neighbours=numbers["neighbours"])
-            walk = graph_search(graph, exact.vectors_ND, centring)
+            walk = graph_search(graph, exact.vectors, centring)
         return cls(exact, graph, centring, walk, **numbers)
 
     def state(self) -> IndexState:
         """What the index is made of beside its vectors: a graph of about 9 bytes for each neighbour of each vector."""
         numbers = {"neighbours": self._neighbours, "ef_construction": self._ef_construction, "ef_search": self._ef_search}
         tensors = centring_tensors(self._centring) | ({} if self._graph is None else self._graph.tensors())
-        return IndexState(tensors, begun_config(_KIND, self._exact.vectors_ND) | numbers)
+        return IndexState(tensors, {**begun_config(_KIND, self._exact.vectors), **numbers})
 
     def with_search(self, *, ef_search: int) -> Self:
         """The same graph with another beam: a wider one misses less and takes longer, about in proportion.
@@ -217,10 +218,10 @@ class HNSWIndex:
         walk = self._walk
         if walk is None:
             return self._exact.search(own_BD, k, excluded=excluded, allowed=allowed)
-        fraction = 1.0 if allowed is None else max(int(allowed.count_nonzero()), 1) / self.num_vectors
+        fraction = fraction_of(allowed)
 
         def shortlist(queries_BD: Tensor, extra: int) -> Tensor:
-            beam = math.ceil((max(self._ef_search, k) + extra) / fraction)
+            beam = enough_of(max(self._ef_search, k) + extra, fraction)
             return walk.shortlist(queries_BD, min(beam, self.num_vectors))
 
         return search_shortlists(self._exact, shortlist, own_BD, k, excluded, allowed, least_fraction=_LEAST_FRACTION)

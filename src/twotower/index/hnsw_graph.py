@@ -42,7 +42,7 @@ class Graph(NamedTuple):
         return int(self.links_NL.shape[1]) // 2
 
     @property
-    def upper_from_N(self) -> Tensor:
+    def upper_from(self) -> Tensor:
         """int64, ``[N]``: where the upper links of each row begin."""
         above = self.levels_N.to(torch.int64) - 1
         return above.cumsum(0) - above
@@ -159,7 +159,7 @@ def _fault(graph: Graph) -> str:
             return f"links rows {int(links.min())} to {int(links.max())}"
     # the level of each line of upper links: 2 for the first of a row
     rows_U = torch.repeat_interleave(torch.arange(graph.num_rows), levels_N - 1)
-    level_U = torch.arange(len(rows_U)) - graph.upper_from_N[rows_U] + 2
+    level_U = torch.arange(len(rows_U)) - graph.upper_from[rows_U] + 2
     linked_UM = graph.upper_links_UM.to(torch.int64)
     if bool(((levels_N[linked_UM.clamp(min=0)] < level_U.unsqueeze(1)) & (linked_UM >= 0)).any()):
         return "links a row on a level that the row is not on"

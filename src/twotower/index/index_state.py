@@ -56,7 +56,8 @@ def checked_config(config: IndexConfig, kind: str, vectors_ND: Tensor, wanted: M
     for name, value in begun_config(kind, vectors_ND).items():
         if config.get(name) != value:
             raise CorruptBundleError(
-                f"{name} of the index must be {value!r} (came: {config.get(name)!r}): it belongs to other vectors, or was damaged"
+                f"{name} of the index must be {value!r} (came: {config.get(name)!r}): "
+                "it belongs to other vectors, or was damaged"
             )
     numbers = {}
     for name, least in wanted.items():

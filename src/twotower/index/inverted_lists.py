@@ -77,9 +77,9 @@ def read_lists(tensors: Mapping[str, Tensor], num_vectors: int, num_codes: int, 
     wanted = (num_vectors, num_codes * entries_per_code, num_codes, _BITS, faiss.METRIC_INNER_PRODUCT)
     if not isinstance(lists, faiss.IndexIVFPQFastScan):
         raise CorruptBundleError(f"lists of the index must be an IndexIVFPQFastScan (came: {type(lists).__name__})")
-    came = (lists.ntotal, lists.d, lists.pq.M, lists.pq.nbits, lists.metric_type)
-    if came != wanted:
-        raise CorruptBundleError(f"lists must hold (vectors, width, codes, bits, metric) {wanted} (came: {came})")
+    held = (lists.ntotal, lists.d, lists.pq.M, lists.pq.nbits, lists.metric_type)
+    if held != wanted:
+        raise CorruptBundleError(f"lists must hold (vectors, width, codes, bits, metric) {wanted} (came: {held})")
     sizes = [lists.invlists.list_size(number) for number in range(lists.nlist)]
     ids = [faiss.rev_swig_ptr(lists.invlists.get_ids(number), size) for number, size in enumerate(sizes) if size]
     if not np.array_equal(np.sort(np.concatenate(ids)), np.arange(num_vectors)):

@@ -18,7 +18,7 @@ from twotower.index.exact import ExactIndex, exact_on_cpu
 from twotower.index.faiss_library import faiss_library, faiss_threads
 from twotower.index.index_state import IndexConfig, IndexState, begun_config, checked_config
 from twotower.index.inverted_lists import build_lists, lists_tensor, read_lists
-from twotower.index.shortlisted import search_shortlists
+from twotower.index.shortlisted import enough_of, fraction_of, search_shortlists
 from twotower.types import Ragged
 
 __all__ = ["IVFPQIndex"]
@@ -33,25 +33,26 @@ _SHORTLISTS = (4, 10)
 class IVFPQIndex:
     """Most of the k best by dot product, found in lists of codes; built by :meth:`build`.
 
-    A ``VectorIndex``: vectors lie in ``num_lists`` lists, each beside its nearest of as many centres, as codes of 4 bits for every
-    ``entries_per_code`` entries (Jegou et al. 2011, "Product quantization for nearest neighbor search"; scanned as by Andre et al.
-    2015, "Cache locality is not enough"). A search reads the ``num_probes`` lists whose centres have the largest dot product with
-    the query, keeps the ``shortlist`` best by their codes, scores these as `ExactIndex` scores and returns the k best. Scores are
-    exact, ties go to the lowest row, and the same question has the same answer; what may be missing is a row in another list, or
-    one whose code says too little.
+    A ``VectorIndex``: vectors lie in ``num_lists`` lists, each beside its nearest of as many centres, as codes of 4 bits for
+    every ``entries_per_code`` entries (Jegou et al. 2011, "Product quantization for nearest neighbor search"; scanned as by
+    Andre et al. 2015, "Cache locality is not enough"). A search reads the ``num_probes`` lists whose centres have the largest
+    dot product with the query, keeps the ``shortlist`` best by their codes, scores these as `ExactIndex` scores and returns the
+    k best. Scores are exact, ties go to the lowest row, and the same question has the same answer; what may be missing is a row
+    in another list, or one whose code says too little.
 
     It is built in a fraction of the time of `twotower.index.HNSWIndex`, and its state is smaller, about 24 bytes a vector of 64
-    entries; for the same recall a search takes longer. As there, dot products are taken as they are, after the mean of all vectors
-    was taken off each, which leaves the order of scores and lets codes say what distinguishes vectors.
+    entries; for the same recall a search takes longer. As there, dot products are taken as they are, after the mean of all
+    vectors was taken off each, which leaves the order of scores and lets codes say what distinguishes vectors.
 
     ``excluded`` rows of a query lengthen its shortlist by as many. ``allowed`` lengthens it, and the number of lists, by the
-    inverse of the fraction that is allowed; below three in ten all of these are searched exactly. So it is where the shortlist
-    holds fewer than k that may be returned, where k is more than a sixteenth of what may be, and where there are fewer than 1,024
-    vectors, too few to learn codes from.
+    inverse of the fraction that is allowed; in a batch below three in ten, for a few queries below six in a hundred, all that
+    is allowed is searched exactly. So it is where the shortlist holds fewer than k that may be returned, where k is more than a
+    sixteenth of what may be, and where there are fewer than 1,024 vectors, too few to learn codes from.
 
     It lives on the CPU.
 
     Example:
+        >>> import torch
         >>> vectors_ND = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
         >>> index = IVFPQIndex.build(vectors_ND, num_lists=20)
         >>> index.search(vectors_ND[:1], k=2).rows_BK.shape, index.with_search(num_probes=4, shortlist=50).num_probes
@@ -103,7 +104,7 @@ class IVFPQIndex:
         require_whole(0, seed=seed)
         faiss_library()
         exact = exact_on_cpu(vectors_ND)
-        centring = Centring.of(exact.vectors_ND)
+        centring = Centring.of(exact.vectors)
         lists = None
         if exact.num_vectors >= _FEWEST_VECTORS:
             most = exact.num_vectors // 39
@@ -111,7 +112,7 @@ class IVFPQIndex:
             require_whole(1, num_lists=wanted)
             if wanted > most:
                 raise ValueError(f"num_lists must be at most {most}, a 39th of {exact.num_vectors} vectors (came: {wanted})")
-            own_ND = _padded(torch.from_numpy(centring.apply(exact.vectors_ND)), entries_per_code)
+            own_ND = _padded(torch.from_numpy(centring.apply(exact.vectors)), entries_per_code)
             lists = build_lists(own_ND, wanted, entries_per_code, seed=seed, num_threads=num_threads)
         elif num_lists is not None:
             require_whole(1, num_lists=num_lists)
@@ -134,7 +135,7 @@ class IVFPQIndex:
         """
         exact = exact_on_cpu(vectors_ND)
         names = ("entries_per_code", "num_probes", "shortlist")
-        numbers = checked_config(config, _KIND, exact.vectors_ND, dict.fromkeys(names, 1))
+        numbers = checked_config(config, _KIND, exact.vectors, dict.fromkeys(names, 1))
         centring = read_centring(tensors, exact.embedding_dim)
         lists = None
         if exact.num_vectors >= _FEWEST_VECTORS:
@@ -145,7 +146,7 @@ class IVFPQIndex:
     def state(self) -> IndexState:
         """What the index is made of beside its vectors."""
         tensors = centring_tensors(self._centring) | ({} if self._lists is None else lists_tensor(self._lists))
-        return IndexState(tensors, begun_config(_KIND, self._exact.vectors_ND) | self._numbers())
+        return IndexState(tensors, {**begun_config(_KIND, self._exact.vectors), **self._numbers()})
 
     def with_search(self, *, num_probes: int, shortlist: int) -> Self:
         """The same lists, searched with more or less effort.
@@ -214,10 +215,10 @@ class IVFPQIndex:
         own_BD = self._exact.checked(queries_BD, k, excluded, allowed).cpu()
         if self._lists is None:
             return self._exact.search(own_BD, k, excluded=excluded, allowed=allowed)
-        fraction = 1.0 if allowed is None else max(int(allowed.count_nonzero()), 1) / self.num_vectors
+        fraction = fraction_of(allowed)
 
         def shortlist(queries_BD: Tensor, extra: int) -> Tensor:
-            wanted = math.ceil((max(self._shortlist, k) + extra) / fraction)
+            wanted = enough_of(max(self._shortlist, k) + extra, fraction)
             return self._codes_shortlist(queries_BD, math.ceil(self._num_probes / fraction), wanted)
 
         return search_shortlists(self._exact, shortlist, own_BD, k, excluded, allowed, least_fraction=_LEAST_FRACTION)

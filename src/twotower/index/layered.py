@@ -1,4 +1,5 @@
-"""An index that does not change, and the few vectors that did: a catalogue is searched as it is now, and nothing is built again."""
+"""An index that does not change, and the few vectors that did: a catalogue is searched as it is now, and nothing is built
+again."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ _FEW_HIDDEN = 64
 class LayeredIndex:
     """A base index of N vectors below a layer of M vectors that replace some of them or are new; removed rows are in neither.
 
-    A ``VectorIndex`` over N' rows: those of the base and up to the highest that is in the layer or removed. Rows that are nowhere
-    count as removed. Where the base is exact, answers are those of an exact index over the vectors as they are now, to the bit,
-    ties included; otherwise what the base misses is missing, and rows of the layer never are.
+    A ``VectorIndex`` over N' rows: those of the base and up to the highest that is in the layer or removed. Rows that are
+    nowhere count as removed. Where the base is exact, answers are those of an exact index over the vectors as they are now, to
+    the bit, ties included; otherwise what the base misses is missing, and rows of the layer never are.
 
-    To make one takes about as long as to copy a mask of N' bits and the layer's vectors, so that every change of a catalogue can
-    make a new one. It searches both and merges: the layer should be small, thousands among millions, and the base built anew
-    before it is not.
+    To make one takes about as long as to copy a mask of N' bits and the layer's vectors, so that every change of a catalogue
+    can make a new one. It searches both and merges: the layer should be small, thousands among millions, and the base built
+    anew before it is not.
 
     Args:
         base: Any index; kept.
@@ -55,7 +56,7 @@ class LayeredIndex:
         if vectors_MD.shape != wanted:
             raise ValueError(f"vectors must have the shape {list(wanted)}, one per row (came: {list(vectors_MD.shape)})")
         own_rows, order = rows.cpu().sort()
-        own_gone = gone.cpu().unique()
+        own_gone = torch.tensor(sorted(set(gone.tolist())), dtype=torch.int64)
         twice = own_rows[1:][own_rows[1:] == own_rows[:-1]]
         if len(twice):
             raise ValueError(f"rows must not come twice (came: {twice[:5].tolist()})")

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class TunableIndex(VectorIndex, Protocol):
         """Arguments of `with_search` to try, for this k: from the quickest to the one that misses least."""
         ...
 
-    def with_search(self, **setting: int) -> Self:
+    def with_search(self, *args: Any, **setting: Any) -> Self:
         """The same index, searched with this effort; it shares what was built."""
         ...
 
@@ -42,7 +42,7 @@ class Recall:
 
     Attributes:
         mean: In [0, 1].
-        low: Lower end of a 95% interval for the mean, over queries: normal, with Wilson's correction for a mean near 1.
+        low: Lower end of a 95% interval for the mean, over queries: Wilson's, which does not end in the mean where it is 1.
         high: Its upper end.
         num_queries: How many were asked.
     """
@@ -151,10 +151,10 @@ def tune(
 ) -> TuningCurve:
     """Find the cheapest setting that finds enough, by trying all that the index names.
 
-    Settings are measured on the even queries. One reaches the target if the *lower* end of its 95% interval does: the mean of the
-    chosen one, the first of several that lies above a line, would be too good to be true. Of those that do, within the limit of
-    time, the one whose query alone takes the shortest is chosen; its recall is then taken on the odd queries, which nothing was
-    chosen by. Indexes take turns, so that a busy moment falls on all of them.
+    Settings are measured on the even queries. One reaches the target if the *lower* end of its 95% interval does: the mean of
+    the chosen one, the first of several that lies above a line, would be too good to be true. Of those that do, within the
+    limit of time, the one whose query alone takes the shortest is chosen; its recall is then taken on the odd queries, which
+    nothing was chosen by. Indexes take turns, so that a busy moment falls on all of them.
 
     Args:
         index: What is tuned; see `TunableIndex`.
@@ -224,12 +224,8 @@ def _recall(index: VectorIndex, exact: ExactIndex, queries_BD: Tensor, k: int, k
 
 
 def _interval(mean: float, variance: float, count: int) -> tuple[float, float]:
-    """Normal, but never narrower than Wilson's for a share would be if a query were worth as many throws as its variance says."""
-    if variance <= 0:
-        # all queries alike: as if each were one throw
-        worth = 1.0
-    else:
-        worth = max(1.0, mean * (1 - mean) / variance)
+    """Wilson's for a share, of as many throws as the variance over queries says that these are worth; one each if it is 0."""
+    worth = 1.0 if variance <= 0 else max(1.0, mean * (1 - mean) / variance)
     throws = count * worth
     centre = (mean + _Z95**2 / (2 * throws)) / (1 + _Z95**2 / throws)
     half = _Z95 / (1 + _Z95**2 / throws) * math.sqrt(mean * (1 - mean) / throws + _Z95**2 / (4 * throws**2))
