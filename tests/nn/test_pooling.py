@@ -81,3 +81,17 @@ def test_no_values_at_all_have_a_gradient_of_no_rows() -> None:
     pool_rows(weight, ragged([[], []]), "mean", sparse=True).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert weight.grad.to_dense().abs().sum() == 0
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("pooling", ["sum", "mean", "sqrt_n"])
+def test_without_gradients_the_values_are_the_same(sparse: bool, pooling: Any) -> None:
+    generator = torch.Generator().manual_seed(3)
+    table_VD = torch.randn(50, 9, generator=generator, requires_grad=True)
+    lengths = torch.randint(0, 6, (20,), generator=generator)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    rows = Ragged(torch.randint(0, 50, (int(offsets[-1]),), generator=generator), offsets)
+    learned = pool_rows(table_VD, rows, pooling, sparse=sparse), look_up_rows(table_VD, rows.values, sparse=sparse)
+    with torch.inference_mode():
+        served = pool_rows(table_VD, rows, pooling, sparse=sparse), look_up_rows(table_VD, rows.values, sparse=sparse)
+    assert all(torch.equal(one, other) for one, other in zip(learned, served, strict=True))

@@ -41,7 +41,16 @@ def native_pool(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool
     Raises:
         IndexError: If a value is not a row of the table.
     """
+    if not torch.is_grad_enabled():
+        return _pooled(table_VD, values.contiguous(), offsets.contiguous(), mean=mean)
     pooled_BD: Tensor = _Pool.apply(table_VD, values.contiguous(), offsets.contiguous(), mean)  # type: ignore[no-untyped-call]
+    return pooled_BD
+
+
+def _pooled(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool) -> Tensor:
+    pooled_BD = table_VD.new_empty(len(offsets) - 1, table_VD.shape[1])
+    shape = (table_VD.shape[0], table_VD.shape[1])
+    _call("pool_forward", table_VD.contiguous(), shape, values, offsets, mean, pooled_BD)
     return pooled_BD
 
 
@@ -50,9 +59,7 @@ class _Pool(torch.autograd.Function):
     def forward(ctx: Any, table_VD: Tensor, values: Tensor, offsets: Tensor, mean: bool) -> Tensor:
         ctx.save_for_backward(values, offsets)
         ctx.shape, ctx.mean = (table_VD.shape[0], table_VD.shape[1]), mean
-        pooled_BD = table_VD.new_empty(len(offsets) - 1, table_VD.shape[1])
-        _call("pool_forward", table_VD.contiguous(), ctx.shape, values, offsets, mean, pooled_BD)
-        return pooled_BD
+        return _pooled(table_VD, values, offsets, mean=mean)
 
     @staticmethod
     @once_differentiable

@@ -26,7 +26,8 @@ def look_up_rows(table_VD: Tensor, rows: Tensor, *, sparse: bool = False) -> Ten
     Returns:
         ``[n, D]``.
     """
-    if not sparse and rows.dim() == 1 and not rows.is_floating_point():
+    learns = torch.is_grad_enabled() and table_VD.requires_grad
+    if learns and not sparse and rows.dim() == 1 and not rows.is_floating_point():
         offsets, values = torch.arange(len(rows) + 1, device=rows.device), rows.to(torch.int64)
         if can_pool(table_VD, values, offsets):  # torch adds the gradient up with one thread, and slowly
             return native_pool(table_VD, values, offsets, mean=False)
@@ -48,9 +49,9 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     # for int32 torch has no fast path on the CPU: ten times slower than the copy
     values = rows.values if rows.values.dtype == torch.int64 else rows.values.to(torch.int64)
     mean = pooling == "mean"
-    if sparse:
+    if sparse and torch.is_grad_enabled():
         pooled_BD: Tensor = _PooledRows.apply(table_VD, values, rows.offsets, mean)  # type: ignore[no-untyped-call]
-    elif can_pool(table_VD, values, rows.offsets):
+    elif not sparse and can_pool(table_VD, values, rows.offsets):
         pooled_BD = native_pool(table_VD, values, rows.offsets, mean=mean)
     else:
         pooled_BD = _pooled(table_VD, values, rows.offsets, mean=mean)
