@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from twotower.nn import pool_rows
+from twotower.nn.pooling import look_up_rows
 from twotower.types import Ragged
 
 ROWS = [[3, 1, 3], [], [0], [4, 4], [2, 1, 0, 4]]
