@@ -11,18 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from twotower.serving import asking, browsing, page, status, writing
 from twotower.serving.config import ServiceConfig
 from twotower.serving.openapi import openapi_document
 from twotower.serving.service import Service, json_response
 
-__all__ = ["create_app"]
+__all__ = ["Application", "create_app"]
 
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(config: ServiceConfig) -> Starlette:
+def create_app(config: ServiceConfig) -> Application:
     """An application that loads its model when it starts (ASGI lifespan), and serves it.
 
     Raises:
@@ -60,8 +61,31 @@ def create_app(config: ServiceConfig) -> Starlette:
         routes |= {path: {"GET": end(page.asset, open_to_all=True)} for path in page.PATHS}
     found = [Route(path, _by_method(methods), methods=list(methods)) for path, methods in routes.items()]
     app = Starlette(routes=found, lifespan=lifespan, exception_handlers={HTTPException: service.unmatched})
-    app.state.service = service
-    return app
+    return Application(app, routes, service)
+
+
+class Application:
+    """An ASGI application that knows its paths; what is none of them, and the start and the end, are Starlette's.
+
+    An endpoint of ours answers whatever happens, and its path is one of a few: what a framework puts around every request, to
+    find its route and to catch what it raises, took two fifths of the time.
+
+    Attributes:
+        service: What it serves.
+    """
+
+    def __init__(self, app: Starlette, routes: Mapping[str, Mapping[str, Handler]], service: Service) -> None:
+        self._app = app
+        self._handlers = {(path, method): handler for path, methods in routes.items() for method, handler in methods.items()}
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get((scope["path"], scope["method"])) if scope["type"] == "http" else None
+        if handler is None:
+            await self._app(scope, receive, send)
+            return
+        response = await handler(HttpRequest(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def _by_method(methods: Mapping[str, Handler]) -> Handler:

@@ -9,7 +9,7 @@ from twotower.errors import MissingExtraError
 from twotower.serving.config import ServiceConfig
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from twotower.serving.app import Application
 
 __all__ = ["application", "serve"]
 
@@ -18,7 +18,7 @@ _HEADER_SECONDS = 10
 _MOST_CONNECTIONS = 1024
 
 
-def application() -> Starlette:
+def application() -> Application:
     """The application that a worker process runs, with what `serve` was told."""
     from torch import set_num_threads
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import TypeAlias, TypeVar
 
 from pydantic_core import to_json
@@ -35,6 +36,7 @@ Handler: TypeAlias = Callable[["Service", HttpRequest], Awaitable[Response]]
 """What answers a route."""
 
 _log = logging.getLogger("twotower.serving")
+_PROCESS, _COUNT = secrets.token_hex(4), count()
 _WRITERS = 8  # they share a commit where they come together
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -176,4 +178,4 @@ def _problem(error: Exception, request_id: str) -> Problem:
 
 
 def _request_id(given: str | None) -> str:
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_COUNT) & 0xFFFFFFFF:08x}"
