@@ -52,9 +52,9 @@ class HNSWIndex:
     a further entry, around the mean     .548              .483
     ===================================  ================  =========
 
-    Rows that no other row is linked to are never found. Of the trained vectors these are a quarter, those nearest to the mean, and
-    they are among the 100 best of no query that was tried: a beam that is wide enough finds all. But what every item must have a
-    chance in, search exactly.
+    Rows that no other row is linked to are never found. Of the trained vectors these are a quarter, those nearest to the mean,
+    and they are among the 100 best of no query that was tried: a beam that is wide enough finds all. But what every item must
+    have a chance in, search exactly.
 
     ``excluded`` rows of a query widen its beam by as many. ``allowed`` widens it by the inverse of the fraction that is
     allowed; where this is small it is quicker to search all that is allowed exactly, and this is done: in a batch below three
