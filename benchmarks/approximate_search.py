@@ -104,7 +104,9 @@ def main() -> None:
         "HNSW recall@k >= .97": plain["HNSW"]["recall"] >= 0.97,
         "HNSW >= 5 x exact, a query alone": plain["HNSW"]["times_exact_alone"] >= 5,
         "HNSW >= 5 x exact, a batch": plain["HNSW"]["times_exact_batch"] >= 5,
-        "filtered recall@k >= .97": all(rows["HNSW"]["recall"] >= 0.97 for rows in found["filters"].values()),
+        "filtered recall@k >= .97": all(
+            min(rows["HNSW"][name] for name in ("recall", "recall_alone")) >= 0.97 for rows in found["filters"].values()
+        ),
     }
     print(_shown(found))
     print(json.dumps(found))
@@ -226,6 +228,10 @@ def _measured(
             index.search(query_1D, options.k)
 
     kth_B1 = filtered["exact"].search(queries_BD, options.k).scores_BK[:, -1:]
+
+    def share(scores_BK: Tensor) -> float:
+        return float((scores_BK >= kth_B1[: len(scores_BK)]).double().mean())
+
     batch_s = medians({name: partial(index.search, batch_BD, options.k) for name, index in filtered.items()}, options.repeats)
     alone_s = medians({name: partial(one_by_one, index) for name, index in filtered.items()}, options.repeats)
     rows = {}
@@ -234,7 +240,9 @@ def _measured(
             recall = measure_recall(index, exact, queries_BD, options.k)
             shown = {"recall": recall.mean, "recall_from": recall.low, "recall_to": recall.high}
         else:
-            shown = {"recall": float((index.search(queries_BD, options.k).scores_BK >= kth_B1).double().mean())}
+            shown = {"recall": share(index.search(queries_BD, options.k).scores_BK)}
+        # few queries may be searched otherwise than many where there is a filter
+        shown["recall_alone"] = share(torch.cat([index.search(query_1D, options.k).scores_BK for query_1D in alone]))
         rows[name] = {
             **shown,
             "batch_queries_per_s": len(batch_BD) / batch_s[name],

@@ -48,7 +48,7 @@ def oracle(graph: Graph, scores_N: Any, beam: int) -> list[int]:
 def test_the_walk_of_the_oracle(dim: int, beam: int) -> None:
     graph, vectors_ND, centring = made(1500, dim)
     queries_BD = torch.randn(20, dim, generator=torch.Generator().manual_seed(1))
-    rows_BE = NativeGraphSearch(graph, vectors_ND, centring).shortlist(queries_BD, beam)
+    rows_BE = NativeGraphSearch(graph, vectors_ND, centring).shortlist(queries_BD, beam, beam)
     scores_BN = (queries_BD.double() @ torch.from_numpy(centring.apply(vectors_ND)).double().T).numpy()
     agreed = []
     for rows, scores_N in zip(rows_BE.tolist(), scores_BN, strict=True):
@@ -62,7 +62,7 @@ def test_the_walk_of_the_oracle(dim: int, beam: int) -> None:
 
 def test_a_beam_as_wide_as_the_graph_finds_all_that_can_be_reached() -> None:
     graph, vectors_ND, centring = made(700, 8)
-    rows = NativeGraphSearch(graph, vectors_ND, centring).shortlist(torch.randn(3, 8), 700)
+    rows = NativeGraphSearch(graph, vectors_ND, centring).shortlist(torch.randn(3, 8), 700, 700)
     reached, todo = {graph.entry}, [graph.entry]
     while todo:
         fresh = set(graph.links_NL[todo.pop()].tolist()) - reached - {-1}
@@ -73,13 +73,26 @@ def test_a_beam_as_wide_as_the_graph_finds_all_that_can_be_reached() -> None:
         assert each[len(reached) :] == [-1] * (700 - len(reached))
 
 
+def test_more_than_the_beam_is_kept_of_what_was_met() -> None:
+    graph, vectors_ND, centring = made(3000, 12)
+    search = NativeGraphSearch(graph, vectors_ND, centring)
+    queries_BD = torch.randn(20, 12, generator=torch.Generator().manual_seed(2))
+    narrow, more, wide = (search.shortlist(queries_BD, *each) for each in ((20, 20), (20, 60), (60, 60)))
+    assert torch.equal(more[:, :20], narrow)
+    best_BK = torch.topk(queries_BD @ vectors_ND.T, 40).indices
+    few, many = (
+        [len(set(one) & set(all_)) for one, all_ in zip(rows.tolist(), best_BK.tolist(), strict=True)] for rows in (more, wide)
+    )
+    assert sum(narrow.shape) * 10 < sum(few) < sum(many)
+
+
 def test_a_query_alone_walks_as_in_a_batch() -> None:
     graph, vectors_ND, centring = made(3000, 20, mean=5.0)
     search = NativeGraphSearch(graph, vectors_ND, centring)
     queries_BD = torch.randn(37, 20, generator=torch.Generator().manual_seed(2))
-    together = search.shortlist(queries_BD, 50)
+    together = search.shortlist(queries_BD, 50, 60)
     for number in range(37):
-        assert torch.equal(search.shortlist(queries_BD[number : number + 1], 50)[0], together[number])
+        assert torch.equal(search.shortlist(queries_BD[number : number + 1], 50, 60)[0], together[number])
 
 
 def test_estimates_are_good_for_short_and_long_vectors() -> None:
@@ -92,7 +105,7 @@ def test_estimates_are_good_for_short_and_long_vectors() -> None:
     links[:, 1] = -1
     graph = Graph(links, torch.ones(2000, dtype=torch.uint8), torch.empty(0, 1, dtype=torch.int32), 0)
     query = torch.randn(1, 16, generator=torch.Generator().manual_seed(1))
-    rows = NativeGraphSearch(graph, vectors_ND, centring).shortlist(query, 2000)[0].numpy()
+    rows = NativeGraphSearch(graph, vectors_ND, centring).shortlist(query, 2000, 2000)[0].numpy()
     scores_N = (vectors_ND.double() @ query[0].double()).numpy()
     # among the 500 shortest, none of which is a ten thousandth of the longest, too
     for these in (rows[rows < 500], rows):
@@ -103,16 +116,16 @@ def test_huge_and_zero_queries_and_vectors() -> None:
     graph, vectors_ND, centring = made(500, 4)
     queries_BD = torch.tensor([[3e38, 0.0, -3e38, 1.0], [0.0] * 4, [1e-38, 0.0, 0.0, 0.0]])
     for search in (NativeGraphSearch(graph, vectors_ND, centring), FaissGraphSearch(graph, vectors_ND, centring)):
-        rows_BE = search.shortlist(queries_BD, 5)
+        rows_BE = search.shortlist(queries_BD, 5, 5)
         assert rows_BE.shape == (3, 5)
         assert rows_BE.min() >= 0
     huge_ND = vectors_ND * (1e38 / float(vectors_ND.abs().max()))
-    scaled = NativeGraphSearch(graph, huge_ND, Centring.of(huge_ND)).shortlist(queries_BD[:1], 5)
-    assert torch.equal(scaled, NativeGraphSearch(graph, vectors_ND, centring).shortlist(queries_BD[:1], 5))
+    scaled = NativeGraphSearch(graph, huge_ND, Centring.of(huge_ND)).shortlist(queries_BD[:1], 5, 5)
+    assert torch.equal(scaled, NativeGraphSearch(graph, vectors_ND, centring).shortlist(queries_BD[:1], 5, 5))
 
 
 def test_no_queries() -> None:
-    assert graph_search(*made(100, 4)).shortlist(torch.empty(0, 4), 3).shape == (0, 3)
+    assert graph_search(*made(100, 4)).shortlist(torch.empty(0, 4), 3, 3).shape == (0, 3)
 
 
 def test_a_copy_in_large_pages_begins_a_line() -> None:

@@ -149,7 +149,7 @@ def test_an_exact_index_is_shared() -> None:
 
 def test_settings_to_try_rise_from_k() -> None:
     beams = [setting["ef_search"] for setting in HNSWIndex.build(VECTORS[:10]).search_settings(20)]
-    assert beams[0] == 20
+    assert beams[0] == 10
     assert beams == sorted(set(beams))
     assert beams[-1] >= 200
 

@@ -28,7 +28,7 @@ _Certified: TypeAlias = CertifiedSearch | NativeSearch
 _FEWEST_VECTORS, _FEWEST_NATIVE = 2**14, 2**10
 """From how many on a first pass pays: of torch, half as many take a query alone twice as long with it, a batch two thirds of
 the time; the kernel's takes three quarters and half of the time."""
-_MASKED_NS, _MASK_NS, _GIVEN_NS, _BUILT_NS = 0.43, 10.0, 80.0, 2000.0
+_MASKED_NS, _MASK_NS, _GIVEN_NS, _BUILT_NS = 0.43, 5.0, 100.0, 3000.0
 """Of a search where some vectors are allowed, of 64 entries, a million of them: of a product that a mask goes with, of a
 vector's share in the mask, of a product in float64 with what was gathered, of a vector's share in building an index."""
 

@@ -61,25 +61,26 @@ class NativeGraphSearch:
         """Whether the kernel is there, and takes so many rows."""
         return num_rows <= _MOST_ROWS and _library() is not None
 
-    def shortlist(self, queries_BD: Tensor, beam: int) -> Tensor:
+    def shortlist(self, queries_BD: Tensor, beam: int, kept: int) -> Tensor:
         """Rows near each query, none twice.
 
         Args:
             queries_BD: float32.
-            beam: How many, at least 1.
+            beam: Of how many the neighbours are looked at, at least 1.
+            kept: How many of the rows that were met are returned, at least 1.
 
         Returns:
-            int64, ``[B, beam]``, the best estimate first; -1 where fewer rows can be reached.
+            int64, ``[B, kept]``, the best estimate first; -1 where fewer rows can be reached.
         """
         queries_BD = queries_BD.contiguous()
-        rows_BE = torch.empty(len(queries_BD), beam, dtype=torch.int64)
+        rows_BE = torch.empty(len(queries_BD), kept, dtype=torch.int64)
         failed = self._library.search_graph(
             *(_at(self._codes), _at(self._scales), _at(self._sizes), self._dim),
             *(_at(self._links), self._links.shape[1], _at(self._upper_links), _at(self._upper_from)),
-            *(self._entry, self._levels, queries_BD.data_ptr(), len(queries_BD), beam, rows_BE.data_ptr()),
+            *(self._entry, self._levels, queries_BD.data_ptr(), len(queries_BD), min(beam, kept), kept, rows_BE.data_ptr()),
         )
         if failed:
-            raise MemoryError(f"no memory for a beam of {beam:,} rows")
+            raise MemoryError(f"no memory for {kept:,} rows of a query")
         return rows_BE
 
 
@@ -94,14 +95,14 @@ class FaissGraphSearch:
         self._faiss = faiss_library()
         self._index = faiss_graph(graph, centring.apply(vectors_ND))
 
-    def shortlist(self, queries_BD: Tensor, beam: int) -> Tensor:
-        """See `NativeGraphSearch.shortlist`."""
+    def shortlist(self, queries_BD: Tensor, beam: int, kept: int) -> Tensor:
+        """See `NativeGraphSearch.shortlist`; the beam is at least as wide as what is kept."""
         norms_B1 = torch.linalg.vector_norm(queries_BD, dim=1, keepdim=True, dtype=torch.float64)
         # FAISS sums in float32: neither vectors nor queries are long
         own_BD = (queries_BD.double() / norms_B1.clamp(min=torch.finfo(torch.float64).tiny)).float()
         with faiss_threads(self._faiss, 1):
-            parameters = self._faiss.SearchParametersHNSW(efSearch=beam)
-            return torch.from_numpy(self._index.search(own_BD.numpy(), beam, params=parameters)[1])
+            parameters = self._faiss.SearchParametersHNSW(efSearch=max(beam, kept))
+            return torch.from_numpy(self._index.search(own_BD.numpy(), kept, params=parameters)[1])
 
 
 def graph_search(graph: Graph, vectors_ND: Tensor, centring: Centring) -> NativeGraphSearch | FaissGraphSearch:
@@ -133,6 +134,6 @@ def _library() -> ctypes.CDLL | None:
         library.search_graph.restype = _WHOLE
         library.search_graph.argtypes = [
             *(_POINTER, _POINTER, _POINTER, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _WHOLE, _WHOLE),
-            *(_POINTER, _WHOLE, _WHOLE, _POINTER),
+            *(_POINTER, _WHOLE, _WHOLE, _WHOLE, _POINTER),
         ]
     return library

@@ -3,6 +3,9 @@ again."""
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +15,8 @@ from twotower.index.exact import ExactIndex
 from twotower.types import Ragged
 
 __all__ = ["LayeredIndex"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 _FEW_HIDDEN = 64
 
@@ -70,8 +75,9 @@ class LayeredIndex:
         self._num_rows = max([base.num_vectors, *(number + 1 for number in last)])
         hidden = torch.cat([own_rows, own_gone])
         self._hidden = hidden[hidden < base.num_vectors]
-        self._shown_N = torch.ones(base.num_vectors, dtype=torch.bool)
-        self._shown_N[self._hidden] = False
+        # by numpy: torch would share so little work out among its threads, which would wait for each other
+        self._shown_N = np.ones(base.num_vectors, dtype=np.bool_)
+        self._shown_N[self._hidden.numpy()] = False
 
     @property
     def num_vectors(self) -> int:
@@ -118,14 +124,13 @@ class LayeredIndex:
         if excluded is not None and self._num_rows > num_base:
             excluded = excluded.keep(excluded.values < num_base)
         if allowed is not None:
-            mask = allowed[:num_base] & self._shown_N
-        elif len(self._hidden) > _FEW_HIDDEN:
-            mask = self._shown_N
-        else:
-            # of k and as many more as are hidden, k are left: quicker than a mask
-            more = self._base.search(own_BD, k + len(self._hidden), excluded=excluded)
-            return _without(_on_cpu(more), self._shown_N, k)
-        return _on_cpu(self._base.search(own_BD, k, excluded=excluded, allowed=mask))
+            mask = torch.from_numpy(allowed.numpy()[:num_base] & self._shown_N)
+            return _on_cpu(self._base.search(own_BD, k, excluded=excluded, allowed=mask))
+        if len(self._hidden) > _FEW_HIDDEN:
+            return _on_cpu(self._base.search(own_BD, k, excluded=excluded, allowed=torch.from_numpy(self._shown_N)))
+        found = _on_cpu(self._base.search(own_BD, k + len(self._hidden), excluded=excluded))
+        # of k and as many more as are hidden, k are left: quicker than a mask
+        return _without(found, self._shown_N, k) if len(self._hidden) else found
 
     def _search_layer(self, own_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None) -> SearchResult:
         if excluded is not None:
@@ -141,22 +146,22 @@ def _on_cpu(found: SearchResult) -> SearchResult:
     return SearchResult(found.rows_BK.cpu(), found.scores_BK.cpu())
 
 
-def _without(found: SearchResult, shown_N: Tensor, k: int) -> SearchResult:
+def _without(found: SearchResult, shown_N: Array, k: int) -> SearchResult:
     """The first k of each query that are shown, in their order; -1 after them."""
-    rows_BW, scores_BW = found
-    if bool(shown_N.all()) if len(shown_N) else True:
-        return SearchResult(rows_BW[:, :k], scores_BW[:, :k])
-    hidden_BW = (rows_BW == NO_ROW) | ~shown_N[rows_BW.clamp(min=0)]
-    order_BK = hidden_BW.to(torch.uint8).sort(dim=1, stable=True).indices[:, :k]
-    rows_BK = rows_BW.masked_fill(hidden_BW, NO_ROW).gather(1, order_BK)
-    return SearchResult(rows_BK, scores_BW.masked_fill(hidden_BW, -torch.inf).gather(1, order_BK))
+    rows_BW, scores_BW = found.rows_BK.numpy(), found.scores_BK.numpy()
+    hidden_BW = (rows_BW == NO_ROW) | ~shown_N[rows_BW]
+    order_BK = np.argsort(hidden_BW, axis=1, kind="stable")[:, :k]
+    gone_BK = np.take_along_axis(hidden_BW, order_BK, axis=1)
+    rows_BK = np.where(gone_BK, NO_ROW, np.take_along_axis(rows_BW, order_BK, axis=1))
+    scores_BK = np.where(gone_BK, np.float32(-np.inf), np.take_along_axis(scores_BW, order_BK, axis=1))
+    return SearchResult(torch.from_numpy(rows_BK), torch.from_numpy(scores_BK))
 
 
 def _merged(one: SearchResult, other: SearchResult, k: int) -> SearchResult:
     """The k best of both: score descending, then row ascending; -1 last."""
-    rows_BW = torch.cat([one.rows_BK, other.rows_BK], dim=1)
-    scores_BW = torch.cat([one.scores_BK, other.scores_BK], dim=1)
-    by_row_BW = rows_BW.sort(dim=1, stable=True).indices
-    scores_BW, by_score_BW = scores_BW.gather(1, by_row_BW).sort(dim=1, descending=True, stable=True)
-    rows_BW = rows_BW.gather(1, by_row_BW).gather(1, by_score_BW)
-    return SearchResult(rows_BW[:, :k].contiguous(), scores_BW[:, :k].contiguous())
+    rows_BW, scores_BW = (
+        np.concatenate([mine.numpy(), theirs.numpy()], axis=1) for mine, theirs in zip(one, other, strict=True)
+    )
+    order_BK = np.lexsort((rows_BW, -scores_BW), axis=1)[:, :k]
+    rows_BK, scores_BK = (np.take_along_axis(each, order_BK, axis=1) for each in (rows_BW, scores_BW))
+    return SearchResult(torch.from_numpy(rows_BK), torch.from_numpy(scores_BK))

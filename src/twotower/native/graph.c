@@ -173,22 +173,22 @@ static int look(const Graph *graph, Walk *walk) {
   return 0;
 }
 
-/* what is fresh joins the beam; whether a row of it remains to be looked at */
-static int join(const Graph *graph, Walk *walk, int64_t beam) {
+/* what is fresh joins what is kept; whether a row remains in the beam, the best of it, that was not looked at */
+static int join(const Graph *graph, Walk *walk, int64_t beam, int64_t kept) {
   for (int64_t each = 0; each < walk->num_fresh; each++) {
     uint64_t key = key_of(score(graph, walk->fresh[each], walk->low, walk->offset), walk->fresh[each]);
-    int64_t place = insert(walk->keys, &walk->count, beam, key);
+    int64_t place = insert(walk->keys, &walk->count, kept, key);
     walk->next = place < walk->next ? place : walk->next;
   }
   walk->num_fresh = 0;
   while (walk->next < walk->count && walk->keys[walk->next] & 1) walk->next++;
-  if (walk->next == walk->count) return 0;
+  if (walk->next >= (walk->count < beam ? walk->count : beam)) return 0;
   fetch_links(graph, walk);
   return 1;
 }
 
 static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t entry, int64_t levels, const float *queries_BD,
-                     int64_t num_queries, int64_t beam, int64_t *rows_BE) {
+                     int64_t num_queries, int64_t beam, int64_t kept, int64_t *rows_BE) {
   int64_t begun = 0, active = num_walks;
   for (; begun < num_walks; begun++)
     if (begin(graph, walks + begun, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
@@ -197,9 +197,9 @@ static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t
       if (walks[each].number >= 0 && look(graph, walks + each)) return -1;
     for (int64_t each = 0; each < num_walks; each++) {
       Walk *walk = walks + each;
-      if (walk->number < 0 || join(graph, walk, beam)) continue;
-      int64_t *rows_E = rows_BE + walk->number * beam;
-      for (int64_t at = 0; at < beam; at++) rows_E[at] = at < walk->count ? (int64_t)row_of(walk->keys[at]) : -1;
+      if (walk->number < 0 || join(graph, walk, beam, kept)) continue;
+      int64_t *rows_E = rows_BE + walk->number * kept;
+      for (int64_t at = 0; at < kept; at++) rows_E[at] = at < walk->count ? (int64_t)row_of(walk->keys[at]) : -1;
       if (begun == num_queries) walk->number = -1, active--;
       else if (begin(graph, walk, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
       else begun++;
@@ -208,11 +208,11 @@ static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t
   return 0;
 }
 
-/* The graph has been checked: links are rows or -1, and a row that is linked to on a level has links of that level. rows_BE are
-   filled up with -1. Returns 0, or -1 where there is no memory. */
+/* The graph has been checked: links are rows or -1, and a row that is linked to on a level has links of that level. kept is at least beam. rows_BE
+   are filled up with -1. Returns 0, or -1 where there is no memory. */
 EXPORT int64_t search_graph(const uint8_t *codes, const uint8_t *scales, const float *sizes, int64_t dim, const int32_t *links,
                             int64_t degree, const int32_t *upper_links, const int64_t *upper_from, int64_t entry, int64_t levels,
-                            const float *queries_BD, int64_t num_queries, int64_t beam, int64_t *rows_BE) {
+                            const float *queries_BD, int64_t num_queries, int64_t beam, int64_t kept, int64_t *rows_BE) {
   Graph graph = {codes, scales, sizes, dim, code_width(dim), degree, links, upper_links, upper_from};
   Walk walks[TURNS] = {{0}};
   int64_t slots = FEWEST_SLOTS, num_walks = num_queries < TURNS ? num_queries : TURNS;
@@ -221,12 +221,12 @@ EXPORT int64_t search_graph(const uint8_t *codes, const uint8_t *scales, const f
   for (int64_t each = 0; each < num_walks; each++) {
     Walk *walk = walks + each;
     walk->seen = (Seen){malloc((size_t)slots * sizeof(uint32_t)), slots - 1, 0};
-    walk->keys = malloc((size_t)(beam + 1) * sizeof(uint64_t));
+    walk->keys = malloc((size_t)(kept + 1) * sizeof(uint64_t));
     walk->fresh = malloc((size_t)degree * sizeof(uint32_t));
     walk->low = malloc((size_t)graph.width);
     failed |= !(walk->seen.slots && walk->keys && walk->fresh && walk->low);
   }
-  if (!failed) failed = walks_all(&graph, walks, num_walks, entry, levels, queries_BD, num_queries, beam, rows_BE);
+  if (!failed) failed = walks_all(&graph, walks, num_walks, entry, levels, queries_BD, num_queries, beam, kept, rows_BE);
   for (int64_t each = 0; each < num_walks; each++) free(walks[each].seen.slots), free(walks[each].keys), free(walks[each].fresh), free(walks[each].low);
   return failed ? -1 : 0;
 }
