@@ -76,7 +76,15 @@ def test_arguments_are_checked_first(given: dict[str, Any], words: str) -> None:
         RedisStore.open(**({"url": "redis://127.0.0.1:1", "item_kind": "text", "user_kind": "text"} | given))
 
 
-@pytest.mark.parametrize("url", ["redis://:secret@h:secret/0", "redis://:secret@h/0?socket_timeout=secret", "redis://h/?x=secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@h:secret/0",
+        "redis://:secret@h/0?socket_timeout=secret",
+        "redis://h/?x=secret",
+        "redis://:secret@h/0?decode_responses=true",
+    ],
+)
 def test_a_wrong_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(StoreError) as found:
         RedisStore.open(url, item_kind="text", user_kind="text", wait_s=0.1)

@@ -55,7 +55,8 @@ class ServiceConfig(Config):
     """
 
     model: Path
-    store: Path | str | None = Field(default=None, repr=False)  # a URL may hold a password
+    # a URL stays text, also when it is read from JSON; it may hold a password
+    store: str | Path | None = Field(default=None, repr=False, union_mode="left_to_right")
     token_file: Path | None = None
     private: bool = False
     page: bool = True

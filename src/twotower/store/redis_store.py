@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from twotower.bundle import JSON
 from twotower.errors import CorruptStoreError, IncompatibleStoreError, MissingExtraError, StoreError
@@ -111,14 +111,15 @@ class RedisStore:
         redis = _redis_library()
         name = f"{shown_url(url)} (prefix {prefix})"
         try:
-            client = redis.Redis.from_url(url)
-            client.connection_pool.connection_kwargs |= {
-                "decode_responses": False,
-                "protocol": 2,
-                "socket_timeout": wait_s,
-                "socket_connect_timeout": wait_s,
-                "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # a call is made again here, where its note is
-            }
+            if {"decode_responses", "protocol"} & dict(parse_qsl(urlsplit(url).query)).keys():
+                raise ValueError("answers are read as they come")
+            client = redis.Redis.from_url(
+                url,
+                protocol=2,
+                socket_timeout=wait_s,
+                socket_connect_timeout=wait_s,
+                retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # a call is made again here, where its note is
+            )
             client.connection_pool.make_connection()  # it connects later; an option that it doesn't know shows now
         except (ValueError, TypeError):  # its words may hold the password
             raise StoreError(f"{name} can't be opened: the URL or one of its options is wrong; see RedisStore.open") from None
