@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.serving.conftest import TOKEN
 from tests.serving.served import served
 from tests.store.redis_server import RedisServer, needs_redis
+
 from twotower.errors import ConfigError
 from twotower.serving.config import ServiceConfig
 from twotower.serving.stores import is_redis_url, redis_place
@@ -84,8 +84,9 @@ def test_two_services_share_it_over_http_and_it_outlasts_both(
             assert "A new item" in after
             server.kill()
             status, headers, answer = one.ask("PUT", "/v1/items", items, BEARER)
-            assert (status, headers["Retry-After"]) == (503, "1")
-            assert "can't be reached" in answer["detail"]
+            assert (status, {name.lower(): value for name, value in headers.items()}["retry-after"]) == (503, "1")
+            assert answer["detail"] == "live items and histories can't be had now; try again"
+            assert "can't be reached" in one.log.read_text()
             server.start()
             assert listed(one) == after
         with served(bundle, tmp_path, *options) as again:

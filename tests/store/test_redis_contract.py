@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-
 from tests.store.redis_server import RedisServer, needs_redis
+
 from twotower.store import IdKind, Interaction, RedisStore
 from twotower.store.contract_suite import INTERACTION_LOG_CHECKS, ITEM_LOG_CHECKS, MakeInteractionLog, MakeItemLog
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.store.redis_server import DURABLE, RedisServer, needs_redis
+
 from twotower.errors import CorruptStoreError, IncompatibleStoreError, StoreBusyError, StoreError
 from twotower.store import Interaction, RedisStore
 
@@ -185,19 +185,19 @@ def test_another_kind_of_ids_or_another_program_is_refused(
 ) -> None:
     redis, server = client
     open_store(server.url).append([Interaction("u", "a")])
-    with pytest.raises(IncompatibleStoreError, match="ids of items that are text, and was opened for integer"):
+    with pytest.raises(IncompatibleStoreError, match=r"ids of items that are text, and was opened for integer"):
         open_store(server.url, item_kind="integer")
-    with pytest.raises(IncompatibleStoreError, match="ids of users that are text, and was opened for integer"):
+    with pytest.raises(IncompatibleStoreError, match=r"ids of users that are text, and was opened for integer"):
         open_store(server.url, user_kind="integer")
     redis.set("shop:head", "x")
     redis.hset("cart:head", mapping={"application": "another"})
     redis.set("mail:inbox", "x")
     for prefix in ("shop", "cart", "mail"):
-        with pytest.raises(IncompatibleStoreError, match="another program's.*choose another prefix"):
+        with pytest.raises(IncompatibleStoreError, match=r"another program's.*choose another prefix"):
             open_store(server.url, prefix=prefix)
     assert (redis.get("shop:head"), redis.get("mail:inbox"), redis.exists("mail:head")) == (b"x", b"x", 0)
     redis.hset("twotower:head", "format", "2")
-    with pytest.raises(IncompatibleStoreError, match="version 2 of the format.*upgrade twotower"):
+    with pytest.raises(IncompatibleStoreError, match=r"version 2 of the format.*upgrade twotower"):
         open_store(server.url)
 
 
@@ -210,24 +210,26 @@ def test_what_has_changed_since_it_was_written_is_named(
     store.put_items([("a", {"x": 1}), ("b", {})])
     (member, _), *_ = redis.zrange("twotower:history:u", 0, -1, withscores=True)
     redis.zincrby("twotower:history:u", 5, member)
-    with pytest.raises(CorruptStoreError, match="interaction 1 has another place"):
+    with pytest.raises(CorruptStoreError, match=r"interaction 1 has another place"):
         store.histories(["u"])
     redis.zrem("twotower:history:u", member)
     redis.zadd("twotower:history:u", {member.replace(b'"a"', b'"c"'): 1.0})
-    with pytest.raises(CorruptStoreError, match="interaction 1 has changed"):
+    with pytest.raises(CorruptStoreError, match=r"interaction 1 has changed"):
         store.histories(["u"])
     redis.rename("twotower:history:v", "twotower:history:w")
-    with pytest.raises(CorruptStoreError, match="user 'w' has interaction 3 of another one"):
+    with pytest.raises(CorruptStoreError, match=r"user 'w' has interaction 3 of another one"):
         store.histories(["w"])
     redis.xdel("twotower:interactions", "2-0")
-    with pytest.raises(CorruptStoreError, match="interaction 2 is missing"):
+    with pytest.raises(CorruptStoreError, match=r"interaction 2 is missing"):
         store.interactions()
     redis.xadd("twotower:items", {"r": '0000000000000000 ["c",{}]'}, id="3-0")
-    with pytest.raises(CorruptStoreError, match="item change 3 has changed"):
+    with pytest.raises(CorruptStoreError, match=r"item change 3 has changed"):
         store.item_changes()
-    with pytest.raises(CorruptStoreError, match="the end of a log is not where its head says"):
+    with pytest.raises(CorruptStoreError, match=r"the end of a log is not where its head says"):
         store.put_items([("d", {})])
-    with pytest.raises(CorruptStoreError, match="left with 2 changes of items up to 2 and 3 interactions, and has 3 up to 3-0"):
+    with pytest.raises(
+        CorruptStoreError, match=r"left with 2 changes of items up to 2 and 3 interactions, and has 3 up to 3-0"
+    ):
         open_store(server.url)
 
 
@@ -248,12 +250,12 @@ def test_a_store_that_is_gone_or_another_one_is_not_written(
         store.compact_items,
         store.version,
     ):
-        with pytest.raises(StoreError, match="removed or replaced while it was open"):
+        with pytest.raises(StoreError, match=r"removed or replaced while it was open"):
             call()
     assert open_store(server.url).version() == 0
     store.close()
     store.close()
-    with pytest.raises(StoreError, match="this store was closed"):
+    with pytest.raises(StoreError, match=r"this store was closed"):
         store.version()
 
 
@@ -262,16 +264,16 @@ def test_a_server_that_is_gone_comes_back(start: Start, open_store: Callable[...
     store, patient = open_store(server.url, wait_s=0.2), open_store(server.url, wait_s=30)
     assert store.append([Interaction("u", "a")]) == 1
     server.kill()
-    with pytest.raises(StoreBusyError, match="can't be reached.*nothing of this call was written; see that it runs"):
+    with pytest.raises(StoreBusyError, match=r"can't be reached.*nothing of this call was written; see that it runs"):
         store.append([Interaction("u", "b")])
-    with pytest.raises(StoreBusyError, match="can't be read: it can't be reached"):
+    with pytest.raises(StoreBusyError, match=r"can't be read: it can't be reached"):
         store.version()
     back = threading.Timer(0.5, server.start)
     back.start()
     assert patient.append([Interaction("u", "c")]) == 2, "it waits for the server"
     back.join()
     assert [entry.item for entry in store.histories(["u"])[0]] == ["a", "c"]
-    with pytest.raises(StoreBusyError, match="can't be reached"):
+    with pytest.raises(StoreBusyError, match=r"can't be reached"):
         open_store("redis://127.0.0.1:1/0", wait_s=0.1)
 
 
@@ -303,10 +305,10 @@ def test_a_call_that_may_have_been_written_says_so(start: Start, open_store: Cal
     store = open_store(server.url, wait_s=0.3)
     server.pause()
     try:
-        with pytest.raises(StoreError, match="has not answered in time.*whether this call was written is not known") as found:
+        with pytest.raises(StoreError, match=r"has not answered in time.*whether this call was written is not known") as found:
             store.append([Interaction("u", "a")])
         assert not isinstance(found.value, StoreBusyError), "that would say that nothing was written"
-        with pytest.raises(StoreBusyError, match="has not answered in time"):
+        with pytest.raises(StoreBusyError, match=r"has not answered in time"):
             store.version()
     finally:
         server.go_on()
@@ -323,14 +325,14 @@ def test_a_replica_and_a_full_server_refuse_and_nothing_is_written(
     redis.config_set("maxmemory", "1mb")
     with pytest.raises(StoreError, match=r"its memory is full \(maxmemory\).*nothing of this call was written"):
         store.append([Interaction("u", "b" * 1000), Interaction("v", "b")])
-    with pytest.raises(StoreError, match="its memory is full"):
+    with pytest.raises(StoreError, match=r"its memory is full"):
         store.put_items([("b", {})])
     assert store.compact_items() == 1, "what makes room is allowed"
     redis.config_set("maxmemory", "0")
     redis.replicaof("127.0.0.1", "1")
-    with pytest.raises(StoreError, match="read-only replica; name the primary.*nothing of this call was written"):
+    with pytest.raises(StoreError, match=r"read-only replica; name the primary.*nothing of this call was written"):
         store.append([Interaction("u", "b")])
-    with pytest.raises(StoreError, match="read-only replica; name the primary"):
+    with pytest.raises(StoreError, match=r"read-only replica; name the primary"):
         open_store(server.url)
     assert [entry.item for entry in store.histories(["u"])[0]] == ["a"]
     redis.replicaof("NO", "ONE")
@@ -340,9 +342,9 @@ def test_a_replica_and_a_full_server_refuse_and_nothing_is_written(
 
 def test_passwords_are_asked_for_and_never_shown(start: Start, open_store: Callable[..., RedisStore]) -> None:
     server = start(*DURABLE, "--requirepass", "s3cret-word")
-    with pytest.raises(StoreError, match="asks for a user and a password|Authentication"):
+    with pytest.raises(StoreError, match=r"asks for a user and a password|Authentication"):
         open_store(server.url)
-    with pytest.raises(StoreError, match="refused the user and the password") as found:
+    with pytest.raises(StoreError, match=r"refused the user and the password") as found:
         open_store(server.url.replace("//", "//:wr0ng-word@"))
     store = open_store(server.url.replace("//", "//:s3cret-word@"), wait_s=0.1)
     assert store.append([Interaction("u", "a")]) == 1

@@ -6,6 +6,7 @@ import importlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -30,21 +31,23 @@ _TOGETHER = 64
 class QdrantIndex:
     """Most of the k best by dot product, found by a Qdrant server; made by :meth:`build`, found again by :meth:`attach`.
 
-    For a catalogue beyond one machine: the vectors lie in the shards of a Qdrant cluster, and this process holds none of them. Where
-    they fit into memory here, `HNSWIndex` and `ExactIndex` need no server, no network and no text form of every vector on the way.
+    For a catalogue beyond one machine: the vectors lie in the shards of a Qdrant cluster, and this process holds none of them.
+    Where they fit into memory here, `HNSWIndex` and `ExactIndex` need no server, no network and no text form of every vector on
+    the way.
 
-    A ``VectorIndex``: a point's id is its row. The server is asked for some more than k, with their vectors; from these the scores
-    are summed in float64 and rounded to float32 as `ExactIndex` scores, best first, ties by lowest row among what came. What may
-    be missing is what the server's graph did not come by; with ``exact`` it reads all vectors, and only what differs in the last
-    bits of float32 can be missing. The same question has the same answer as long as the server gives it: one that is still building
-    its graph, or replicas with graphs of their own, may not.
+    A ``VectorIndex``: a point's id is its row. The server is asked for some more than k, with their vectors; from these the
+    scores are summed in float64 and rounded to float32 as `ExactIndex` scores, best first, ties by lowest row among what came.
+    What may be missing is what the server's graph did not come by; with ``exact`` it reads all vectors, and only rows that
+    differ in the last bits of float32 can be missing, or rows of a tie that is longer than what was asked for. The same
+    question has the same answer as long as the server gives it: one that is still building its graph, or replicas with graphs
+    of their own, may not.
 
-    ``excluded`` and ``allowed`` go into the query as lists of ids, so that they count inside the search: ``allowed`` as those that
-    are, or those that are not, whichever are fewer. A mask that halves a large catalogue is a long list in every query; catalogues
-    that need it should be collections of their own. Where the graph finds fewer than k of those that may be returned, all are
-    looked through.
+    ``excluded`` and ``allowed`` go into the query as lists of ids, so that they count inside the search: ``allowed`` as those
+    that are, or those that are not, whichever are fewer. A mask that halves a large catalogue is a long list in every query;
+    catalogues that need it should be collections of their own. Where the graph finds fewer than k of those that may be
+    returned, all are looked through.
 
-    The collection is not to be changed beside the index. It is one of Qdrant's dense vectors without a name, distance dot.
+    The collection is not to be changed beside the index. It has one dense vector a point, without a name, and the distance dot.
 
     Example:
         >>> from qdrant_client import QdrantClient  # doctest: +SKIP
@@ -54,7 +57,15 @@ class QdrantIndex:
     """
 
     def __init__(
-        self, client: Any, collection: str, *, num_vectors: int, embedding_dim: int, checksum: int, beam: int | None, exact: bool
+        self,
+        client: Any,
+        collection: str,
+        *,
+        num_vectors: int,
+        embedding_dim: int,
+        checksum: int,
+        beam: int | None,
+        exact: bool,
     ) -> None:
         self._client = client
         self._collection = collection
@@ -113,7 +124,9 @@ class QdrantIndex:
         num_vectors, dim = own_ND.shape
         with _faults(collection, "built"):
             if client.collection_exists(collection):
-                raise IndexServerError(f"there is a collection {collection!r} already; attach to it, delete it, or choose another name")
+                raise IndexServerError(
+                    f"there is a collection {collection!r} already; attach to it, delete it, or choose another name"
+                )
             client.create_collection(
                 collection,
                 vectors_config=models.VectorParams(size=dim, distance=models.Distance.DOT, on_disk=on_disk),
@@ -157,8 +170,8 @@ class QdrantIndex:
             exact: Whether the server reads all vectors.
 
         Raises:
-            ValueError: If ``beam`` is not positive.
-            IndexServerError: If the collection is not there, has another width, distance or count, was not built whole, or is of
+            ValueError: If ``beam`` is not positive. IndexServerError: If the collection is not there, has another width,
+            distance or count, was not built whole, or is of
                 other vectors; or if the server can't be reached or refuses.
             MissingExtraError: If the client is not installed.
         """
@@ -190,7 +203,9 @@ class QdrantIndex:
             if wanted != found:
                 raise _other(collection, what, wanted, found)
         if num_vectors and not isinstance(note, dict):
-            raise IndexServerError(f"collection {collection!r} was not built by twotower, or not to its end; delete it and build it")
+            raise IndexServerError(
+                f"collection {collection!r} was not built by twotower, or not to its end; delete it and build it"
+            )
         own = int(note["vectors_crc32"]) if isinstance(note, dict) else _checksum(torch.empty(0, embedding_dim))
         return cls(
             client, collection, num_vectors=num_vectors, embedding_dim=embedding_dim, checksum=own, beam=beam, exact=exact
@@ -222,14 +237,17 @@ class QdrantIndex:
         Raises:
             IndexServerError: If the server can't be reached or refuses, or the collection has changed since it was built.
         """
-        own_BD = check_search(queries_BD, k, excluded, allowed, num_vectors=self._num_vectors, embedding_dim=self._embedding_dim)
+        own_BD = check_search(
+            queries_BD, k, excluded, allowed, num_vectors=self._num_vectors, embedding_dim=self._embedding_dim
+        )
         own_BD = own_BD.cpu()
         mask_N = None if allowed is None else allowed.cpu().numpy()
         lists = [np.empty(0, dtype=np.int64)] * len(own_BD) if excluded is None else _lists(excluded)
         left = self._num_vectors if mask_N is None else int(mask_N.sum())
         outs = lists if mask_N is None else [rows[mask_N[rows]] for rows in lists]
         result = SearchResult(
-            torch.full((len(own_BD), k), NO_ROW, dtype=torch.int64), torch.full((len(own_BD), k), -torch.inf, dtype=torch.float32)
+            torch.full((len(own_BD), k), NO_ROW, dtype=torch.int64),
+            torch.full((len(own_BD), k), -torch.inf, dtype=torch.float32),
         )
         if left == 0:
             return result
@@ -257,8 +275,8 @@ class QdrantIndex:
         vectors = np.array([point.vector for point in points], dtype=np.float32)
         if len(rows) < want or vectors.shape != (len(rows), self._embedding_dim) or rows.max() >= self._num_vectors:
             raise IndexServerError(
-                f"collection {self._collection!r} answered with {len(rows)} points in place of {want} or more, or with others than "
-                f"it was built with: it has changed; delete it and build it again"
+                f"collection {self._collection!r} answered with {len(rows)} points in place of {want} or more, or with others "
+                f"than it was built with: it has changed; delete it and build it again"
             )
         scores = (vectors.astype(np.float64) @ query_D.double().numpy()).astype(np.float32) + np.float32(0.0)
         order = np.lexsort((rows, -scores))[:want]
@@ -300,7 +318,7 @@ class QdrantIndex:
 def _lists(excluded: Ragged) -> list[Array]:
     """The rows of each query, none twice."""
     values, offsets = excluded.values.cpu().numpy().astype(np.int64), excluded.offsets.cpu().tolist()
-    return [np.unique(values[start:stop]) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [np.unique(values[start:stop]) for start, stop in pairwise(offsets)]
 
 
 def _checksum(vectors_ND: Tensor) -> int:
@@ -333,8 +351,13 @@ def _faults(collection: str, doing: str) -> Iterator[None]:
             f"collection {collection!r} can't be {doing}: the server can't be reached or did not answer "
             f"({type(cause).__name__}: {cause}); see that it runs, and the client's address"
         ) from error
-    except (ValueError, RuntimeError) as error:  # the client without a server, of a collection that is gone or one that is closed
-        raise IndexServerError(f"collection {collection!r} can't be {doing}: {error}; build it again, or attach to another") from error
+    except (
+        ValueError,
+        RuntimeError,
+    ) as error:  # the client without a server, of a collection that is gone or one that is closed
+        raise IndexServerError(
+            f"collection {collection!r} can't be {doing}: {error}; build it again, or attach to another"
+        ) from error
 
 
 def _models() -> Any:

@@ -161,7 +161,9 @@ def _problem(error: Exception, request_id: str) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, StoreBusyError):
-        return Problem(503, str(error), headers={"Retry-After": "1"})
+        # it names the store, which is not for everybody
+        _log.warning("store", extra={"facts": {"id": request_id, "error": str(error)}})
+        return Problem(503, "live items and histories can't be had now; try again", headers={"Retry-After": "1"})
     if isinstance(error, TwotowerError) and not isinstance(error, StoreError):
         return problem_of(error)
     _log.error("fault", exc_info=error, extra={"facts": {"id": request_id}})

@@ -47,7 +47,9 @@ class Versions:
         StoreError: If the store can't be opened.
     """
 
-    def __init__(self, model: Path, open_store: Callable[[Recommender], LiveStore | RedisStore], *, poll_seconds: float) -> None:
+    def __init__(
+        self, model: Path, open_store: Callable[[Recommender], LiveStore | RedisStore], *, poll_seconds: float
+    ) -> None:
         self._model, self._poll_seconds = model, poll_seconds
         self.published = is_published(model)
         name = current_version(model).version if self.published else None

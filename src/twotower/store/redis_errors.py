@@ -92,9 +92,13 @@ def store_error(redis: Any, error: Exception, name: str, doing: str, *, sent: bo
     if known:
         return StoreError(f"{name} can't be {doing}: {_ANSWERS[known]}{lost}")
     if isinstance(error, redis.exceptions.TimeoutError):
-        return kind(f"{name} can't be {doing}: it has not answered in time ({words}){lost}; see whether it is busy, or try again")
+        return kind(
+            f"{name} can't be {doing}: it has not answered in time ({words}){lost}; see whether it is busy, or try again"
+        )
     if isinstance(error, redis.exceptions.ConnectionError):
-        return kind(f"{name} can't be {doing}: it can't be reached ({words}){lost}; see that it runs, and that the URL is right")
+        return kind(
+            f"{name} can't be {doing}: it can't be reached ({words}){lost}; see that it runs, and that the URL is right"
+        )
     return StoreError(f"{name} can't be {doing}: {words}{lost}")
 
 
@@ -113,7 +117,11 @@ def _word(redis: Any, error: Exception, answers: dict[str, str]) -> str | None:
     }
     text = str(error)
     for word in answers:
-        if isinstance(error, getattr(redis.exceptions, classes.get(word, ""), ())) or text.startswith(word) or f"-{word} " in text:
+        if (
+            isinstance(error, getattr(redis.exceptions, classes.get(word, ""), ()))
+            or text.startswith(word)
+            or f"-{word} " in text
+        ):
             return word
     if "WRONGPASS" in answers and isinstance(error, redis.exceptions.AuthenticationError):
         return "NOAUTH" if "required" in text.lower() else "WRONGPASS"

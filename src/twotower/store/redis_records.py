@@ -46,7 +46,7 @@ def read_change(name: str, sequence: int, record: bytes) -> ItemChange:
     Raises:
         CorruptStoreError: If it has changed since it was written.
     """
-    item, features = _said(name, "item change", sequence, record, _body(name, "item change", sequence, record))
+    item, features = _said(name, "item change", sequence, _body(name, "item change", sequence, record))
     return ItemChange(sequence, item, features)
 
 
@@ -59,7 +59,7 @@ def read_interaction(name: str, sequence: int, record: bytes, score: float | Non
     at, _, body = _body(name, "interaction", sequence, record).partition(b" ")
     if score is not None and float(at) != score:
         raise CorruptStoreError(f"{name} is damaged: interaction {sequence} has another place in its history; {RESTORE}")
-    user, item, time = _said(name, "interaction", sequence, record, body)
+    user, item, time = _said(name, "interaction", sequence, body)
     return LoggedInteraction(sequence, user, item, time)
 
 
@@ -85,7 +85,7 @@ def _body(name: str, what: str, sequence: int, record: bytes) -> bytes:
     return said
 
 
-def _said(name: str, what: str, sequence: int, record: bytes, body: bytes) -> Any:
+def _said(name: str, what: str, sequence: int, body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """What a Redis server does in one piece for a store: scripts that nothing comes between, each whole or, refused, nothing of it.
 
-All of them look at the head first: one that is not the store's that was opened answers ``replaced``. A record is text: a checksum,
-a space, and what it says; the checksum is the beginning of SHA-1 (the one hash that a script has) over the sequence, a space and the
-rest, so that a record under another sequence is a changed one. Numbers of a script are floats: sequences end at 2^53.
+All of them look at the head first: one that is not the store's that was opened answers ``replaced``. A record is text: a
+checksum, a space, and what it says; the checksum is the beginning of SHA-1 (the one hash that a script has) over the sequence,
+a space and the rest, so that a record under another sequence is a changed one. Numbers of a script are floats: sequences end at
+2^53.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ __all__ = [
 
 CHECKSUM_LETTERS = 16
 
-# keys: head, items, interactions, last-of-item, superseded. arguments: application, format, a new identity, item kind, user kind,
-# whether to make one
+# keys: head, items, interactions, last-of-item, superseded. arguments: application, format, a new identity, item kind, user
+# kind, whether to make one
 OPEN = """
 local type = redis.call('TYPE', KEYS[1])['ok']
 if type == 'none' then

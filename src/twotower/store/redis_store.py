@@ -18,7 +18,15 @@ from twotower.store.contract import IdKind, Interaction, ItemChange, LoggedInter
 from twotower.store.entries import ItemEntry, check_ids, checked_interactions, checked_items, checked_removals
 from twotower.store.limits import check_after, check_count, check_kind
 from twotower.store.redis_errors import may_pass, shown_url, store_error, was_sent
-from twotower.store.redis_records import RESTORE, interaction_said, item_said, json_id, read_change, read_interaction, read_member
+from twotower.store.redis_records import (
+    RESTORE,
+    interaction_said,
+    item_said,
+    json_id,
+    read_change,
+    read_interaction,
+    read_member,
+)
 from twotower.types import Id
 
 __all__ = ["RedisStore"]
@@ -37,19 +45,19 @@ class RedisStore:
     """An :class:`~twotower.store.ItemLog` and an :class:`~twotower.store.InteractionLog` that a Redis server keeps.
 
     For services on several machines that share one state; on one machine :class:`~twotower.store.LiveStore` needs no server and
-    is as durable as its disk. A call that writes is one script on the server: all of it or nothing, in one piece between those of
-    others. It is made again by itself where its answer was lost on the way, for as long as a call may wait, and is written once all
-    the same.
+    is as durable as its disk. A call that writes is one script on the server: all of it or nothing, in one piece between those
+    of others. It is made again by itself where its answer was lost on the way, for as long as a call may wait, and is written
+    once all the same.
 
-    **What lasts** is what the server keeps, and Redis by itself keeps little: with ``appendonly no`` a crash loses what came after
-    the last snapshot, with ``appendfsync everysec`` about the last second. Only with ``appendonly yes`` and ``appendfsync always``
-    has a call that returned been flushed to the disk of the server. ``require_durable`` refuses a server of other settings, and one
-    that would evict keys when its memory is full. No setting makes up for a disk that is lost or for a replica that is promoted:
-    replicas follow a moment later, so that what was acknowledged last may be missing there. Everything is in the server's
-    memory: about 300 bytes for an interaction of integers, and four times what longer ids add.
+    **What lasts** is what the server keeps, and Redis by itself keeps little: with ``appendonly no`` a crash loses what came
+    after the last snapshot, with ``appendfsync everysec`` about the last second. Only with ``appendonly yes`` and ``appendfsync
+    always`` has a call that returned been flushed to the disk of the server. ``require_durable`` refuses a server of other
+    settings, and one that would evict keys when its memory is full. No setting makes up for a disk that is lost or for a
+    replica that is promoted: replicas follow a moment later, so that what was acknowledged last may be missing there.
+    Everything is in the server's memory: about 300 bytes for an interaction of integers, and twice what longer ids add.
 
-    One object may be used by all threads of a process; each process opens its own. Redis 5 or newer, a single server; clusters are
-    not supported. Got from :meth:`open`.
+    One object may be used by all threads of a process; each process opens its own. A single server, with or without replicas;
+    clusters are not supported. Got from :meth:`open`.
 
     Attributes:
         name: The server and the prefix, as messages show them: no user, no password.
@@ -103,7 +111,9 @@ class RedisStore:
         check_kind(item_kind, "item_kind")
         check_kind(user_kind, "user_kind")
         if not _PREFIX.fullmatch(prefix):
-            raise ValueError(f"prefix must be 1 to 100 letters, digits, dots, underscores, hyphens or braces (came: {prefix!r})")
+            raise ValueError(
+                f"prefix must be 1 to 100 letters, digits, dots, underscores, hyphens or braces (came: {prefix!r})"
+            )
         if urlsplit(url).scheme not in _SCHEMES:
             raise ValueError(f"url must begin with redis://, rediss:// or unix:// (came: {shown_url(url)!r})")
         if not wait_s > 0:
@@ -247,7 +257,9 @@ class RedisStore:
         history.reverse()
         for entry in history:
             if entry.user != user:
-                raise CorruptStoreError(f"{self.name} is damaged: user {user!r} has interaction {entry.sequence} of another one")
+                raise CorruptStoreError(
+                    f"{self.name} is damaged: user {user!r} has interaction {entry.sequence} of another one"
+                )
         return history
 
     def _numbers(self) -> tuple[int, int]:
@@ -264,7 +276,8 @@ class RedisStore:
             answer = self._run(redis_scripts.OPEN, keys, [*values, "1"], "opened", known=False)
         if answer[0] == b"foreign":
             raise IncompatibleStoreError(
-                f"{self.name} is another program's: {self._head} is not the head of a live store of twotower; choose another prefix"
+                f"{self.name} is another program's: {self._head} is not the head of a live store of twotower; choose another "
+                f"prefix"
             )
         if answer[0] == b"format":
             raise IncompatibleStoreError(
@@ -291,8 +304,8 @@ class RedisStore:
             raise store_error(self._redis, error, self.name, "opened", sent=False) from error
         if found is not None:
             raise IncompatibleStoreError(
-                f"{self.name} has no head of a live store, but other keys ({found[:60]!r}): it is another program's, or has lost its "
-                f"head; choose another prefix, or {RESTORE}"
+                f"{self.name} has no head of a live store, but other keys ({found[:60]!r}): it is another program's, or has "
+                f"lost its head; choose another prefix, or {RESTORE}"
             )
 
     def _refuse_missing(self, numbers: list[int], of_items: list[Any], of_interactions: list[Any]) -> None:
@@ -313,8 +326,8 @@ class RedisStore:
                 settings |= self._client.config_get(key)
         except self._redis.ResponseError as error:
             raise StoreError(
-                f"{self.name} does not say whether it keeps what it acknowledges (CONFIG GET: {error}); allow the user of the URL "
-                f"CONFIG GET, or say require_durable=False if you know that it does, or that some may be lost"
+                f"{self.name} does not say whether it keeps what it acknowledges (CONFIG GET: {error}); allow the user of the "
+                f"URL CONFIG GET, or say require_durable=False if you know that it does, or that some may be lost"
             ) from error
         except self._redis.RedisError as error:
             raise store_error(self._redis, error, self.name, "opened", sent=False) from error
@@ -323,8 +336,8 @@ class RedisStore:
             found = ", ".join(f"{key} {settings.get(key)}" for key in losing)
             wanted = ", ".join(f"'{key} {_LASTING[key]}'" for key in losing)
             raise StoreError(
-                f"{self.name} may lose what it has acknowledged ({found}); set {wanted}, or say require_durable=False if some may "
-                f"be lost"
+                f"{self.name} may lose what it has acknowledged ({found}); set {wanted}, or say require_durable=False if some "
+                f"may be lost"
             )
         if settings.get("maxmemory") != "0" and str(settings.get("maxmemory-policy")).startswith("allkeys"):
             raise StoreError(
