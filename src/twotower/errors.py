@@ -15,6 +15,7 @@ A message says what must hold, what came (names, shapes, values, row numbers) an
     │   ├── CorruptStoreError      a record or the file around it has changed since it was written
     │   ├── IncompatibleStoreError  another program's file, a newer format, or ids of another kind
     │   └── StoreBusyError         somebody else was writing for too long: nothing was written, try again
+    ├── IndexServerError       a search server can't be reached, or its collection is not the one that was built
     ├── CheckpointError        a training state that does not belong to this run, or is damaged
     ├── TrainingError          training stopped because its figures are not numbers
     ├── ExportError            a model written for another runtime that does not give what the bundle gives
@@ -37,6 +38,7 @@ __all__ = [
     "ExportError",
     "IncompatibleBundleError",
     "IncompatibleStoreError",
+    "IndexServerError",
     "MissingExtraError",
     "StoreBusyError",
     "StoreError",
@@ -115,6 +117,10 @@ class IncompatibleStoreError(StoreError):
 
 class StoreBusyError(StoreError):
     """Somebody else was writing for longer than was to be waited; nothing was written, and trying again is safe."""
+
+
+class IndexServerError(TwotowerError):
+    """A search server can't be reached or refuses, or its collection is not the one that was built."""
 
 
 class CheckpointError(TwotowerError):

@@ -26,8 +26,12 @@ def serve(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Reading needs the token too.")] = False,
     store: Annotated[
-        Path | None, typer.Option(help="File of live items and histories; by default live.sqlite beside the model.")
-    ] = (None),
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Live items and histories: a file (by default live.sqlite beside the model), or redis://HOST:PORT/DB?prefix=NAME.",
+        ),
+    ] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /, and what it asks for.")] = True,
     max_per_client: Annotated[int, typer.Option(min=0, help="Requests of one address at a time; 0: no limit.")] = 0,
     log_level: Annotated[str, typer.Option(help="info: a line per request; warning: without.")] = "info",

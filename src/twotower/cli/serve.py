@@ -12,6 +12,7 @@ from twotower.errors import ConfigError
 from twotower.recommender import bundle_folder
 from twotower.serving import Limits, ServiceConfig, serve
 from twotower.serving.access import read_token
+from twotower.serving.stores import is_redis_url, redis_place
 
 __all__ = ["ServeOptions", "serve_command"]
 
@@ -24,7 +25,7 @@ class ServeOptions(NamedTuple):
     workers: int
     token_file: Path | None
     private: bool
-    store: Path | None
+    store: str | None
     page: bool
     max_per_client: int
     log_level: str
@@ -45,7 +46,7 @@ def serve_command(run: Path, options: ServeOptions) -> None:
     _require_free(options.host, options.port)
     config = ServiceConfig(
         model=run.absolute(),
-        store=None if options.store is None else options.store.absolute(),
+        store=_store(options.store),
         token_file=None if options.token_file is None else options.token_file.absolute(),
         private=options.private,
         page=options.page,
@@ -55,6 +56,18 @@ def serve_command(run: Path, options: ServeOptions) -> None:
     writes = "writes need the token" if options.token_file else "nobody may write: give --token-file for that"
     sys.stderr.write(f"twotower: serving {run} on http://{shown}:{options.port} ({writes}); end with Ctrl-C\n")
     serve(config, host=options.host, port=options.port, workers=options.workers, log_level=options.log_level)
+
+
+def _store(place: str | None) -> Path | str | None:
+    """A file as a path, a URL of Redis as it is."""
+    if place is None:
+        return None
+    if is_redis_url(place):
+        redis_place(place)
+        return place
+    if "://" in place:
+        raise ConfigError(f"--store takes a file, or a URL with redis:// or rediss:// (came: {place.partition(':')[0]}://)")
+    return Path(place).absolute()
 
 
 def _require_free(host: str, port: int) -> None:

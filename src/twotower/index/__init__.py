@@ -7,6 +7,7 @@ from twotower.index.hnsw import HNSWIndex
 from twotower.index.index_state import IndexState
 from twotower.index.ivf_pq import IVFPQIndex
 from twotower.index.layered import LayeredIndex
+from twotower.index.qdrant_index import QdrantIndex
 from twotower.index.tune import Recall, TuningCurve, TuningPoint, measure_recall, tune
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "IVFPQIndex",
     "IndexState",
     "LayeredIndex",
+    "QdrantIndex",
     "Recall",
     "SearchResult",
     "TuningCurve",

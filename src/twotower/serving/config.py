@@ -44,7 +44,8 @@ class ServiceConfig(Config):
 
     Attributes:
         model: A run folder, a bundle, or a folder of published versions.
-        store: The file of what changes while it serves; None: beside the model.
+        store: The file of what changes while it serves, or the URL of a Redis server (`twotower.serving.stores`); None: a file
+            beside the model.
         token_file: Holds the token that writes need, in its first line; None: nobody may write.
         private: Reading needs the token too (health and metrics excepted).
         page: Whether there is a page at ``/``, and what it asks for: names of items and users.
@@ -54,7 +55,8 @@ class ServiceConfig(Config):
     """
 
     model: Path
-    store: Path | None = None
+    # a URL stays text, also when it is read from JSON; it may hold a password
+    store: str | Path | None = Field(default=None, repr=False, union_mode="left_to_right")
     token_file: Path | None = None
     private: bool = False
     page: bool = True

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import TypeAlias, TypeVar
 
@@ -19,14 +20,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twotower.errors import StoreBusyError, StoreError, TwotowerError
-from twotower.recommender import Recommender
 from twotower.serving.access import Access, read_token
 from twotower.serving.batcher import Batcher
 from twotower.serving.config import ServiceConfig
 from twotower.serving.metrics import Metrics
 from twotower.serving.problems import Problem, problem_of
+from twotower.serving.stores import open_store
 from twotower.serving.versions import Versions
-from twotower.store import LiveStore
 
 __all__ = ["Handler", "Service", "json_response"]
 
@@ -70,15 +70,8 @@ class Service:
             TwotowerError: If one of them can't be.
         """
         token = None if config.token_file is None else read_token(config.token_file)
-        path = config.model / "live.sqlite" if config.store is None else config.store
-
-        def open_store(recommender: Recommender) -> LiveStore:
-            kinds = [
-                ("text" if kind == "text" else "integer") for kind in (recommender.items.kind, recommender.users.lookup.kind)
-            ]
-            return LiveStore.open(path, item_kind=kinds[0], user_kind=kinds[1])  # type: ignore[arg-type]
-
-        versions = Versions(config.model, open_store, poll_seconds=config.poll_seconds)
+        place = config.model / "live.sqlite" if config.store is None else config.store
+        versions = Versions(config.model, partial(open_store, place), poll_seconds=config.poll_seconds)
         return cls(config, versions, Access(token, private=config.private))
 
     def close(self) -> None:
@@ -170,7 +163,9 @@ def _problem(error: Exception, request_id: str) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, StoreBusyError):
-        return Problem(503, str(error), headers={"Retry-After": "1"})
+        # it names the store, which is not for everybody
+        _log.warning("store", extra={"facts": {"id": request_id, "error": str(error)}})
+        return Problem(503, "live items and histories can't be had now; try again", headers={"Retry-After": "1"})
     if isinstance(error, TwotowerError) and not isinstance(error, StoreError):
         return problem_of(error)
     _log.error("fault", exc_info=error, extra={"facts": {"id": request_id}})

@@ -12,7 +12,7 @@ from threading import Event, Lock, Thread
 from twotower.bundle import activate, current_version, is_published, open_bundle, version_folder, versions
 from twotower.errors import BundleError, CorruptBundleError, TwotowerError
 from twotower.recommender import LiveRecommender, Recommender, Request, bundle_folder
-from twotower.store import LiveStore
+from twotower.store import LiveStore, RedisStore
 
 __all__ = ["Version", "Versions"]
 
@@ -47,7 +47,9 @@ class Versions:
         StoreError: If the store can't be opened.
     """
 
-    def __init__(self, model: Path, open_store: Callable[[Recommender], LiveStore], *, poll_seconds: float) -> None:
+    def __init__(
+        self, model: Path, open_store: Callable[[Recommender], LiveStore | RedisStore], *, poll_seconds: float
+    ) -> None:
         self._model, self._poll_seconds = model, poll_seconds
         self.published = is_published(model)
         name = current_version(model).version if self.published else None

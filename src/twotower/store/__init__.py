@@ -3,6 +3,7 @@
 from twotower.store.contract import IdKind, Interaction, InteractionLog, ItemChange, ItemLog, LoggedInteraction
 from twotower.store.live_store import LiveStore, StoreFacts
 from twotower.store.memory import MemoryStore
+from twotower.store.redis_store import RedisStore
 
 __all__ = [
     "IdKind",
@@ -13,5 +14,6 @@ __all__ = [
     "LiveStore",
     "LoggedInteraction",
     "MemoryStore",
+    "RedisStore",
     "StoreFacts",
 ]
