@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 import polars as pl
 
 from twotower.errors import ConfigError, DataError, nearest, type_name
-from twotower.recommender.iso_times import from_iso
+from twotower.recommender.column_values import from_iso, integer_range
 
 __all__ = ["Condition", "Where", "key_of", "matching"]
 
@@ -113,7 +113,7 @@ def _beyond(column: pl.Series, name: str, side: str, bound: object) -> pl.Series
     if dtype.is_integer():
         number = cast(int | float, bound)
         whole = math.ceil(number) if side == "min" else math.floor(number)
-        least, most = _ends(dtype)
+        least, most = integer_range(dtype)
         if not least <= whole <= most:
             return pl.repeat((whole < least) is (side == "min"), len(column), eager=True)
         limit = pl.Series(name, [whole], dtype=dtype)[0]
@@ -171,7 +171,7 @@ def _typed(values: Sequence[object], name: str, dtype: pl.DataType) -> pl.Series
     """Values as the column has them; whole numbers that it can't hold are left out, for it holds none of them."""
     try:
         if dtype.is_integer():
-            least, most = _ends(dtype)
+            least, most = integer_range(dtype)
             numbers = [int(value) for value in cast("list[int | float]", values) if value == int(value)]
             return pl.Series(name, [number for number in numbers if least <= number <= most], dtype=dtype)
         if dtype.is_float():
@@ -181,9 +181,3 @@ def _typed(values: Sequence[object], name: str, dtype: pl.DataType) -> pl.Series
         return pl.Series(name, values, dtype=dtype)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(f"where: column {name!r} holds {type_name(dtype)}; came {list(values)!r} ({error})") from None
-
-
-def _ends(dtype: pl.DataType) -> tuple[int, int]:
-    """The least and the largest number of a type of integers."""
-    bits = int("".join(sign for sign in str(dtype) if sign.isdigit()))
-    return (0, 2**bits - 1) if dtype.is_unsigned_integer() else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
