@@ -113,10 +113,8 @@ def holds(items: Items, anew: Anew, rng: np.random.Generator) -> None:
     assert items.num_available == size - len(anew.gone)
     assert items.available.tolist() == [item not in anew.gone for item in anew.ids]
     assert items.ids(np.arange(size)) == anew.ids
-    other: list[Any] = [None, "never", 10**6, "3", 3]
-    assert items.rows([*anew.ids, *other]).tolist() == [
-        *range(size), *(anew.ids.index(item) if item in anew.columns else -1 for item in other)
-    ]  # fmt: skip
+    other: list[Any] = [None, "never", 10**6, "3", 3, 900.0, True]
+    assert items.rows([*anew.ids, *other]).tolist() == [*range(size), *[-1] * len(other)]
     rows = rng.integers(0, size, int(rng.integers(0, 30)))
     assert items.frame(rows).equals(frame[rows])
     assert items.frame(rows).schema == frame.schema
