@@ -231,7 +231,11 @@ def test_what_came_later_follows_the_stored_history() -> None:
     recommender = world_of().recommender
     requests = [Request("user-03", k=30), Request("nobody", k=30), Request("user-04", k=30, history=["Item 02"])]
     later: list[list[Any]] = [["Item 05", "unknown item"], ["Item 06"], ["Item 07"]]
-    found = answer_all(recommender, requests, later=later)
+    kept = [Request("user-03", k=30, where={"year": {"min": 0}}), *requests]  # two groups
+    [other, *found] = answer_all(recommender, kept, later=[["Item 08"], *later])
+    assert isinstance(other, Answer)
+    assert not {"Item 08"} & set(recommender.items.ids(other.rows))
+    assert "Item 05" in recommender.items.ids(other.rows) or "Item 05" in recommender.history("user-03")
     stored = [recommender.history("user-03"), recommender.history("user-04")]
     expected = [
         recommender.recommend(["user-03"], histories=[[*stored[0], "Item 05"]], k=30),

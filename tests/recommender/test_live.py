@@ -65,8 +65,9 @@ def test_without_changes_it_is_the_recommender(world: World, store: MemoryStore)
 def test_what_one_writes_the_other_answers_with(world: World, store: MemoryStore) -> None:
     one, other = live_of(world, store), live_of(world, store)
     held = other.answer([EVERYTHING])
-    one.put_items({"New": {"year": 1999, "query": "x"}, "Item 05": {"year": 1960}})
-    one.remove_items(["Item 07"])
+    put = one.put_items({"New": {"year": 1999, "query": "x"}, "Item 05": {"year": 1960}})
+    assert put.items.require(["New"], "items").tolist() == [30]
+    assert one.remove_items(["Item 07"]).items.num_available == 30
     changed = world.recommender.with_items({"New": {"year": 1999, "query": "x"}, "Item 05": {"year": 1960}}, ["Item 07"])
     for live in (other, one, live_of(world, store)):
         moment = live.answer([EVERYTHING])
