@@ -242,8 +242,8 @@ def test_what_came_later_follows_the_stored_history() -> None:
         recommender.recommend(["nobody"], histories=[["Item 06"]], k=30),
         recommender.recommend(["user-04"], histories=[["Item 02"]], exclude=["Item 07"], k=30),
     ]
-    for answer, other in zip(found, expected, strict=True):
+    for answer, one in zip(found, expected, strict=True):
         assert isinstance(answer, Answer)
-        assert recommender.items.ids(answer.rows) == other.frame["item"].to_list()
-        assert answer.scores.tolist() == pytest.approx(other.frame["score"].to_list(), abs=1e-6)
+        assert recommender.items.ids(answer.rows) == one.frame["item"].to_list()
+        assert answer.scores.tolist() == pytest.approx(one.frame["score"].to_list(), abs=1e-6)
     assert isinstance(answer_all(recommender, [Request("nobody")], later=[[]])[0], UnknownIdError)

@@ -19,11 +19,12 @@ from starlette.responses import Response
 
 from twotower.errors import StoreBusyError, StoreError, TwotowerError
 from twotower.recommender import Recommender
-from twotower.serving.access import Access, read_token
+from twotower.serving.access import Access
 from twotower.serving.batcher import Batcher
 from twotower.serving.config import ServiceConfig
 from twotower.serving.metrics import Metrics
 from twotower.serving.problems import Problem, problem_of
+from twotower.serving.token_file import read_token
 from twotower.serving.versions import Versions
 from twotower.store import LiveStore
 
