@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -54,4 +58,18 @@ def test_a_single_id_is_no_list(single: object) -> None:
     with pytest.raises(DataError, match="exclude must be a list of ids; came the single value"):
         require_list(single, "exclude")
     require_list([single], "exclude")
-    require_list(None, "exclude")
+
+
+@pytest.mark.parametrize("other", [None, 1.5, object(), iter(["a"])])
+def test_what_is_no_list_at_all(other: object) -> None:
+    with pytest.raises(DataError, match="exclude must be a list of ids; came "):
+        require_list(other, "exclude")
+
+
+def test_what_python_takes_for_an_integer_is_none() -> None:
+    lookup = IdLookup(IdTable.from_ids(pl.Series([1, 2]), "user", noun="user"))
+    odd: list[Any] = [True, 1.0, np.float64(1), np.bool_(True), Decimal(1), Fraction(1), 1 + 0j, "1", None]
+    assert lookup.rows(odd).tolist() == [-1] * len(odd)
+    assert lookup.rows([1, np.int64(2), np.int8(1)]).tolist() == [0, 1, 0]  # type: ignore[list-item]
+    texts = IdLookup(IdTable.from_ids(pl.Series(["a", "b"]), "user", noun="user"))
+    assert "user '\\ud800' among 2" in texts.describe_unknown("\ud800")

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from twotower.errors import ConfigError, IncompatibleStoreError
 from twotower.serving import Limits
-from twotower.serving.access import read_token
+from twotower.serving.token_file import read_token
 from twotower.store import LiveStore
 
 GOOD = {"queries": [{"user": "user-01"}], "k": 3}

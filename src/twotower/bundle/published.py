@@ -15,7 +15,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def is_published(folder: str | os.PathLike[str]) -> bool:
 def publish(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, index: Path | None = None) -> str:
     """Copy a bundle, and the index beside it, into a folder of versions; it is not current yet.
 
-    The same bundle and index published again is the same version.
+    The same bundle and index published again is the same version; one that was damaged since is put there anew.
 
     Args:
         source: A bundle.
@@ -66,17 +66,19 @@ def publish(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, i
     """
     bundle = open_bundle(source)
     parts = {"bundle": bundle.path} | ({} if index is None else {"index": open_bundle(index).path})
-    digest = hashlib.sha256("".join(_digest(path) for path in parts.values()).encode()).hexdigest()
+    digests = {part: _digest(path) for part, path in parts.items()}
+    digest = hashlib.sha256("".join(digests.values()).encode()).hexdigest()
     written = "".join(sign for sign in bundle.manifest.created_at.split("+")[0] if sign.isalnum())
     name = f"{written}Z-{digest[:8]}"
     target = Path(folder)
     with _locked(target):
         place = target / _VERSIONS / name
-        if not place.is_dir():
+        if not _is_whole(place, digests):
             with atomic_folder(place) as temporary:
                 for part, path in parts.items():
                     _copy(path, temporary / part)
-                    open_bundle(temporary / part)  # what was copied is whole
+                if not _is_whole(temporary, digests):
+                    raise BundleError(f"{source} changed while it was copied to {target}; publish it when it rests")
     return name
 
 
@@ -87,9 +89,13 @@ def activate(folder: str | os.PathLike[str], version: str) -> Current:
         BundleError: If there is no such version, or the folder can't be written.
     """
     target = Path(folder)
+    version_folder(target, version)
     with _locked(target):
         version_folder(target, version)
-        before = current_version(target) if is_published(target) else None
+        try:
+            before = current_version(target) if is_published(target) else None
+        except CorruptBundleError:  # which this mends
+            before = None
         if before is not None and before.version == version:
             return before
         return _point(target, version, () if before is None else (before.version, *before.previous))
@@ -102,6 +108,7 @@ def roll_back(folder: str | os.PathLike[str]) -> Current:
         BundleError: If there was none, or the folder can't be written.
     """
     target = Path(folder)
+    current_version(target)
     with _locked(target):
         before = current_version(target)
         if not before.previous:
@@ -139,7 +146,9 @@ def current_version(folder: str | os.PathLike[str]) -> Current:
 def versions(folder: str | os.PathLike[str]) -> list[str]:
     """Names of all versions, the oldest first."""
     place = Path(folder) / _VERSIONS
-    return sorted(entry.name for entry in place.iterdir() if not entry.name.startswith(".")) if place.is_dir() else []
+    if not place.is_dir():
+        return []
+    return sorted(entry.name for entry in place.iterdir() if not entry.name.startswith(".") and entry.is_dir())
 
 
 def version_folder(folder: str | os.PathLike[str], version: str) -> Path:
@@ -158,6 +167,14 @@ def _point(target: Path, version: str, previous: tuple[str, ...]) -> Current:
     current = Current(version, previous[:_KEPT])
     write_json(target / _POINTER, {"version": current.version, "previous": list(current.previous)})
     return current
+
+
+def _is_whole(place: Path, digests: Mapping[str, str]) -> bool:
+    """Whether a version is there, as it was written, and is that of these manifests."""
+    try:
+        return all(_digest(open_bundle(place / part).path) == digest for part, digest in digests.items())
+    except BundleError:
+        return False
 
 
 def _digest(bundle: Path) -> str:

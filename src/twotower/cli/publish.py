@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from twotower.bundle import activate as activate_version
 from twotower.bundle import current_version, is_published, publish, roll_back, versions
@@ -22,6 +23,8 @@ def publish_command(
         raise ConfigError("name the folder of versions: --to DIR")
     if len(asked) != 1:
         raise ConfigError(f"give one of RUN, --version and --rollback; came {' and '.join(asked) or 'none'}")
+    if run is None and not activate:
+        raise ConfigError("--no-activate goes with RUN: to choose a version is to let it answer")
     if run is not None:
         Recommender.load(run)  # what can't be loaded is not published
         index = run / "index"
@@ -41,6 +44,6 @@ def publish_command(
     lines.append(
         f"{current} answers"
         if current is not None
-        else "no version answers yet; choose one: twotower publish --to DIR --version NAME"
+        else f"no version answers yet; choose one: twotower publish --to {quote(str(to))} --version {version}"
     )
     print_lines(*lines)

@@ -11,8 +11,8 @@ from twotower.bundle import current_version, is_published
 from twotower.errors import ConfigError
 from twotower.recommender import bundle_folder
 from twotower.serving import Limits, ServiceConfig, serve
-from twotower.serving.access import read_token
 from twotower.serving.stores import is_redis_url, redis_place
+from twotower.serving.token_file import read_token
 
 __all__ = ["ServeOptions", "serve_command"]
 
@@ -77,7 +77,7 @@ def _require_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name of odd parts is not even asked for
         raise ConfigError(
-            f"can't listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
+            f"can't listen on {host} port {port}: {getattr(error, 'strerror', None) or error}; choose another --host or --port"
         ) from None

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.errors import TwotowerError
+from twotower.errors import ConfigError, DataError, TwotowerError
 from twotower.recommender.filters import Where, key_of
+from twotower.recommender.id_lookup import require_list
 from twotower.recommender.recommender import Recommender, require_k
 from twotower.recommender.request_encoder import Asked
 from twotower.recommender.requests import join_rows
@@ -89,12 +90,34 @@ def answer_all(
 
 
 def _group(request: Request) -> tuple[object, ...]:
-    """Requests with the same key are encoded and searched together."""
+    """Requests with the same key are encoded and searched together.
+
+    Raises:
+        ConfigError: If a wish is none.
+        DataError: If something is not a list, or not a mapping.
+    """
     require_k(request.k)
-    only = None if request.only is None else tuple(request.only)
+    if not isinstance(request.exclude_seen, bool):
+        raise ConfigError(f"exclude_seen must be true or false; came {request.exclude_seen!r}")
+    if request.features is not None and not isinstance(request.features, Mapping):
+        raise DataError(f"features must be a mapping of columns to values; came {request.features!r}")
+    require_list(request.exclude, "exclude")
     # a feature that is not given by any request of a group is not encoded anew
-    names = () if not request.features else tuple(sorted(request.features))
-    return request.features is None, names, only, key_of(request.where) if request.where else ""
+    names = None if request.features is None else frozenset(request.features)
+    return names, _key_of_ids(request.only), key_of(request.where)
+
+
+def _key_of_ids(only: Sequence[Id] | None) -> tuple[object, ...] | None:
+    """The same for the same ids; Python takes 1, 1.0 and True for the same."""
+    if only is None:
+        return None
+    require_list(only, "only")
+    key = (tuple(map(type, only)), tuple(only))
+    try:
+        hash(key)
+    except TypeError:
+        raise DataError("only must be a list of ids: text or integers, one per entry") from None
+    return key
 
 
 def _answer_group(
@@ -130,7 +153,7 @@ def _search(recommender: Recommender, requests: list[Request], later: list[Seque
     )
     found = recommender.index.search(
         asked.queries_BD,
-        max(request.k for request in requests),
+        min(max(request.k for request in requests), len(recommender.items)),
         excluded=_excluded(recommender, requests, asked),
         allowed=recommender.allowed(first.only, first.where),
     )

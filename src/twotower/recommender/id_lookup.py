@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from twotower.data import IdTable
 from twotower.errors import DataError, UnknownIdError
+from twotower.recommender.column_values import is_utf8
 from twotower.types import Id
 from twotower.vocabulary import Vocabulary
 
@@ -20,6 +23,8 @@ __all__ = ["IdLookup", "require_list"]
 
 _COMPARED = 10_000
 """Ids that a wrong one is compared with, letter by letter, to suggest the nearest."""
+
+_NO_IDS = (bool, float, complex, np.bool_, Decimal, Fraction)
 
 
 class IdLookup:
@@ -61,6 +66,8 @@ class IdLookup:
         Raises:
             DataError: If an entry is no id at all, a list say.
         """
+        if self.kind == "integers":  # Python takes True and 1.0 for 1
+            ids = (None if isinstance(value, _NO_IDS) else value for value in ids)
         try:
             return torch.from_numpy(self._vocabulary.rows(ids).astype(np.int64)) - 1
         except TypeError:
@@ -94,6 +101,8 @@ class IdLookup:
         other: Id | None = text if self.kind == "text" else int(text) if text.removeprefix("-").isdecimal() else None
         if other is not None and other != value and other in self._vocabulary:
             return other
+        if not is_utf8(text):
+            return None
         ids = self.table.ids
         texts = ids.cast(pl.String)
         same = (texts.str.to_lowercase() == text.strip().lower()).arg_true()
@@ -106,10 +115,12 @@ class IdLookup:
 
 
 def require_list(ids: object, name: str) -> None:
-    """Refuse a single id where a list belongs: text would be taken letter by letter.
+    """Refuse a single id where a list belongs: text would be taken letter by letter; and whatever else is no list.
 
     Raises:
         DataError: Saying what to write.
     """
     if isinstance(ids, str | bytes | int | np.generic):
         raise DataError(f"{name} must be a list of ids; came the single value {ids!r}: write [{ids!r}]")
+    if not isinstance(ids, Collection):
+        raise DataError(f"{name} must be a list of ids; came {ids!r}")

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from twotower.data import IdTable
 from twotower.errors import ConfigError, DataError, UnknownIdError, nearest, type_name
 from twotower.index import ExactIndex, LayeredIndex, VectorIndex
+from twotower.recommender.column_values import as_column, fits
 from twotower.recommender.filters import Where, key_of, matching
 from twotower.recommender.id_lookup import IdLookup, require_list
 from twotower.types import Id
@@ -208,9 +209,9 @@ class Items:
             ConfigError: If a column does not exist, or a condition is none.
             DataError: If a value is not of the column's type.
         """
+        key = key_of(where)
         if not where:
             return None
-        key = key_of(where)
         with self._lock:
             known = self._masks.get(key)
             if known is not None:
@@ -245,6 +246,9 @@ class Items:
             (),
             torch.zeros(len(self.catalogue), dtype=torch.bool),
         )
+        if not isinstance(put, Mapping):
+            raise DataError(f"put must be a mapping of ids to columns; came {put!r}")
+        require_list(removed, "removed")
         frame = item_frame(list(put.items()), self.catalogue)
         vectors_PD = encode(frame).to(torch.float32) if put else before.vectors_MD[:0]
         new = dict(before.new)
@@ -306,36 +310,32 @@ def item_frame(items: Sequence[tuple[Id, Mapping[str, object]]], catalogue: IdTa
         DataError: If an id or a value is not of its column's type.
     """
     schema, own = catalogue.frame.schema, catalogue.id_column
-    wanted = str if schema[own] == pl.String else int
     for item, features in items:
-        if type(item) is not wanted:
-            kind = "text" if wanted is str else "integers"
-            raise DataError(f"item ids are {kind}; came {item!r}")
-        for name in features:
-            if name == own:
-                raise ConfigError(f"item {item!r}: {own!r} is the id, which is given apart from the features")
-            if name not in schema:
-                raise ConfigError(f"item {item!r}: no column {name!r} in the catalogue{nearest(name, set(schema) - {own})}")
-    columns = [pl.Series(own, [item for item, _ in items], dtype=schema[own])]
+        _require_item(item, features, schema, own)
+    columns = []
     for name, dtype in schema.items():
-        if name != own:
-            values = [features.get(name) for _, features in items]
-            try:
-                columns.append(_column(name, values, dtype))
-            except (TypeError, OverflowError, ValueError, pl.exceptions.PolarsError) as error:
-                shown = next((value for value in values if value is not None), None)
-                raise DataError(f"items: column {name!r} must hold {type_name(dtype)}; came {shown!r} ({error})") from None
-    return pl.DataFrame(columns).select(list(schema))
+        values = [item if name == own else features.get(name) for item, features in items]
+        wrong = next((place for place, value in enumerate(values) if not fits(value, dtype)), None)
+        if wrong is not None:
+            raise DataError(
+                f"items: column {name!r} must hold {type_name(dtype)}; came {values[wrong]!r} for the item {items[wrong][0]!r}"
+            )
+        try:
+            columns.append(as_column(name, values, dtype))
+        except (TypeError, OverflowError, ValueError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"items: column {name!r} must hold {type_name(dtype)}: {error}") from None
+    return pl.DataFrame(columns)
 
 
-def _column(name: str, values: list[object], dtype: pl.DataType) -> pl.Series:
-    """Values as JSON has them in a column's type: whole numbers for floats, ISO text for dates."""
-    if dtype.is_temporal() and all(value is None or isinstance(value, str) for value in values):
-        return pl.Series(name, values, dtype=pl.String).cast(dtype)
-    if dtype.is_float():
-        if any(isinstance(value, bool | str) for value in values):
-            raise TypeError("not a number")
-        return pl.Series(name, values, dtype=pl.Float64).cast(dtype)
-    if dtype.is_integer() and any(isinstance(value, bool | float | str) for value in values):
-        raise TypeError("not a whole number")
-    return pl.Series(name, values, dtype=dtype, strict=True)
+def _require_item(item: object, features: object, schema: pl.Schema, own: str) -> None:
+    wanted = str if schema[own] == pl.String else int
+    if type(item) is not wanted or not fits(item, schema[own]):
+        kind = "text" if wanted is str else "integers of 64 bits"
+        raise DataError(f"item ids are {kind}; came {item!r}")
+    if not isinstance(features, Mapping):
+        raise DataError(f"item {item!r}: features must be a mapping of columns to values; came {features!r}")
+    for name in features:
+        if name == own:
+            raise ConfigError(f"item {item!r}: {own!r} is the id, which is given apart from the features")
+        if name not in schema:
+            raise ConfigError(f"item {item!r}: no column {name!r} in the catalogue{nearest(str(name), set(schema) - {own})}")

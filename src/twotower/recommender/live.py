@@ -8,8 +8,10 @@ from threading import Lock
 from typing import NamedTuple, final
 
 from twotower.bundle import JSON
-from twotower.errors import DataError, TwotowerError
+from twotower.errors import ConfigError, DataError, TwotowerError
 from twotower.recommender.answers import Answer, Request, answer_all
+from twotower.recommender.column_values import fits
+from twotower.recommender.id_lookup import require_list
 from twotower.recommender.recommender import Recommender
 from twotower.store import Interaction, InteractionLog, ItemLog
 from twotower.types import Id
@@ -88,7 +90,7 @@ class LiveRecommender:
                 removed = [item for item, features in last.items() if features is None]
                 try:
                     self._current = self._current.with_items(put, removed)
-                except DataError as error:
+                except (ConfigError, DataError) as error:
                     raise DataError(
                         f"the log of items does not fit the model: {error}; remove the item, or put it anew"
                     ) from error
@@ -121,9 +123,11 @@ class LiveRecommender:
         """Take items out of all answers.
 
         Raises:
+            DataError: If a single id came in place of a list.
             UnknownIdError: If one is not there.
             StoreError: If it can't be written.
         """
+        require_list(ids, "items")
         self.follow().items.require(list(ids), "items")
         self._items.remove_items(list(ids))
         return self.follow()
@@ -150,8 +154,10 @@ class LiveRecommender:
         """What each user did after the stored history; None where nobody did anything."""
         if self._interactions.last_interaction() == 0:
             return None
+        dtype = recommender.users.table.ids.dtype
         wanted = str if recommender.users.lookup.kind == "text" else int
-        known = list(dict.fromkeys(user for user in users if user is not None and type(user) is wanted))
+        # an id that no log can hold is of nobody, and no fault of those who are asked for beside it
+        known = list(dict.fromkeys(user for user in users if type(user) is wanted and fits(user, dtype)))
         if not known:
             return None
         found = dict(zip(known, self._interactions.histories(known, latest=self._latest), strict=True))
@@ -161,4 +167,4 @@ class LiveRecommender:
         later: dict[Id, list[Id]] = {}
         for user, end in zip(known, last, strict=True):
             later[user] = [entry.item for entry in found[user] if end is None or entry.time is None or entry.time > end]
-        return [later.get(user, ()) if user is not None else () for user in users]
+        return [later.get(user, ()) if type(user) is wanted else () for user in users]

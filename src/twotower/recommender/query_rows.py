@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from twotower.errors import DataError
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.requests import FeatureRows, RequestDefaults, given_frame, request_frame
 from twotower.recommender.stored_users import StoredUsers
@@ -24,7 +25,9 @@ class QueryRows:
     """What the query tower reads of each user, but for the histories.
 
     The columns of all known users are encoded when the first request comes, with one row more, for somebody of whom nothing is
-    known. A request takes rows of them, and encodes again only the features that read a column which it gives.
+    known. A request takes rows of them, and encodes again only the features that read a column which it gives. A feature that
+    can't be encoded of every row (a vector that may not be missing, and has no default) is encoded anew in each request, so
+    that only whoever lacks it is refused.
 
     Args:
         preprocessor: As fitted.
@@ -82,6 +85,7 @@ class QueryRows:
         encoded, assumed = self._known
         places = torch.where(rows < 0, len(table), rows)
         touched = self._touched(set() if given is None else set(given.columns), users, rows)
+        touched |= set(self._owner.values()) - {self._owner[name] for name in encoded}
         columns = {name: take_column(column, places) for name, column in encoded.items() if self._owner[name] not in touched}
         found = {name: mask.index_select(0, places) for name, mask in assumed.items()}
         if touched:
@@ -89,7 +93,7 @@ class QueryRows:
             frame, masks = self._frame(users, rows, given, sorted({c for f in some for c in f.config.source_columns}))
             columns |= self._preprocessor.encode_features(some, frame)
             found |= masks
-        return {name: columns[name] for name in encoded}, found
+        return {name: columns[name] for name in self._owner}, found
 
     def _touched(self, given: set[str], users: Sequence[Id | None], rows: Tensor) -> set[str]:
         """Names of the features that have to be encoded anew."""
@@ -103,15 +107,22 @@ class QueryRows:
     def _known(self) -> tuple[dict[str, Column], dict[str, Tensor]]:
         """Encoded columns of all known users and of nobody, and where a default stands in."""
         table = self._users.table
-        parts: list[dict[str, Column]] = []
+        parts: dict[str, list[Column]] = {name: [] for name in self._owner}
         masks: list[dict[str, Tensor]] = []
         for start in range(0, len(table) + 1, _AT_ONCE):
             rows = torch.arange(start, min(start + _AT_ONCE, len(table) + 1))
             rows = torch.where(rows == len(table), -1, rows)
             frame, mask = self._frame(None, rows, None, table.frame.columns)
-            parts.append(self._preprocessor.encode_features(self._features, frame))
+            for feature in self._features:
+                try:
+                    for name, column in self._preprocessor.encode_features([feature], frame).items():
+                        if name in parts:
+                            parts[name].append(column)
+                except DataError:  # told to those requests that it is a fault of
+                    for own in feature.columns:
+                        parts.pop(own.name, None)
             masks.append(mask)
-        columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+        columns = {name: _joined(chunks) for name, chunks in parts.items()}
         return columns, {name: torch.cat([mask[name] for mask in masks]) for name in masks[0]}
 
     @cached_property

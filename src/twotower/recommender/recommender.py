@@ -161,7 +161,8 @@ class Recommender:
         """
         require_k(k)
         asked = self.requests.encode(users, features, histories)
-        found = self._search(asked, k, exclude_seen=exclude_seen, exclude=exclude, only=only, where=where)
+        most = min(k, len(self.items))
+        found = self._search(asked, most, exclude_seen=exclude_seen, exclude=exclude, only=only, where=where)
         return Recommendations.from_search(found, self.items.frame, self.catalogue.id_column, self._assumed(asked))
 
     def search(
@@ -249,7 +250,8 @@ class Recommender:
             ConfigError: If k is below 1, or a condition is none.
             UnknownIdError: If an item is not in the catalogue.
         """
-        found = self.search_similar(items, k=k, only=only, where=where)
+        require_k(k)
+        found = self.search_similar(items, k=min(k, len(self.items)), only=only, where=where)
         return Recommendations.from_search(found, self.items.frame, self.catalogue.id_column, {})
 
     def search_similar(

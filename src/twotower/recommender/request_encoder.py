@@ -151,7 +151,8 @@ class RequestEncoder:
     def _history_rows(self, histories: Sequence[Sequence[Id] | None]) -> Ragged:
         """Catalogue rows of histories as given, without the items that the catalogue lacks; None has none."""
         for history in histories:
-            require_list(history, "a history")
+            if history is not None:
+                require_list(history, "a history")
         lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
         items = list(chain.from_iterable(history for history in histories if history is not None))
         kind = str if self._items.kind == "text" else (int, np.integer)
@@ -168,7 +169,8 @@ def _num_requests(
     users: Sequence[Id | None] | None, features: FeatureRows | None, histories: Sequence[Sequence[Id] | None] | None
 ) -> int:
     for name, ids in (("users", users), ("histories", histories)):
-        require_list(ids, name)
+        if ids is not None:
+            require_list(ids, name)
     given = {"users": users, "features": features, "histories": histories}
     lengths = {name: len(value) for name, value in given.items() if value is not None}
     if not lengths:

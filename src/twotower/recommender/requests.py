@@ -149,6 +149,9 @@ def _rows_frame(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     if wrong is not None:
         raise DataError(f"features must be a polars data frame, or a list of mappings; an entry came as {wrong!r}")
     names = list(dict.fromkeys(name for row in rows for name in row))
+    unnamed = [name for name in names if not isinstance(name, str)]
+    if unnamed:
+        raise ConfigError(f"features: names must be text; came {unnamed[0]!r}")
     columns = {}
     for name in names:
         values = [row.get(name) for row in rows]
@@ -156,7 +159,7 @@ def _rows_frame(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
             values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
         try:
             columns[name] = pl.Series(name, values, strict=True)
-        except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
             raise DataError(f"features: column {name!r} must hold values of one type; came {values[:5]!r} ({error})") from None
     return pl.DataFrame(columns) if columns else pl.DataFrame(height=len(rows))
 

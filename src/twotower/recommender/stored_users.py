@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from twotower.data import Histories, IdTable
+from twotower.recommender.column_values import fits
 from twotower.recommender.id_lookup import IdLookup
 from twotower.types import Id, Ragged, gather_slices
 
@@ -99,9 +100,9 @@ def _taken(values: Tensor, offsets: Tensor, rows: Tensor) -> Ragged:
 def _typed(users: Sequence[Id | None], dtype: pl.DataType) -> pl.Series:
     try:
         return pl.Series(list(users), dtype=dtype, strict=True)
-    except (TypeError, OverflowError, pl.exceptions.PolarsError):  # ids that the table can't have: unknown, so null
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):  # ids that the table can't have: unknown, so null
         return pl.Series([user if _fits(user, dtype) else None for user in users], dtype=dtype)
 
 
 def _fits(user: Id | None, dtype: pl.DataType) -> bool:
-    return isinstance(user, str) if dtype == pl.String else isinstance(user, int) and -(2**63) <= user < 2**63
+    return user is not None and fits(user, dtype)

@@ -50,6 +50,7 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int, log_leve
         MissingExtraError: If the server is not installed.
     """
     try:
+        import starlette  # noqa: F401 - its absence would show in a worker, where nobody sees it
         from granian import Granian
         from granian.constants import Interfaces
         from granian.http import HTTP1Settings

@@ -20,12 +20,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twotower.errors import StoreBusyError, StoreError, TwotowerError
-from twotower.serving.access import Access, read_token
+from twotower.serving.access import Access
 from twotower.serving.batcher import Batcher
 from twotower.serving.config import ServiceConfig
 from twotower.serving.metrics import Metrics
 from twotower.serving.problems import Problem, problem_of
 from twotower.serving.stores import open_store
+from twotower.serving.token_file import read_token
 from twotower.serving.versions import Versions
 
 __all__ = ["Handler", "Service", "json_response"]
