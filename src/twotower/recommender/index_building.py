@@ -82,7 +82,9 @@ def build_index(run: Path, options: IndexOptions, *, tell: Callable[[str], None]
     queries_BD = sample_queries(recommender, options.queries, seed=options.seed)
     if len(queries_BD) < _FEWEST_QUERIES:
         raise ConfigError(f"an index is tuned on at least {_FEWEST_QUERIES} users; the model knows {len(queries_BD)}")
-    curve = tune(cast(TunableIndex, built), exact, queries_BD, k=options.k, recall=options.recall, latency_ms=options.latency_ms)
+    curve = tune(
+        cast(TunableIndex, built), exact, queries_BD, k=options.k, recall=options.recall, latency_ms=options.latency_ms
+    )
     chosen = built.with_search(**curve.setting())
     assert curve.judged is not None
     if curve.judged.mean < options.recall:
