@@ -1,9 +1,13 @@
 /* The rows near each query in a graph of neighbours: best first, with scores estimated in 8 bits.
    What is computed: twotower/index/graph_search.py. */
-#include "order.h"
-#include "products.h"
+#include "ordered.h"
 
 #include <stdlib.h>
+
+#if defined(__AVX512VNNI__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#define FOURS /* sums of four products of whole numbers */
+#endif
 
 #define STEPS 127.0
 #define STRIDE 64
