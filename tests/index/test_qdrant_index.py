@@ -78,35 +78,6 @@ def test_what_is_left_out_is_asked_for_in_the_shorter_way(client: Any, monkeypat
     query = client.query_batch_points
 
     def asking(*arguments: Any, requests: Any) -> Any:
-        asked.append(requests)
-        return query(*arguments, requests=requests)
-
-    monkeypatch.setattr(client, "create_collection", creating)
-    monkeypatch.setattr(client, "query_batch_points", asking)
-    index = QdrantIndex.build(
-        VECTORS_ND, client, "items", neighbours=5, ef_construction=7, shards=2, replicas=3, on_disk=True, beam=30, exact=True
-    )
-    (given,) = made
-    assert (given["shard_number"], given["replication_factor"], given["vectors_config"].on_disk) == (2, 3, True)
-    assert (given["hnsw_config"].m, given["hnsw_config"].ef_construct) == (5, 7)
-    assert given["vectors_config"].distance == models.Distance.DOT
-    index.search(VECTORS_ND[:1], 3)
-    QdrantIndex.attach(client, "items", embedding_dim=4, num_vectors=50).search(VECTORS_ND[:1], 30)
-    QdrantIndex.attach(client, "items", embedding_dim=4, num_vectors=50, beam=10).search(VECTORS_ND[:1], 30)
-    found = [(each.params.exact, each.params.hnsw_ef, each.limit) for (each,) in asked]
-    assert found == [(True, 30, 19), (False, None, 46), (False, 46, 46)]
-
-
-def test_what_is_left_out_is_asked_for_in_the_shorter_way(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    filters: list[Any] = []
-    query = client.query_batch_points
-    monkeypatch.setattr(
-        client,
-        "query_batch_points",
-        lambda *a, requests: (filters.extend(r.filter for r in requests), query(*a, requests=requests))[1],
-    )
-
-    def asking(*arguments: Any, requests: Any) -> Any:
         filters.extend(each.filter for each in requests)
         return query(*arguments, requests=requests)
 
