@@ -17,7 +17,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 
 # acceptance/ may hold modules that the programs share; a program has a main guard
 OTHER_BENCHMARKS = benchmarks/livestream_scale.py benchmarks/livestream_ingredients.py benchmarks/movielens_quality.py \
-                   benchmarks/table_updates.py
+                   benchmarks/table_updates.py benchmarks/serving.py benchmarks/approximate_search.py
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -54,6 +54,7 @@ test: install data lint ## every check that takes minutes at most
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-all: install data lint ## every check
+	@echo "installing what slow proofs need"; $(PIP) install -c constraints.txt -e '.[proofs,redis,qdrant]'
 	@$(BIN)/python -m pytest
 
 demo: install ## train on MovieLens, judge beside every baseline, draw a report, recommend for a user
@@ -77,7 +78,8 @@ bench: install ## the engine beside its peers, and the table of what was asked (
 	@$(BIN)/python benchmarks/asked.py $(BENCH)
 	@echo "Lines of JSON are in $(BENCH); for the page: $(BIN)/python benchmarks/performance_page.py $(BENCH)"
 
-bench-others: install ## the other benchmarks, an hour and more; each ends in one line of JSON
+bench-others: install ## the other benchmarks, hours; each ends in one line of JSON
+	@echo "installing the plain server beside ours"; $(PIP) install -c constraints.txt -e '.[bench]'
 	@set -e; for program in $(OTHER_BENCHMARKS); do echo "== $$program"; $(BIN)/python $$program; done
 
 accept: install ## every acceptance program; fails when one does

@@ -27,6 +27,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
     options = parser.parse_args()
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise SystemExit("the plain server is not installed: pip install 'twotower[bench]'")
     run = options.run or _made()
     bodies, facts = _bodies(run, options.k)
     with contextlib.ExitStack() as stack:
