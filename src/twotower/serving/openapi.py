@@ -19,7 +19,8 @@ _REFS = "#/components/schemas/{model}"
 def openapi_document(config: ServiceConfig) -> dict[str, Any]:
     """OpenAPI 3.1, of the routes that the service has with this configuration."""
     read: dict[str, Any] = {"security": [{"token": []}] if config.private else []}
-    write: dict[str, Any] = {"security": [{"token": []}]}
+    # where there is no token to have, none is asked for: whoever writes is told that nobody may
+    write: dict[str, Any] = {"security": [{"token": []}] if config.token_file is not None else []}
     paths: dict[str, dict[str, Any]] = {
         "/v1/recommend": {"post": _call("Recommend items", schemas.RecommendCall, schemas.RecommendReply, 404, 409) | read},
         "/v1/similar": {"post": _call("Similar items", schemas.SimilarCall, schemas.SimilarReply, 404) | read},

@@ -44,7 +44,18 @@ class _Body(BaseModel):
 
 
 class Query(_Body):
-    """Who asks: a known user, somebody described by features, a history, or several of these."""
+    """Who asks: a known user, somebody described by features, a history, or several of these; at least one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+                for name in ("user", "features", "history")
+            ]
+        },
+    )
 
     user: UserId | None = Field(default=None, description="An id, of the type that the model's users have.", examples=["196"])
     features: dict[Text, FeatureValue] | None = Field(
