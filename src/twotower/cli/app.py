@@ -426,8 +426,12 @@ def publish(
 @app.command()
 def index(
     run: RunPath,
-    kind: Annotated[str, typer.Option(help="hnsw (a graph), ivf-pq (lists of codes, scored again), or exact (none).")] = "hnsw",
-    recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="Which part of the k best it must find.")] = 0.97,
+    kind: Annotated[
+        str, typer.Option(help="hnsw (a graph), ivf-pq (lists of codes, scored again), or exact (none).")
+    ] = "hnsw",
+    recall: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Which part of the k best it must find.")
+    ] = 0.97,
     k: Count = 100,
     latency_ms: Annotated[
         float | None, typer.Option(help="How long a query alone may take on this machine, median, in milliseconds.")
