@@ -197,6 +197,13 @@ def test_a_collection_that_changed_is_noticed(client: Any) -> None:
         index.search(torch.ones(1, 4), 1)
 
 
+def test_a_score_that_float32_can_not_hold_is_zero_and_ties_with_it(client: Any) -> None:
+    index = QdrantIndex.build(torch.tensor([[-1e-30], [1e-30], [0.0]]), client, "items")
+    found = index.search(torch.tensor([[1e-30]]), 3)
+    assert found.rows_BK.tolist() == [[0, 1, 2]]
+    assert not found.scores_BK.signbit().any()
+
+
 @pytest.mark.parametrize("grpc", [False, True])
 def test_a_server_that_is_gone_is_named(grpc: bool) -> None:
     client = qdrant.QdrantClient("http://127.0.0.1:1", grpc_port=1, prefer_grpc=grpc, timeout=2, check_compatibility=False)

@@ -90,3 +90,9 @@ def test_it_is_there_again_and_namespaces_are_apart(make: Make, url: str) -> Non
         assert [tuple(entry) for entry in again.interactions()] == [(1, "u", 1, None)]
         assert again.append([Interaction("u", 2)]) == 2
     assert one.last_interaction() == 2
+
+
+def test_what_came_first_without_a_time_stays_before_the_earliest_one(make: Make) -> None:
+    store = make("text", "text")
+    store.append([Interaction("u", "a"), Interaction("u", "b", -5.0), Interaction("u", "c"), Interaction("u", "d", -6.0)])
+    assert [entry.item for entry in store.histories(["u"])[0]] == ["a", "d", "b", "c"]

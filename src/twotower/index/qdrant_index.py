@@ -170,9 +170,9 @@ class QdrantIndex:
             exact: Whether the server reads all vectors.
 
         Raises:
-            ValueError: If ``beam`` is not positive. IndexServerError: If the collection is not there, has another width,
-            distance or count, was not built whole, or is of
-                other vectors; or if the server can't be reached or refuses.
+            ValueError: If ``beam`` is not positive.
+            IndexServerError: If the collection is not there, has another width, distance or count, was not built whole, or is
+                of other vectors; or if the server can't be reached or refuses.
             MissingExtraError: If the client is not installed.
         """
         require_whole(1, embedding_dim=embedding_dim, **({} if beam is None else {"beam": beam}))
