@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.recommender.conftest import world_of
 
 from twotower.bundle import current_version, open_bundle, version_folder, versions, write_bundle
-from twotower.recommender import Recommender
+from twotower.index import ExactIndex, HNSWIndex
+from twotower.recommender import IndexOptions, Recommender, build_index
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -69,7 +71,18 @@ def test_a_bundle_is_as_good_as_its_run(call: Call, finished: Path, tmp_path: Pa
     assert told(call, finished / "bundle", "--to", tmp_path / "published")["version"] == name
 
 
-def test_an_index_beside_the_run_comes_along(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_an_index_beside_the_run_comes_along(call: Call, tmp_path: Path) -> None:
+    run, folder = tmp_path / "run", tmp_path / "published"
+    world_of(num_users=60, num_items=400).recommender.save(run / "bundle")
+    plain = told(call, run, "--to", folder)["version"]
+    build_index(run, IndexOptions(recall=0.8, k=5, queries=40))
+    with_it = told(call, run, "--to", folder)["version"]
+    assert with_it != plain
+    assert isinstance(Recommender.load(version_folder(folder, with_it)).index, HNSWIndex)
+    assert isinstance(Recommender.load(version_folder(folder, plain)).index, ExactIndex)
+
+
+def test_a_broken_index_is_not_published(call: Call, finished: Path, tmp_path: Path) -> None:
     run, folder = tmp_path / "run", tmp_path / "published"
     shutil.copytree(finished / "bundle", run / "bundle")
     plain = told(call, run, "--to", folder)["version"]
