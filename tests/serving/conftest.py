@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-
 from tests.recommender.conftest import World, world_of
+
 from twotower.serving.app import create_app
 from twotower.serving.config import Limits, ServiceConfig
 
