@@ -8,7 +8,7 @@ from twotower.index.index_state import IndexState
 from twotower.index.ivf_pq import IVFPQIndex
 from twotower.index.layered import LayeredIndex
 from twotower.index.qdrant_index import QdrantIndex
-from twotower.index.tune import Recall, TuningCurve, TuningPoint, measure_recall, tune
+from twotower.index.tuning import Recall, TuningCurve, TuningPoint, measure_recall, tune
 
 __all__ = [
     "NO_ROW",

@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.bundle import JSON
 from twotower.errors import ConfigError
 from twotower.index import ExactIndex, HNSWIndex, IVFPQIndex, TuningCurve, tune
-from twotower.index.tune import TunableIndex
+from twotower.index.tuning import TunableIndex
 from twotower.recommender.recommender import Recommender
 from twotower.recommender.stored_index import index_folder, write_index
 
