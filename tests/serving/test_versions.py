@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from starlette.testclient import TestClient
 from tests.recommender.conftest import World
 
 from twotower.bundle import activate, current_version, publish, roll_back
-from twotower.errors import BundleError
-from twotower.recommender import Recommender
+from twotower.errors import BundleError, DataError
+from twotower.recommender import LiveRecommender, Moment, Recommender, Request
 
 
 def reversed_model(world: World) -> Recommender:
@@ -107,6 +109,41 @@ def test_a_model_that_can_not_answer_is_refused(
     assert answer.status_code == 409
     assert "can't answer" in answer.json()["detail"]
     assert client.post("/v1/recommend", json=QUERY).json()["version"] == first
+
+
+def test_a_request_that_the_model_refuses_does_not_make_it_a_broken_one(
+    make_client: Any, published: tuple[Path, str, str], writing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query may need a value that nobody has by default; whoever gives it is answered."""
+    folder, _, second = published
+    client: TestClient = make_client(model=folder)
+    honest = LiveRecommender.answer
+
+    def answer(self: LiveRecommender, requests: Sequence[Request]) -> Moment:
+        found = honest(self, requests)
+        refused = [DataError("needs a value") if r.user is None else a for r, a in zip(requests, found.answers, strict=True)]
+        return Moment(found.recommender, refused)
+
+    monkeypatch.setattr(LiveRecommender, "answer", answer)
+    reply = client.post("/v1/model:activate", json={"version": second}, headers=writing)
+    assert reply.status_code == 200
+    monkeypatch.setattr(
+        LiveRecommender, "answer", lambda self, requests: Moment(self.recommender, [DataError("no")] * len(requests))
+    )
+    assert client.post("/v1/model:activate", json={"version": published[1]}, headers=writing).status_code == 409
+
+
+def test_a_damaged_pointer_is_told_once(
+    make_client: Any, published: tuple[Path, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, first, _ = published
+    client: TestClient = make_client(model=folder)
+    logging.getLogger("twotower.serving").propagate = True
+    with caplog.at_level(logging.ERROR, logger="twotower.serving"):
+        (folder / "current.json").write_text("{}")
+        time.sleep(0.5)
+        assert client.post("/v1/recommend", json=QUERY).json()["version"] == first
+    assert [record.getMessage() for record in caplog.records] == ["version refused"]
 
 
 def test_what_was_put_is_in_every_version(make_client: Any, published: tuple[Path, str, str], writing: dict[str, str]) -> None:

@@ -28,8 +28,21 @@ def application() -> Application:
     log_to_stderr(os.environ.get(f"{_SETTINGS}_LOG", "info"))
     config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
     # torch's threads wait for each other at work: with the one that speaks HTTP, they must not be more than the cores
-    set_num_threads(config.threads or max(1, _cores() // (2 * int(os.environ.get(f"{_SETTINGS}_WORKERS", "1")))))
+    set_num_threads(answering_threads(config, int(os.environ.get(f"{_SETTINGS}_WORKERS", "1")), _cores()))
     return create_app(config)
+
+
+def answering_threads(config: ServiceConfig, workers: int, cores: int) -> int:
+    """Threads that answer queries in one of some processes.
+
+    Example:
+        >>> config = ServiceConfig(model="runs/movielens")
+        >>> [answering_threads(config, workers, 16) for workers in (1, 2, 64)]
+        [8, 4, 1]
+        >>> answering_threads(config.model_copy(update={"threads": 3}), 2, 16)
+        3
+    """
+    return config.threads or max(1, cores // (2 * workers))
 
 
 def _cores() -> int:

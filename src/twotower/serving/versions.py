@@ -106,16 +106,22 @@ class Versions:
         gc.collect()
 
     def _tried(self, recommender: Recommender, name: str) -> Version:
-        """A version that has answered: what it caches is there, and what is broken has shown."""
+        """A version that has answered: what it caches is there, and what is broken has shown.
+
+        A single request may be refused all the same: a query may need a value that nobody stands in for.
+        """
+        if not all(bool(weights.isfinite().all()) for weights in recommender.model.parameters()):
+            raise CorruptBundleError("it can't answer: weights of its model are not finite")
         version = Version(name, LiveRecommender(recommender, self.store, self.store))
         users = recommender.users.table.ids.head(_PROBED).to_list()
         requests = [Request(user=user, k=10) for user in users] + [Request(features={}, k=10)]
-        for answer in version.live.answer(requests).answers:
-            if isinstance(answer, TwotowerError):
-                raise CorruptBundleError(f"it can't answer: {answer}") from answer
+        answers = version.live.answer(requests).answers
+        if all(isinstance(answer, TwotowerError) for answer in answers):
+            raise CorruptBundleError(f"it can't answer: {answers[0]}")
         return version
 
     def _watch(self) -> None:
+        told = None
         while not self._end.wait(self._poll_seconds):
             name = None
             try:
@@ -125,11 +131,13 @@ class Versions:
                 with self._lock:
                     name = current_version(self._model).version
                     self._swap(name)
-                self._refused_name = None
+                self._refused_name = told = None
                 _log.info("version", extra={"facts": {"version": name}})
             except TwotowerError as error:
                 self._refused_name = name
-                _log.error("version refused", extra={"facts": {"error": str(error)}})
+                if str(error) != told:  # a damaged pointer stays damaged: once is enough
+                    told = str(error)
+                    _log.error("version refused", extra={"facts": {"error": told}})
 
 
 def _load(model: Path, name: str | None) -> tuple[Recommender, str]:
