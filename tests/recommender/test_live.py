@@ -140,21 +140,25 @@ def test_what_cannot_be_written_changes_nothing(world: World, store: MemoryStore
 
 @pytest.mark.parametrize("features", [{"yaer": 1}, {"year": "old"}, {}, {"year": 1.5}])
 def test_an_item_of_the_log_that_does_not_fit_the_model(world: World, store: MemoryStore, features: dict[str, Any]) -> None:
-    """Another model's process wrote it, say; nothing is left out silently, and it can be mended in the log."""
+    """Another model's process wrote it, say: answers go on without it, and it can be mended through the same object."""
     live = live_of(world, store)
     store.put_items([("Good", {"year": 1990})])
     assert "Good" in ask(live, EVERYTHING)[0]
     store.put_items([("Odd", features)])
     for _ in range(2):
+        assert "Good" in ask(live, EVERYTHING)[0]
+        assert "Odd" not in ask(live, EVERYTHING)[0]
+        assert live.latest() is live.recommender
         with pytest.raises(
             DataError, match=r"the log of items does not fit the model: (?s:.*); remove the item, or put it anew"
         ):
-            live.answer([EVERYTHING])
+            live.follow()
     with pytest.raises(DataError, match="the log of items does not fit the model"):
         live_of(world, store)
-    store.remove_items(["Odd"])
+    live.remove_items(["Odd"])
     assert "Good" in ask(live, EVERYTHING)[0]
-    store.put_items([("Odd", features), ("Odd", {"year": 1990})])
+    store.put_items([("Odd", features)])
+    live.put_items({"Odd": {"year": 1990}})
     assert "Odd" in ask(live, EVERYTHING)[0]
 
 

@@ -100,12 +100,30 @@ class LiveRecommender:
     def answer(self, requests: Sequence[Request]) -> Moment:
         """Answer requests, see `answer_all`.
 
+        Where an item of the log does not fit the model (another version has taken it), the items that were followed before it
+        answer on; `follow`, and whatever writes, says so.
+
         Raises:
             StoreError: If a log can't be read.
         """
-        recommender = self.follow()
+        recommender, _ = self._fitting()
         later = self._later(recommender, [request.user for request in requests])
         return Moment(recommender, answer_all(recommender, requests, later=later))
+
+    def latest(self) -> Recommender:
+        """What `answer` answers with now: all changes that fit.
+
+        Raises:
+            StoreError: If the log can't be read.
+        """
+        return self._fitting()[0]
+
+    def _fitting(self) -> tuple[Recommender, bool]:
+        """With all changes, or, where one does not fit, those that were followed before it; and whether it is all."""
+        try:
+            return self.follow(), True
+        except DataError:
+            return self._current, False
 
     def put_items(self, items: Mapping[Id, Mapping[str, JSON]]) -> Recommender:
         """Add items, or put others in the place of those with their ids; they are in the next answer.
@@ -115,7 +133,8 @@ class LiveRecommender:
             DataError: If an id or a value is not of its column's type; nothing was written then.
             StoreError: If they can't be written; nothing was then.
         """
-        self.follow().with_items(items)  # what the model can't encode is not written
+        recommender, _ = self._fitting()
+        recommender.with_items(items)  # what the model can't encode is not written
         self._items.put_items(list(items.items()))
         return self.follow()
 
@@ -128,7 +147,9 @@ class LiveRecommender:
             StoreError: If it can't be written.
         """
         require_list(ids, "items")
-        self.follow().items.require(list(ids), "items")
+        recommender, whole = self._fitting()
+        if whole:  # else it may be the very item that does not fit, which nobody here has seen
+            recommender.items.require(list(ids), "items")
         self._items.remove_items(list(ids))
         return self.follow()
 
@@ -140,13 +161,14 @@ class LiveRecommender:
             DataError: If a user's id is of the wrong type, or a time is no finite number.
             StoreError: If they can't be written.
         """
-        self.follow().items.require([interaction.item for interaction in interactions], "interactions", removed=True)
+        recommender, _ = self._fitting()
+        recommender.items.require([interaction.item for interaction in interactions], "interactions", removed=True)
         now = self._now()
         self._interactions.append([entry if entry.time is not None else entry._replace(time=now) for entry in interactions])
 
     def history(self, user: Id) -> list[Id]:
         """What a user met, stored and since, the most recent last."""
-        recommender = self.follow()
+        recommender, _ = self._fitting()
         later = self._later(recommender, [user])
         return [*recommender.history(user), *(later[0] if later else ())]
 

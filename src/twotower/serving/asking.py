@@ -63,7 +63,7 @@ async def similar(service: Service, request: HttpRequest) -> Response:
     _require_most(len(call.items), limits.max_queries, "/items")
 
     def work(version: Version) -> dict[str, object]:
-        recommender = version.live.follow()
+        recommender = version.live.latest()
         found = recommender.search_similar(call.items, k=call.k, only=call.only, where=call.where)
         results = []
         for rows_K, scores_K in zip(found.rows_BK.numpy(), found.scores_BK.numpy(), strict=True):
@@ -81,7 +81,7 @@ async def explain(service: Service, request: HttpRequest) -> Response:
     _require_query(call.query, "/query", limits)
 
     def work(version: Version) -> dict[str, object]:
-        recommender = version.live.follow()
+        recommender = version.live.latest()
         history = call.query.history
         if history is None:
             history = [] if call.query.user is None else version.live.history(call.query.user)

@@ -32,7 +32,7 @@ async def search_items(service: Service, request: HttpRequest) -> Response:
     words, limit = _asked(request, "words")
 
     def work(version: Version) -> dict[str, object]:
-        items = version.live.follow().items
+        items = version.live.latest().items
         found = pl.repeat(True, len(items), eager=True)
         for word in words.lower().split():  # as the items' text is lowered: casefold has ss for ß
             found &= _text(items).str.contains(word, literal=True)
@@ -50,7 +50,7 @@ async def _items_of_ids(service: Service, request: HttpRequest) -> Response:
     ids = [item_id(service, text) for text in asked]
 
     def work(version: Version) -> dict[str, object]:
-        items = version.live.follow().items
+        items = version.live.latest().items
         rows = items.rows(ids).numpy()
         return {"version": version.name, "items": _named(items, rows[rows >= 0])}
 
@@ -62,7 +62,7 @@ async def users(service: Service, request: HttpRequest) -> Response:
     start, limit = _asked(request, "start")
 
     def work(version: Version) -> dict[str, object]:
-        ids = version.live.follow().users.table.ids
+        ids = version.live.latest().users.table.ids
         starts = ids.cast(pl.String).str.starts_with(start)
         return {"version": version.name, "users": ids.filter(starts).head(limit).to_list()}
 
@@ -78,7 +78,7 @@ async def history(service: Service, request: HttpRequest) -> Response:
     user: Id = text if kind == "text" else integer_id(text)
 
     def work(version: Version) -> dict[str, object]:
-        recommender = version.live.follow()
+        recommender = version.live.latest()
         items = version.live.history(user)
         latest = recommender.items.rows(items[: -limit - 1 : -1]).numpy()
         return {

@@ -23,7 +23,7 @@ _described: WeakKeyDictionary[object, tuple[list[dict[str, object]], list[dict[s
 async def model(service: Service, request: HttpRequest) -> Response:
     """``GET /v1/model``."""
     version = service.versions.active
-    recommender = version.live.follow()
+    recommender = version.live.latest()
     features, columns = _columns(recommender)
     metrics = recommender.card.get("result", {})
     return json_response(
