@@ -96,3 +96,27 @@ def test_levels_are_positive_and_the_entry_is_on_the_highest(graph: Graph) -> No
     levels[low], levels[graph.entry] = 0, levels[graph.entry] + 1
     with pytest.raises(CorruptBundleError, match="has a row on no level"):
         read_graph({**graph.tensors(), "levels": levels}, num_rows=900, neighbours=4)
+
+
+def test_renumbered_it_is_the_same_graph(graph: Graph) -> None:
+    order_N = torch.randperm(900, generator=torch.Generator().manual_seed(5))
+    other = graph.renumbered(order_N)
+    assert int(order_N[other.entry]) == graph.entry
+
+    def links(of: Graph, row: int, level: int) -> list[int]:
+        own = of.links_NL[row] if level == 0 else of.upper_links_UM[of.upper_from[row] + level - 1]
+        return [each for each in own.tolist() if each >= 0]
+
+    for new, old in enumerate(order_N.tolist()):
+        assert other.levels_N[new] == graph.levels_N[old]
+        for level in range(int(graph.levels_N[old])):
+            assert [int(order_N[each]) for each in links(other, new, level)] == links(graph, old, level)
+    assert read_graph(other.tensors(), num_rows=900, neighbours=4).num_rows == 900
+
+
+def test_rows_that_most_are_linked_to_come_first(graph: Graph) -> None:
+    linked = [0] * 900
+    for each in graph.links_NL.flatten().tolist():
+        linked[each] += each >= 0
+    order = graph.by_popularity().tolist()
+    assert order == sorted(range(900), key=lambda row: (-linked[row], row))

@@ -49,6 +49,20 @@ def test_each_part_has_a_thread_with_one_thread_of_torch(three_threads: None) ->
     assert later == [3]
 
 
+def test_a_thread_that_is_done_takes_the_next_part(three_threads: None) -> None:
+    others = threading.Semaphore(0)
+
+    def work(part: int) -> int:
+        if part == 0:
+            for _ in range(5):
+                assert others.acquire(timeout=60)
+        else:
+            others.release()
+        return part
+
+    assert in_threads(work, range(6)) == list(range(6))
+
+
 def test_what_the_work_raises_is_raised(three_threads: None) -> None:
     def work(part: int) -> int:
         if part == 2:

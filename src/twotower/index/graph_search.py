@@ -32,6 +32,7 @@ class NativeGraphSearch:
     where nothing is filtered).
 
     Scores on the way are estimates: vectors in whole steps of 8 bits, each vector's steps of its own size, and queries as well.
+    Rows lie in memory by how many others are linked to them: a quarter is nine tenths of all that searches come by.
 
     Args:
         graph: Checked.
@@ -44,17 +45,21 @@ class NativeGraphSearch:
         assert library is not None
         self._library = library
         num_rows, self._dim = vectors_ND.shape
+        order_N = graph.by_popularity()
+        graph = graph.renumbered(order_N)
+        self._names = order_N.to(torch.int32).numpy()
         self._links = in_large_pages(graph.links_NL.numpy())
         self._upper_links, self._upper_from = graph.upper_links_UM.numpy(), graph.upper_from.numpy()
         self._entry, self._levels = graph.entry, int(graph.levels_N[graph.entry])
-        self._codes = in_large_pages(np.empty((num_rows, library.code_width(self._dim)), dtype=np.uint8))
-        self._scales = np.empty(num_rows, dtype=np.uint8)
+        codes = np.empty((num_rows, library.code_width(self._dim)), dtype=np.uint8)
+        scales = np.empty(num_rows, dtype=np.uint8)
         # entries are at most 1; sizes of steps, each 12% more than the one before, from what is nothing beside them
         self._sizes = (2.0 ** ((np.arange(256) - 255) / 6) * (1.01 / 127)).astype(np.float32)
         library.encode_rows(
             *(vectors_ND.data_ptr(), num_rows, self._dim, centring.centre_D.data_ptr(), centring.unit),
-            *(_at(self._sizes), _at(self._codes), _at(self._scales)),
+            *(_at(self._sizes), _at(codes), _at(scales)),
         )
+        self._codes, self._scales = in_large_pages(codes[order_N.numpy()]), scales[order_N.numpy()]
 
     @staticmethod
     def can_search(num_rows: int) -> bool:
@@ -77,7 +82,8 @@ class NativeGraphSearch:
         failed = self._library.search_graph(
             *(_at(self._codes), _at(self._scales), _at(self._sizes), self._dim),
             *(_at(self._links), self._links.shape[1], _at(self._upper_links), _at(self._upper_from)),
-            *(self._entry, self._levels, queries_BD.data_ptr(), len(queries_BD), min(beam, kept), kept, rows_BE.data_ptr()),
+            *(_at(self._names), self._entry, self._levels, queries_BD.data_ptr(), len(queries_BD)),
+            *(min(beam, kept), kept, rows_BE.data_ptr()),
         )
         if failed:
             raise MemoryError(f"no memory for {kept:,} rows of a query")
@@ -134,6 +140,6 @@ def _library() -> ctypes.CDLL | None:
         library.search_graph.restype = _WHOLE
         library.search_graph.argtypes = [
             *(_POINTER, _POINTER, _POINTER, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _WHOLE, _WHOLE),
-            *(_POINTER, _WHOLE, _WHOLE, _WHOLE, _POINTER),
+            *(_WHOLE, _POINTER, _WHOLE, _WHOLE, _WHOLE, _POINTER),
         ]
     return library

@@ -47,6 +47,26 @@ class Graph(NamedTuple):
         above = self.levels_N.to(torch.int64) - 1
         return above.cumsum(0) - above
 
+    def by_popularity(self) -> Tensor:
+        """int64, ``[N]``: all rows, those that most others are linked to first: searches come by these again and again."""
+        linked = self.links_NL[self.links_NL >= 0]
+        return torch.bincount(linked, minlength=self.num_rows).argsort(descending=True, stable=True)
+
+    def renumbered(self, order_N: Tensor) -> Graph:
+        """The same graph in which row n is what was row ``order_N[n]``."""
+        numbers = np.empty(self.num_rows + 1, dtype=np.int32)
+        numbers[order_N.numpy()] = np.arange(self.num_rows, dtype=np.int32)
+        numbers[-1] = -1  # what -1 leads to
+        above_N = self.levels_N[order_N].to(torch.int64) - 1
+        starts_U = torch.repeat_interleave(self.upper_from[order_N] - above_N.cumsum(0) + above_N, above_N)
+        links, upper = self.links_NL.numpy(), self.upper_links_UM.numpy()[(starts_U + torch.arange(len(starts_U))).numpy()]
+        return Graph(
+            torch.from_numpy(numbers[links[order_N.numpy()]]),
+            self.levels_N[order_N],
+            torch.from_numpy(numbers[upper]),
+            int(numbers[self.entry]),
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps of it, see `read_graph`."""
         entry = torch.tensor([self.entry])

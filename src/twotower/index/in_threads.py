@@ -37,7 +37,8 @@ def shared_out(numbers: Tensor, at_most: int, at_least: int) -> list[Tensor]:
 
 
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Results of the parts, in order; where there are as many parts as torch has threads, each part is worked on by one thread.
+    """Results of the parts, in order; where there are as many parts as torch has threads, each part is worked on by one thread,
+    and a thread that is done takes the next.
 
     What numpy and Python do for a part so runs beside that of others, which the threads of torch alone don't bring about.
 
@@ -48,9 +49,10 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     if threads == 1 or len(parts) < threads:
         return [work(part) for part in parts]
     results: list[Result | None] = [None] * len(parts)
+    places = iter(range(len(parts)))
 
-    def of_thread(number: int) -> None:
-        for place in range(number, len(parts), threads):
+    def of_thread(_: int) -> None:
+        for place in places:
             results[place] = work(parts[place])
 
     side_by_side(of_thread, threads)

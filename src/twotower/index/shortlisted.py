@@ -117,9 +117,9 @@ def _many(
 
 
 def _none(num_queries: int, k: int) -> SearchResult:
-    return SearchResult(
-        torch.full((num_queries, k), NO_ROW, dtype=torch.int64), torch.full((num_queries, k), -torch.inf, dtype=torch.float32)
-    )
+    # by numpy: torch would fill them in threads that go on asking for work, which takes their cores from the search
+    rows_BK = np.full((num_queries, k), NO_ROW, dtype=np.int64)
+    return SearchResult(torch.from_numpy(rows_BK), torch.from_numpy(np.full((num_queries, k), -np.inf, dtype=np.float32)))
 
 
 def _rounded_up(number: int) -> int:

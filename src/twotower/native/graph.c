@@ -14,7 +14,7 @@
 #define FEWEST_SLOTS 1024
 #define NONE 0xFFFFFFFFu
 /* so many queries take turns in a thread: while memory brings what one will look at, another is looked after */
-#define TURNS 8
+#define TURNS 4
 
 typedef struct {
   const uint8_t *codes, *scales;
@@ -22,6 +22,7 @@ typedef struct {
   int64_t dim, width, degree;
   const int32_t *links, *upper_links;
   const int64_t *upper_from;
+  const int32_t *names;
 } Graph;
 
 typedef struct {
@@ -93,21 +94,25 @@ INLINE float score(const Graph *graph, uint32_t row, const int8_t *low, int32_t 
   return (float)(sum - offset) * graph->sizes[graph->scales[row]];
 }
 
-/* 1 where the row was not there before, 0 where it was, -1 where there is no memory */
-static int add(Seen *seen, uint32_t row) {
+/* whether the row was not there before */
+INLINE int add(Seen *seen, uint32_t row) {
   int64_t slot = (int64_t)(row * 2654435769u >> 7) & seen->mask;
   for (; seen->slots[slot] != NONE; slot = (slot + 1) & seen->mask)
     if (seen->slots[slot] == row) return 0;
   seen->slots[slot] = row;
-  if (++seen->count * 2 <= seen->mask) return 1;
-  Seen wider = {malloc((size_t)(seen->mask + 1) * 2 * sizeof(uint32_t)), seen->mask * 2 + 1, 0};
+  return 1;
+}
+
+/* makes room for more rows; -1 where there is no memory */
+static __attribute__((noinline)) int widen(Seen *seen) {
+  Seen wider = {malloc((size_t)(seen->mask + 1) * 2 * sizeof(uint32_t)), seen->mask * 2 + 1, seen->count};
   if (!wider.slots) return -1;
   memset(wider.slots, 255, (size_t)(wider.mask + 1) * sizeof(uint32_t));
   for (int64_t at = 0; at <= seen->mask; at++)
     if (seen->slots[at] != NONE) add(&wider, seen->slots[at]);
   free(seen->slots);
   *seen = wider;
-  return 1;
+  return 0;
 }
 
 /* by score, then by lowest row; the last bit says that its neighbours were looked at */
@@ -117,11 +122,11 @@ INLINE uint32_t row_of(uint64_t key) { return 0x7FFFFFFFu - ((uint32_t)key >> 1)
 /* keys descend; the place of the new one, or at most where it is not among them */
 INLINE int64_t insert(uint64_t *keys, int64_t *count, int64_t most, uint64_t key) {
   if (*count == most && key < keys[most - 1]) return most;
-  int64_t low = 0, high = *count;
-  while (low < high) {
-    int64_t middle = (low + high) / 2;
-    if (keys[middle] > key) low = middle + 1;
-    else high = middle;
+  int64_t low = 0;
+  for (int64_t left = *count; left > 0;) { /* without branches that could be guessed wrongly */
+    int64_t half = (left + 1) / 2;
+    low += keys[low + half - 1] > key ? half : 0;
+    left -= half;
   }
   if (*count < most) ++*count;
   memmove(keys + low + 1, keys + low, (size_t)(*count - 1 - low) * sizeof(uint64_t));
@@ -151,29 +156,30 @@ INLINE void fetch_links(const Graph *graph, const Walk *walk) {
     __builtin_prefetch(graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree + each);
 }
 
-static int begin(const Graph *graph, Walk *walk, const float *query, int64_t number, int64_t entry, int64_t levels) {
+static void begin(const Graph *graph, Walk *walk, const float *query, int64_t number, int64_t entry, int64_t levels) {
   walk->offset = convert(query, graph->dim, graph->width, walk->low);
   memset(walk->seen.slots, 255, (size_t)(walk->seen.mask + 1) * sizeof(uint32_t));
-  walk->seen.count = 0;
+  walk->seen.count = 1;
   uint32_t first = descend(graph, (uint32_t)entry, levels, walk->low, walk->offset);
   walk->keys[0] = key_of(score(graph, first, walk->low, walk->offset), first);
   walk->count = 1, walk->next = 0, walk->number = number, walk->num_fresh = 0;
   fetch_links(graph, walk);
-  return add(&walk->seen, first) < 0;
+  add(&walk->seen, first);
 }
 
 /* what the best row is linked to and was not seen becomes fresh */
 static int look(const Graph *graph, Walk *walk) {
   const int32_t *own = graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree;
   walk->keys[walk->next] |= 1;
+  while ((walk->seen.count + graph->degree) * 4 > (walk->seen.mask + 1) * 3)
+    if (widen(&walk->seen)) return -1;
   for (int64_t each = 0; each < graph->degree && own[each] >= 0; each++) {
-    int added = add(&walk->seen, (uint32_t)own[each]);
-    if (added < 0) return 1;
-    if (!added) continue;
+    if (!add(&walk->seen, (uint32_t)own[each])) continue;
     for (int64_t d = 0; d < graph->width; d += STRIDE) __builtin_prefetch(graph->codes + (int64_t)own[each] * graph->width + d);
     __builtin_prefetch(graph->scales + own[each]);
     walk->fresh[walk->num_fresh++] = (uint32_t)own[each];
   }
+  walk->seen.count += walk->num_fresh;
   return 0;
 }
 
@@ -194,8 +200,7 @@ static int join(const Graph *graph, Walk *walk, int64_t beam, int64_t kept) {
 static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t entry, int64_t levels, const float *queries_BD,
                      int64_t num_queries, int64_t beam, int64_t kept, int64_t *rows_BE) {
   int64_t begun = 0, active = num_walks;
-  for (; begun < num_walks; begun++)
-    if (begin(graph, walks + begun, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
+  for (; begun < num_walks; begun++) begin(graph, walks + begun, queries_BD + begun * graph->dim, begun, entry, levels);
   while (active > 0) {
     for (int64_t each = 0; each < num_walks; each++)
       if (walks[each].number >= 0 && look(graph, walks + each)) return -1;
@@ -203,24 +208,24 @@ static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t
       Walk *walk = walks + each;
       if (walk->number < 0 || join(graph, walk, beam, kept)) continue;
       int64_t *rows_E = rows_BE + walk->number * kept;
-      for (int64_t at = 0; at < kept; at++) rows_E[at] = at < walk->count ? (int64_t)row_of(walk->keys[at]) : -1;
+      for (int64_t at = 0; at < kept; at++) rows_E[at] = at < walk->count ? graph->names[row_of(walk->keys[at])] : -1;
       if (begun == num_queries) walk->number = -1, active--;
-      else if (begin(graph, walk, queries_BD + begun * graph->dim, begun, entry, levels)) return -1;
-      else begun++;
+      else begin(graph, walk, queries_BD + begun * graph->dim, begun, entry, levels), begun++;
     }
   }
   return 0;
 }
 
 /* The graph has been checked: links are rows or -1, and a row that is linked to on a level has links of that level. kept is at least beam. rows_BE
-   are filled up with -1. Returns 0, or -1 where there is no memory. */
+   are names of rows, filled up with -1. Returns 0, or -1 where there is no memory. */
 EXPORT int64_t search_graph(const uint8_t *codes, const uint8_t *scales, const float *sizes, int64_t dim, const int32_t *links,
-                            int64_t degree, const int32_t *upper_links, const int64_t *upper_from, int64_t entry, int64_t levels,
-                            const float *queries_BD, int64_t num_queries, int64_t beam, int64_t kept, int64_t *rows_BE) {
-  Graph graph = {codes, scales, sizes, dim, code_width(dim), degree, links, upper_links, upper_from};
+                            int64_t degree, const int32_t *upper_links, const int64_t *upper_from, const int32_t *names,
+                            int64_t entry, int64_t levels, const float *queries_BD, int64_t num_queries, int64_t beam, int64_t kept,
+                            int64_t *rows_BE) {
+  Graph graph = {codes, scales, sizes, dim, code_width(dim), degree, links, upper_links, upper_from, names};
   Walk walks[TURNS] = {{0}};
   int64_t slots = FEWEST_SLOTS, num_walks = num_queries < TURNS ? num_queries : TURNS;
-  while (slots < beam * degree) slots *= 2;
+  while (slots * 2 < beam * degree) slots *= 2;
   int failed = 0;
   for (int64_t each = 0; each < num_walks; each++) {
     Walk *walk = walks + each;
