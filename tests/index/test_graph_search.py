@@ -60,6 +60,15 @@ def test_the_walk_of_the_oracle(dim: int, beam: int) -> None:
     assert np.mean(agreed) > (0.5 if beam == 1 else 0.9)
 
 
+def test_a_row_that_is_met_again_after_it_was_forgotten_is_there_once() -> None:
+    # a beam of 300 has 4,096 places to know rows by, where two of these each fall
+    graph, vectors_ND, centring = made(8000, 8)
+    rows_BE = NativeGraphSearch(graph, vectors_ND, centring).shortlist(torch.randn(20, 8), 300, 8000)
+    for rows in rows_BE.tolist():
+        met = [row for row in rows if row >= 0]
+        assert 500 < len(set(met)) == len(met)
+
+
 def test_a_beam_as_wide_as_the_graph_finds_all_that_can_be_reached() -> None:
     graph, vectors_ND, centring = made(700, 8)
     rows = NativeGraphSearch(graph, vectors_ND, centring).shortlist(torch.randn(3, 8), 700, 700)

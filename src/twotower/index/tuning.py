@@ -153,8 +153,9 @@ def tune(
 
     Settings are measured on the even queries. One reaches the target if the *lower* end of its 95% interval does: the mean of
     the chosen one, the first of several that lies above a line, would be too good to be true. Of those that do, within the
-    limit of time, the one whose query alone takes the shortest is chosen; its recall is then taken on the odd queries, which
-    nothing was chosen by. Indexes take turns, so that a busy moment falls on all of them.
+    limit of time, the first in the index's own order, from the quickest, is chosen (measured times of neighbours differ by less
+    than a busy moment adds); its recall is then taken on the odd queries, which nothing was chosen by. Indexes take turns, so
+    that a busy moment falls on all of them.
 
     Args:
         index: What is tuned; see `TunableIndex`.
@@ -193,8 +194,8 @@ def tune(
         )
         for place, setting in enumerate(settings, start=1)
     )
-    enough = [point for point in points if point.recall.low >= recall and point.latency_ms <= (latency_ms or math.inf)]
-    chosen = min(enough, key=lambda point: point.latency_ms, default=None)
+    enough = (point for point in points if point.recall.low >= recall and point.latency_ms <= (latency_ms or math.inf))
+    chosen = next(enough, None)
     judged = None if chosen is None else measure_recall(index.with_search(**chosen.setting), exact, judged_by, k)
     return TuningCurve(k, recall, latency_ms, points, chosen, judged)
 

@@ -11,8 +11,10 @@
 
 #define STEPS 127.0
 #define STRIDE 64
-#define FEWEST_SLOTS 1024
 #define NONE 0xFFFFFFFFu
+/* of the number of places in which rows are known as seen */
+#define FEWEST_BITS 12
+#define MOST_BITS 20
 /* so many queries take turns in a thread: while memory brings what one will look at, another is looked after */
 #define TURNS 4
 
@@ -26,17 +28,16 @@ typedef struct {
 } Graph;
 
 typedef struct {
-  uint32_t *slots;
-  int64_t mask, count;
-} Seen;
-
-typedef struct {
   int8_t *low;
   int32_t offset;
-  Seen seen;
+  /* a row is known as seen by where it falls, until another falls there: then it is scored once more, and is among what is kept, or is
+     not good enough again */
+  uint32_t *seen;
+  uint32_t *fresh;
   uint64_t *keys;
   int64_t count, next, number;
-  uint32_t *fresh;
+  int bits;
+  float *scores;
   int64_t num_fresh;
 } Walk;
 
@@ -94,32 +95,36 @@ INLINE float score(const Graph *graph, uint32_t row, const int8_t *low, int32_t 
   return (float)(sum - offset) * graph->sizes[graph->scales[row]];
 }
 
-/* whether the row was not there before */
-INLINE int add(Seen *seen, uint32_t row) {
-  int64_t slot = (int64_t)(row * 2654435769u >> 7) & seen->mask;
-  for (; seen->slots[slot] != NONE; slot = (slot + 1) & seen->mask)
-    if (seen->slots[slot] == row) return 0;
-  seen->slots[slot] = row;
-  return 1;
-}
-
-/* makes room for more rows; -1 where there is no memory */
-static __attribute__((noinline)) int widen(Seen *seen) {
-  Seen wider = {malloc((size_t)(seen->mask + 1) * 2 * sizeof(uint32_t)), seen->mask * 2 + 1, seen->count};
-  if (!wider.slots) return -1;
-  memset(wider.slots, 255, (size_t)(wider.mask + 1) * sizeof(uint32_t));
-  for (int64_t at = 0; at <= seen->mask; at++)
-    if (seen->slots[at] != NONE) add(&wider, seen->slots[at]);
-  free(seen->slots);
-  *seen = wider;
-  return 0;
+/* scores of count rows */
+INLINE void score_all(const Graph *graph, const uint32_t *rows, int64_t count, const int8_t *low, int32_t offset, float *scores) {
+  int64_t at = 0;
+#ifdef FOURS
+  for (; at + 4 <= count; at += 4) {
+    __m512i sums[4];
+    for (int each = 0; each < 4; each++) {
+      const uint8_t *code = graph->codes + (int64_t)rows[at + each] * graph->width;
+      sums[each] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(code), _mm512_loadu_si512(low));
+      for (int64_t d = STRIDE; d < graph->width; d += STRIDE)
+        sums[each] = _mm512_dpbusd_epi32(sums[each], _mm512_loadu_si512(code + d), _mm512_loadu_si512(low + d));
+    }
+    __m512i pairs = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
+    __m512i others = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));
+    pairs = _mm512_add_epi32(_mm512_unpacklo_epi64(pairs, others), _mm512_unpackhi_epi64(pairs, others));
+    __m256i halves = _mm256_add_epi32(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1));
+    __m128i whole = _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    __m128 sizes = _mm_setr_ps(graph->sizes[graph->scales[rows[at]]], graph->sizes[graph->scales[rows[at + 1]]],
+                               graph->sizes[graph->scales[rows[at + 2]]], graph->sizes[graph->scales[rows[at + 3]]]);
+    _mm_storeu_ps(scores + at, _mm_mul_ps(_mm_cvtepi32_ps(_mm_sub_epi32(whole, _mm_set1_epi32(offset))), sizes));
+  }
+#endif
+  for (; at < count; at++) scores[at] = score(graph, rows[at], low, offset);
 }
 
 /* by score, then by lowest row; the last bit says that its neighbours were looked at */
 INLINE uint64_t key_of(float score, uint32_t row) { return (uint64_t)ordered(score) << 32 | (0x7FFFFFFFu - row) << 1; }
 INLINE uint32_t row_of(uint64_t key) { return 0x7FFFFFFFu - ((uint32_t)key >> 1); }
 
-/* keys descend; the place of the new one, or at most where it is not among them */
+/* keys descend, each but once; the place of the new one, or at most where it is not among them, or was before */
 INLINE int64_t insert(uint64_t *keys, int64_t *count, int64_t most, uint64_t key) {
   if (*count == most && key < keys[most - 1]) return most;
   int64_t low = 0;
@@ -128,6 +133,7 @@ INLINE int64_t insert(uint64_t *keys, int64_t *count, int64_t most, uint64_t key
     low += keys[low + half - 1] > key ? half : 0;
     left -= half;
   }
+  if ((low < *count && keys[low] == key) || (low > 0 && keys[low - 1] == (key | 1))) return most;
   if (*count < most) ++*count;
   memmove(keys + low + 1, keys + low, (size_t)(*count - 1 - low) * sizeof(uint64_t));
   keys[low] = key;
@@ -151,6 +157,8 @@ static uint32_t descend(const Graph *graph, uint32_t row, int64_t levels, const 
   return row;
 }
 
+INLINE uint32_t *place_of(uint32_t *seen, int bits, uint32_t row) { return seen + (row * 2654435769u >> (32 - bits)); }
+
 INLINE void fetch_links(const Graph *graph, const Walk *walk) {
   for (int64_t each = 0; each < graph->degree; each += 16)
     __builtin_prefetch(graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree + each);
@@ -158,35 +166,39 @@ INLINE void fetch_links(const Graph *graph, const Walk *walk) {
 
 static void begin(const Graph *graph, Walk *walk, const float *query, int64_t number, int64_t entry, int64_t levels) {
   walk->offset = convert(query, graph->dim, graph->width, walk->low);
-  memset(walk->seen.slots, 255, (size_t)(walk->seen.mask + 1) * sizeof(uint32_t));
-  walk->seen.count = 1;
+  memset(walk->seen, 255, sizeof(uint32_t) << walk->bits);
   uint32_t first = descend(graph, (uint32_t)entry, levels, walk->low, walk->offset);
   walk->keys[0] = key_of(score(graph, first, walk->low, walk->offset), first);
   walk->count = 1, walk->next = 0, walk->number = number, walk->num_fresh = 0;
   fetch_links(graph, walk);
-  add(&walk->seen, first);
+  *place_of(walk->seen, walk->bits, first) = first;
 }
 
 /* what the best row is linked to and was not seen becomes fresh */
-static int look(const Graph *graph, Walk *walk) {
+static void look(const Graph *graph, Walk *walk) {
   const int32_t *own = graph->links + (int64_t)row_of(walk->keys[walk->next]) * graph->degree;
   walk->keys[walk->next] |= 1;
-  while ((walk->seen.count + graph->degree) * 4 > (walk->seen.mask + 1) * 3)
-    if (widen(&walk->seen)) return -1;
-  for (int64_t each = 0; each < graph->degree && own[each] >= 0; each++) {
-    if (!add(&walk->seen, (uint32_t)own[each])) continue;
-    for (int64_t d = 0; d < graph->width; d += STRIDE) __builtin_prefetch(graph->codes + (int64_t)own[each] * graph->width + d);
-    __builtin_prefetch(graph->scales + own[each]);
-    walk->fresh[walk->num_fresh++] = (uint32_t)own[each];
+  uint32_t *seen = walk->seen, *fresh = walk->fresh;
+  int64_t degree = graph->degree, width = graph->width, num_fresh = 0;
+  int bits = walk->bits;
+  for (int64_t each = 0; each < degree && own[each] >= 0; each++) {
+    uint32_t row = (uint32_t)own[each], *place = place_of(seen, bits, row);
+    fresh[num_fresh] = row;
+    num_fresh += *place != row;
+    *place = row;
   }
-  walk->seen.count += walk->num_fresh;
-  return 0;
+  for (int64_t each = 0; each < num_fresh; each++) {
+    for (int64_t d = 0; d < width; d += STRIDE) __builtin_prefetch(graph->codes + (int64_t)fresh[each] * width + d);
+    __builtin_prefetch(graph->scales + fresh[each]);
+  }
+  walk->num_fresh = num_fresh;
 }
 
 /* what is fresh joins what is kept; whether a row remains in the beam, the best of it, that was not looked at */
 static int join(const Graph *graph, Walk *walk, int64_t beam, int64_t kept) {
+  score_all(graph, walk->fresh, walk->num_fresh, walk->low, walk->offset, walk->scores);
   for (int64_t each = 0; each < walk->num_fresh; each++) {
-    uint64_t key = key_of(score(graph, walk->fresh[each], walk->low, walk->offset), walk->fresh[each]);
+    uint64_t key = key_of(walk->scores[each], walk->fresh[each]);
     int64_t place = insert(walk->keys, &walk->count, kept, key);
     walk->next = place < walk->next ? place : walk->next;
   }
@@ -197,13 +209,13 @@ static int join(const Graph *graph, Walk *walk, int64_t beam, int64_t kept) {
   return 1;
 }
 
-static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t entry, int64_t levels, const float *queries_BD,
+static void walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t entry, int64_t levels, const float *queries_BD,
                      int64_t num_queries, int64_t beam, int64_t kept, int64_t *rows_BE) {
   int64_t begun = 0, active = num_walks;
   for (; begun < num_walks; begun++) begin(graph, walks + begun, queries_BD + begun * graph->dim, begun, entry, levels);
   while (active > 0) {
     for (int64_t each = 0; each < num_walks; each++)
-      if (walks[each].number >= 0 && look(graph, walks + each)) return -1;
+      if (walks[each].number >= 0) look(graph, walks + each);
     for (int64_t each = 0; each < num_walks; each++) {
       Walk *walk = walks + each;
       if (walk->number < 0 || join(graph, walk, beam, kept)) continue;
@@ -213,7 +225,6 @@ static int walks_all(const Graph *graph, Walk *walks, int64_t num_walks, int64_t
       else begin(graph, walk, queries_BD + begun * graph->dim, begun, entry, levels), begun++;
     }
   }
-  return 0;
 }
 
 /* The graph has been checked: links are rows or -1, and a row that is linked to on a level has links of that level. kept is at least beam. rows_BE
@@ -224,18 +235,22 @@ EXPORT int64_t search_graph(const uint8_t *codes, const uint8_t *scales, const f
                             int64_t *rows_BE) {
   Graph graph = {codes, scales, sizes, dim, code_width(dim), degree, links, upper_links, upper_from, names};
   Walk walks[TURNS] = {{0}};
-  int64_t slots = FEWEST_SLOTS, num_walks = num_queries < TURNS ? num_queries : TURNS;
-  while (slots * 2 < beam * degree) slots *= 2;
-  int failed = 0;
+  int64_t num_walks = num_queries < TURNS ? num_queries : TURNS;
+  int failed = 0, bits = FEWEST_BITS;
+  while (bits < MOST_BITS && (int64_t)2 << bits < beam * degree) bits++;
   for (int64_t each = 0; each < num_walks; each++) {
     Walk *walk = walks + each;
-    walk->seen = (Seen){malloc((size_t)slots * sizeof(uint32_t)), slots - 1, 0};
+    walk->bits = bits;
+    walk->seen = malloc(sizeof(uint32_t) << bits);
     walk->keys = malloc((size_t)(kept + 1) * sizeof(uint64_t));
     walk->fresh = malloc((size_t)degree * sizeof(uint32_t));
+    walk->scores = malloc((size_t)degree * sizeof(float));
     walk->low = malloc((size_t)graph.width);
-    failed |= !(walk->seen.slots && walk->keys && walk->fresh && walk->low);
+    failed |= !(walk->seen && walk->keys && walk->fresh && walk->scores && walk->low);
   }
-  if (!failed) failed = walks_all(&graph, walks, num_walks, entry, levels, queries_BD, num_queries, beam, kept, rows_BE);
-  for (int64_t each = 0; each < num_walks; each++) free(walks[each].seen.slots), free(walks[each].keys), free(walks[each].fresh), free(walks[each].low);
+  if (!failed) walks_all(&graph, walks, num_walks, entry, levels, queries_BD, num_queries, beam, kept, rows_BE);
+  for (int64_t each = 0; each < num_walks; each++) {
+    free(walks[each].seen), free(walks[each].keys), free(walks[each].fresh), free(walks[each].scores), free(walks[each].low);
+  }
   return failed ? -1 : 0;
 }
