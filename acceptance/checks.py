@@ -63,6 +63,9 @@ def check_parts(checks: Checks, parts: Mapping[str, Sequence[str]]) -> None:
         last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-60:]
         counted = re.search(r"\d+ passed", last)
         checks.check(f"tests: {what}", "all pass", counted.group() if counted else last[:22], done.returncode == 0)
+        for line in done.stdout.splitlines():
+            if line.startswith(("FAILED", "ERROR")):
+                print(f"     {line}", flush=True)
 
 
 def last_json(program: str, *arguments: object) -> dict[str, Any]:

@@ -149,27 +149,37 @@ class Batcher:
         try:
             version = self._versions.active
             if batch[0].work is not None:
-                _tell(batch[0], batch[0].work(version))
+                _tell(batch, [batch[0].work(version)])
                 return
             moment = version.live.answer(requests)
         except BaseException as error:  # the thread must outlive it; who asked is told
-            for call in batch:
-                _tell(call, error)
+            _tell(batch, [error] * len(batch))
             return
+        outcomes = []
         start = 0
         for call in batch:
             stop = start + len(call.requests)
-            _tell(call, Answered(version, Moment(moment.recommender, moment.answers[start:stop])))
+            outcomes.append(Answered(version, Moment(moment.recommender, moment.answers[start:stop])))
             start = stop
+        _tell(batch, outcomes)
 
 
-def _tell(call: _Call, outcome: object) -> None:
-    def tell() -> None:
-        if not call.future.done():
+def _tell(batch: Sequence[_Call], outcomes: Sequence[object]) -> None:
+    """Give each call its outcome; a loop is woken once for all of its calls, because to wake it costs as much as an answer."""
+
+    def tell(places: Sequence[int]) -> None:
+        for place in places:
+            future, outcome = batch[place].future, outcomes[place]
+            if future.done():
+                continue
             if isinstance(outcome, BaseException):
-                call.future.set_exception(outcome)
+                future.set_exception(outcome)
             else:
-                call.future.set_result(outcome)
+                future.set_result(outcome)
 
-    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-        call.loop.call_soon_threadsafe(tell)
+    of_loop: dict[asyncio.AbstractEventLoop, list[int]] = {}
+    for place, call in enumerate(batch):
+        of_loop.setdefault(call.loop, []).append(place)
+    for loop, places in of_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+            loop.call_soon_threadsafe(tell, places)

@@ -126,7 +126,7 @@ class Service:
                 self._clients[client] -= 1
                 if not self._clients[client]:
                     del self._clients[client]
-            return self.finished(request.url.path, response, request_id, start, request.method)
+            return self.finished(request.scope["path"], response, request_id, start, request.method)
 
         return answer
 
