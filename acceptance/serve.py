@@ -145,6 +145,9 @@ def load(checks: Checks, line: dict[str, Any]) -> None:
         checks.check(f"{side}, {items}: requests/s of a plain server's", ">= 3 x", f"{ratio:.1f} x", ratio >= 3)
         ours, theirs = line["at_70_percent"][side]["p99_ms"], line["at_70_percent"][plain]["p99_ms"]
         checks.check(f"{side}: p99 at 70% of saturation", f"<= {theirs:.1f} ms", f"{ours:.1f} ms", ours <= theirs)
+        more = line["at_times_plain"][side]["p99_ms"]
+        what = f"{side}: p99 at {line['times']} x the requests/s of the plain server"
+        checks.check(what, f"<= {theirs:.1f} ms", f"{more:.1f} ms", more <= theirs)
         checks.at_most(f"{side}: p99 of one query after the other", line["alone"][side]["p99_ms"], 10, " ms")
 
 
