@@ -26,6 +26,7 @@ MakeRecipe = Callable[..., Recipe]
         ({}, 101, "in_batch"),
         ({"log_q": True}, 100, "in_batch"),
         ({"log_q": False}, 100, "full"),
+        ({"log_q": "corrected"}, 100, "in_batch"),
         ({"extra_negatives": 1}, 100, "in_batch"),
         ({"kind": "in_batch"}, 5, "in_batch"),
         ({"kind": "full"}, 10_000, "full"),
@@ -40,6 +41,10 @@ def test_in_batch_logits_are_corrected_unless_the_recipe_says_no() -> None:
         loss = build_loss(LossConfig(kind="in_batch", log_q=log_q), catalogue_size=10, batch_size=4)
         assert isinstance(loss, InBatchSoftmax)
         assert loss.uses_log_q == expected
+        assert not loss.certain_positive
+    corrected = build_loss(LossConfig(kind="in_batch", log_q="corrected"), catalogue_size=10, batch_size=4)
+    assert isinstance(corrected, InBatchSoftmax)
+    assert (corrected.uses_log_q, corrected.certain_positive) == (True, True)
     full = build_loss(LossConfig(), catalogue_size=4, batch_size=4)
     assert isinstance(full, FullSoftmax)
     assert not full.uses_log_q

@@ -8,7 +8,7 @@ from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cros
 from twotower.losses.full import FullSoftmax, full_softmax
 from twotower.losses.hard_negatives import HardNegatives, keep_hard_negatives
 from twotower.losses.in_batch import InBatchSoftmax, in_batch_softmax
-from twotower.losses.log_q import log_q_from_counts, mixture_log_q
+from twotower.losses.log_q import certain_positive_logits, log_q_from_counts, mixture_log_q
 from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask
 from twotower.losses.ordinal import cumulative_cross_entropy
@@ -27,6 +27,7 @@ __all__ = [
     "Reduction",
     "RetrievalLoss",
     "Temperature",
+    "certain_positive_logits",
     "cumulative_cross_entropy",
     "full_softmax",
     "in_batch_softmax",

@@ -78,7 +78,7 @@ def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> st
     """
     if config.kind != "auto":
         return config.kind
-    sampled = config.log_q or config.extra_negatives > 0 or not config.mask_accidental_hits
+    sampled = config.log_q not in (None, False) or config.extra_negatives > 0 or not config.mask_accidental_hits
     return "full" if catalogue_size <= batch_size and not sampled else "in_batch"
 
 
@@ -91,7 +91,7 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
         )
     return InBatchSoftmax(
         temperature,
-        log_q=config.log_q is not False,
+        log_q=True if config.log_q is None else config.log_q,
         mask_accidental_hits=config.mask_accidental_hits,
         hard_negatives=config.hard_negatives,
         reduction=config.reduction,

@@ -1,0 +1,38 @@
+"""What a recipe may say of the loss, and what it hears of options that would do nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from twotower.runs.loss_config import LossConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "full", "log_q": True}, "log_q corrects for sampled negatives; the full softmax samples none"),
+        ({"kind": "full", "log_q": "corrected"}, "log_q corrects for sampled negatives; the full softmax samples none"),
+        ({"kind": "full", "extra_negatives": 1}, "extra_negatives have no meaning with the full softmax"),
+        ({"kind": "full", "mask_accidental_hits": False}, "mask_accidental_hits = false has no meaning with the full softmax"),
+        ({"log_q": "corrected", "mask_accidental_hits": False}, "takes a query's own item out of what was drawn"),
+        ({"log_q": "corrected", "hard_negatives": 5}, "which the hardest negatives are not"),
+        ({"log_q": "correct"}, "log_q"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_once(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as caught:
+        LossConfig.model_validate(values)
+    if values.get("log_q") != "correct":
+        assert caught.value.error_count() == 1
+        assert "leave" in str(caught.value) or "every item competes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"log_q": "corrected"}, {"log_q": False}, {"kind": "in_batch", "log_q": "corrected", "extra_negatives": 5}]
+)
+def test_a_config_survives_json(values: dict[str, Any]) -> None:
+    config = LossConfig.model_validate(values)
+    assert LossConfig.model_validate_json(config.model_dump_json()) == config
