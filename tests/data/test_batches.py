@@ -110,6 +110,22 @@ def test_extra_negatives_are_uniform_and_drawn_anew_but_repeatable() -> None:
     assert not torch.equal(other.counts, first)
 
 
+def test_of_uniform_negatives_only_the_draws_are_counted() -> None:
+    feed, mixed = batches(candidates="uniform", extra_negatives=5), batches(extra_negatives=5)
+    for batch, other in zip(all_of(feed, 1), all_of(mixed, 1), strict=True):
+        assert batch.candidate_rows is not None
+        assert other.candidate_rows is not None
+        assert batch.counts is not None
+        assert other.counts is not None
+        # the same candidates as with the batch's own, of which only the extra ones were drawn
+        assert torch.equal(batch.candidate_rows, other.candidate_rows)
+        assert torch.equal(batch.positives, other.positives)
+        own = Counter(batch.positives.tolist())
+        assert batch.counts.tolist() == [count - own[column] for column, count in enumerate(other.counts.tolist())]
+        assert batch.counts.sum() == 5
+        assert batch.counts.dtype == torch.float32
+
+
 def test_all_of_the_catalogue_competes() -> None:
     for batch in all_of(batches(candidates="catalogue"), 0):
         assert (batch.candidate_rows, batch.counts, batch.masked) == (None, None, None)
@@ -159,6 +175,8 @@ def test_queries_and_weights_follow_the_rows() -> None:
 def test_what_makes_no_batches_is_refused() -> None:
     with pytest.raises(ValueError, match="no meaning when all of the catalogue competes"):
         batches(candidates="catalogue", extra_negatives=1)
+    with pytest.raises(ValueError, match="uniform negatives must be drawn"):
+        batches(candidates="uniform")
     unknown = torch.from_numpy(ITEM_ROWS.copy())
     unknown[3] = -1
     for wrong in (replace(examples(), item_rows=unknown), replace(examples(), user_rows=unknown[:0], item_rows=unknown[:0])):

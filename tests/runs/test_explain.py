@@ -185,6 +185,15 @@ def test_an_accelerator_has_all_logits(
     assert (told["path"], told["bytes"]) == ("matrix", 4 * 16 * told["candidates"])
 
 
+@pytest.mark.parametrize(("extra", "most"), [(0, 7), (3, 3)])
+def test_gbce_has_the_logits_of_what_was_drawn(
+    extra: int, most: int, make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"kind": "gbce", "extra_negatives": extra})
+    told: dict[str, Any] = explain(recipe, interactions=interactions)["loss"]  # type: ignore[assignment]
+    assert (told["kind"], told["corrected"], told["path"], told["bytes"]) == ("GBCE", False, "matrix", 2 * 4 * 16 * most)
+
+
 def test_rows_and_validation_are_those_of_the_run(
     make_recipe: MakeRecipe, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, trained: Callable[[Recipe], Trained]
 ) -> None:

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from twotower.losses import FullSoftmax, InBatchSoftmax
+from twotower.errors import ConfigError
+from twotower.losses import GBCE, FullSoftmax, InBatchSoftmax
 from twotower.runs import Recipe, load_tables
 from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, loss_kind
 from twotower.runs.phase import fit_phase
@@ -67,6 +68,24 @@ def test_log_q_is_the_chance_of_being_a_negative(
     expected = [(drawn * train.count(item) / 70 + extra / len(catalogue)) / (drawn + extra) for item in catalogue]
     assert ready.log_q_N is not None
     np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("extra", "calibration", "beta"), [(0, None, 1.0), (2, None, 1 - 0.75 * 5 / 7), (2, 1.0, 2 / 7)])
+def test_gbce_is_calibrated_for_its_draws(
+    extra: int, calibration: float | None, beta: float, make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    options = {} if calibration is None else {"calibration": calibration}
+    ready = untrained(make_recipe(loss={"kind": "gbce", "extra_negatives": extra, **options}), interactions)
+    assert isinstance(ready.loss, GBCE)
+    assert ready.loss.beta == pytest.approx(beta)
+    assert ready.log_q_N is None
+    assert ready.batches.candidates == ("uniform" if extra else "catalogue")
+
+
+def test_more_draws_than_items_are_refused(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    for extra in (7, 8):
+        with pytest.raises(ConfigError, match=f"the catalogue has 7 items; to draw {extra} of them costs no less than all"):
+            untrained(make_recipe(loss={"kind": "gbce", "extra_negatives": extra}), interactions)
 
 
 def test_nothing_is_corrected_with_the_full_softmax(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from twotower.data.native_distinct import Distinct
 from twotower.data.shuffle import permuted
 from twotower.types import Features
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "CandidateSource"]
+
+CandidateSource: TypeAlias = Literal["in_batch", "catalogue", "uniform"]
+"""What competes in a batch; see `Batches`."""
 
 _AT_ONCE = 2**15
 
@@ -33,7 +36,8 @@ class Batch:
         queries: Query features.
         candidate_rows: int64 ``[C]``, distinct catalogue rows; None when all of the catalogue competes.
         positives: int64 ``[B]``, the column of each query's own item.
-        counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative); None: once each.
+        counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative; where negatives are
+            uniform only as such, 0 for the others); None: once each.
         weights: float32 ``[B]``; None: all alike.
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
         outcomes: As those of the examples, ``[B]`` each.
@@ -57,8 +61,9 @@ class Batches:
         batch_size: Rows per batch; the last one of an epoch may be smaller.
         catalogue_size: N.
         seed: Of the permutations and of the extra negatives.
-        candidates: ``in_batch``: the batch's own items; ``catalogue``: all N.
-        extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch (in-batch only).
+        candidates: ``in_batch``: the batch's own items; ``catalogue``: all N; ``uniform``: only the extra negatives
+            compete, beside each query's own item.
+        extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch.
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
         most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
             examples, the rows of a batch are computed from its number (see `permuted`): another permutation, and no memory.
@@ -71,7 +76,7 @@ class Batches:
         batch_size: int,
         catalogue_size: int,
         seed: int,
-        candidates: Literal["in_batch", "catalogue"],
+        candidates: CandidateSource,
         extra_negatives: int = 0,
         mask_known_positives: bool = False,
         most_in_memory: int = 2**24,
@@ -80,11 +85,13 @@ class Batches:
             raise ValueError("batches need at least one example, and every item in the catalogue")
         if extra_negatives and candidates == "catalogue":
             raise ValueError("extra negatives have no meaning when all of the catalogue competes")
+        if not extra_negatives and candidates == "uniform":
+            raise ValueError("uniform negatives must be drawn: say how many extra_negatives")
         self.examples = examples
         self.batch_size = batch_size
         self.catalogue_size = catalogue_size
         self.seed = seed
-        self.candidates = candidates
+        self.candidates: CandidateSource = candidates
         self.extra_negatives = extra_negatives
         self.mask_known_positives = mask_known_positives
         self.most_in_memory = most_in_memory
@@ -148,6 +155,8 @@ class Batches:
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
             items = torch.cat([items, torch.from_numpy(extra)])
         candidate_rows, columns, counts = self._distinct(items)
+        if self.candidates == "uniform":
+            counts = torch.bincount(columns[len(rows) :], minlength=len(candidate_rows)).to(counts.dtype)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
         return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes)
 

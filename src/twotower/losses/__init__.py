@@ -1,11 +1,13 @@
 """Losses. They see tensors: query vectors, candidate vectors, the column of each query's positive.
 
-The order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy; one file each. Beside retrieval: the
-losses of outcomes that a head predicts, squared error and cross-entropy over ordered levels.
+The order is fixed: scores, temperature, log-Q, masks, hard negatives, cross-entropy; one file each. `GBCE` is no softmax: every
+item is judged for itself. Beside retrieval: the losses of outcomes that a head predicts, squared error and cross-entropy over
+ordered levels.
 """
 
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
 from twotower.losses.full import FullSoftmax, full_softmax
+from twotower.losses.gbce import GBCE, gbce, gbce_beta
 from twotower.losses.hard_negatives import HardNegatives, keep_hard_negatives
 from twotower.losses.in_batch import InBatchSoftmax, in_batch_softmax
 from twotower.losses.log_q import certain_positive_logits, log_q_from_counts, mixture_log_q
@@ -18,6 +20,7 @@ from twotower.losses.squared_error import squared_error
 from twotower.losses.temperature import Temperature
 
 __all__ = [
+    "GBCE",
     "FullSoftmax",
     "HardNegatives",
     "InBatchSoftmax",
@@ -30,6 +33,8 @@ __all__ = [
     "certain_positive_logits",
     "cumulative_cross_entropy",
     "full_softmax",
+    "gbce",
+    "gbce_beta",
     "in_batch_softmax",
     "keep_hard_negatives",
     "log_q_from_counts",

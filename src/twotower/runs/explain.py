@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from twotower.bundle import JSON
 from twotower.columnar import Converting
-from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss
+from twotower.losses import GBCE, FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
 from twotower.models import ModelBuilder, build
@@ -178,10 +178,13 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     loss, batches = untrained.loss, untrained.batches
     rows = min(batches.batch_size, len(batches.examples))
     found: dict[str, JSON] = {"kind": type(loss).__name__, "candidates": candidates, "corrected": loss.uses_log_q}
-    if not isinstance(loss, FullSoftmax | InBatchSoftmax):
+    if not isinstance(loss, FullSoftmax | InBatchSoftmax | GBCE):
         return found | {"path": "its own"}
     found["precision"] = loss.precision
     queries_BD = torch.zeros(rows, untrained.model.embedding_dim, device=device)
+    if isinstance(loss, GBCE):  # of no more items than were drawn
+        most = min(candidates, batches.extra_negatives) if loss.uniform_negatives else candidates
+        return found | {"path": "matrix", "bytes": 2 * 4 * rows * most}
     if not fits_tiles(queries_BD):
         return found | {"path": "matrix", "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Batches
+from twotower.data.batches import CandidateSource
 from twotower.errors import ConfigError, DataError
 from twotower.evaluation import ModelScorer, evaluate
-from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
+from twotower.losses import GBCE, FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import asked_updates, model_spec
@@ -73,8 +74,8 @@ class FittedModel:
 
 
 def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> str:
-    """``in_batch`` or ``full``; ``auto`` is full when the catalogue has no more items than the batch has rows,
-    and no option asks for what only the in-batch softmax has.
+    """What the recipe says; ``auto`` is full when the catalogue has no more items than the batch has rows, and no option asks for
+    what only the in-batch softmax has, else ``in_batch``.
     """
     if config.kind != "auto":
         return config.kind
@@ -83,8 +84,26 @@ def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> st
 
 
 def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> RetrievalLoss:
-    """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no."""
+    """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no.
+
+    Raises:
+        ConfigError: If more negatives are to be drawn than there are items, where all might compete.
+    """
     temperature = Temperature(config.temperature, learned=config.learn_temperature)
+    if config.kind == "gbce":
+        if config.extra_negatives >= catalogue_size:
+            raise ConfigError(
+                f"loss.extra_negatives: the catalogue has {catalogue_size:,} items; to draw {config.extra_negatives:,} of them "
+                "costs no less than all: set fewer, or 0 for all",
+                source="recipe",
+            )
+        return GBCE(
+            temperature,
+            calibration=0.75 if config.calibration is None else config.calibration,
+            sampling_rate=config.extra_negatives / catalogue_size if config.extra_negatives else 1.0,
+            reduction=config.reduction,
+            precision=config.precision,
+        )
     if loss_kind(config, catalogue_size=catalogue_size, batch_size=batch_size) == "full":
         return FullSoftmax(
             temperature, hard_negatives=config.hard_negatives, reduction=config.reduction, precision=config.precision
@@ -143,8 +162,7 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         batch_size=batch_size,
         catalogue_size=catalogue_size,
         seed=recipe.seed,
-        # where retrieval is not learned, a head needs no other items than the rows' own
-        candidates="catalogue" if loss.needs_full_catalogue and recipe.loss.weight > 0 else "in_batch",
+        candidates=_candidates(loss) if recipe.loss.weight > 0 else "in_batch",
         extra_negatives=recipe.loss.extra_negatives,
         mask_known_positives=recipe.loss.mask_known_positives,
     )
@@ -163,6 +181,13 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             source="recipe",
         )
     return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates))
+
+
+def _candidates(loss: RetrievalLoss) -> CandidateSource:
+    """What competes; where retrieval is not learned, a head needs no other items than the rows' own."""
+    if loss.needs_full_catalogue:
+        return "catalogue"
+    return "uniform" if loss.uniform_negatives else "in_batch"
 
 
 def untrained_model(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts = OwnParts()) -> UntrainedModel:
