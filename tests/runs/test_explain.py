@@ -149,6 +149,7 @@ def test_rows_that_would_pay_are_told_where_something_stands_against_them(
     [
         ({}, "FullSoftmax"),
         ({"kind": "in_batch"}, "InBatchSoftmax"),
+        ({"kind": "bsl"}, "BilateralSoftmax"),
         ({"precision": "bfloat16"}, "FullSoftmax"),
         ({"hard_negatives": 3}, "FullSoftmax"),
     ],
@@ -173,6 +174,8 @@ def test_the_path_of_the_loss_is_the_one_that_is_taken(
         monkeypatch.setattr(tiles, "losses", losses)
     trained(recipe)
     assert told["kind"] == kind
+    assert told["negatives"].keys() == {"drawn", "distinct", "effective"}
+    assert 0 < told["negatives"]["effective"] <= told["negatives"]["distinct"] + 1e-6
     assert told["precision"] == loss.get("precision", "float32")
     assert {told["path"]} == taken
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from twotower.errors import ConfigError
-from twotower.losses import GBCE, FullSoftmax, InBatchSoftmax
+from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax
 from twotower.runs import Recipe, load_tables
 from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, loss_kind
 from twotower.runs.phase import fit_phase
@@ -80,6 +80,19 @@ def test_gbce_is_calibrated_for_its_draws(
     assert ready.loss.beta == pytest.approx(beta)
     assert ready.log_q_N is None
     assert ready.batches.candidates == ("uniform" if extra else "catalogue")
+
+
+def test_the_bilateral_softmax_knows_whose_row_each_is(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    ready = untrained(make_recipe(loss={"kind": "bsl", "positive_temperature": 0.5, "log_q": False}), interactions)
+    assert isinstance(ready.loss, BilateralSoftmax)
+    assert [float(t.value()) for t in (ready.loss.temperature, ready.loss.positive_temperature)] == [1.0, 0.5]
+    assert ready.log_q_N is None
+    batch = ready.batches.batch(0, 0)
+    assert batch.users is not None
+    assert torch.equal(batch.users, ready.phase.train.user_rows[batch.rows].long())
+    corrected = untrained(make_recipe(loss={"kind": "bsl"}), interactions)
+    assert corrected.log_q_N is not None
+    assert untrained(make_recipe(loss={"kind": "in_batch"}), interactions).batches.batch(0, 0).users is None
 
 
 def test_more_draws_than_items_are_refused(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:

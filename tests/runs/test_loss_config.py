@@ -25,6 +25,13 @@ from twotower.runs.loss_config import LossConfig
         ({"kind": "gbce", "calibration": 0.5}, "calibration does nothing where every item competes"),
         ({"kind": "in_batch", "calibration": 0.5}, "calibration is of kind = 'gbce' alone: leave it out"),
         ({"calibration": 0.5}, "calibration is of kind = 'gbce' alone: leave it out"),
+        ({"kind": "bsl", "log_q": "corrected"}, "about the positive in the sum, where bsl has none"),
+        ({"kind": "bsl", "learn_temperature": True}, "no best temperature to learn: leave it out"),
+        ({"kind": "bsl", "hard_negatives": 2}, "bsl weighs negatives by how hard they are"),
+        ({"kind": "bsl", "mask_accidental_hits": False}, "no meaning with bsl"),
+        ({"kind": "bsl", "calibration": 0.5}, "calibration is of kind = 'gbce' alone"),
+        ({"kind": "gbce", "positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
+        ({"positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
         ({"log_q": "correct"}, "log_q"),
     ],
 )

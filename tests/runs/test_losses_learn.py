@@ -47,8 +47,10 @@ LOSSES: dict[str, dict[str, Any]] = {
     "corrected, with uniform negatives": {"log_q": "corrected", "extra_negatives": 16, "mask_known_positives": True},
     "gbce": {"kind": "gbce", "extra_negatives": 24},
     "gbce over all items": {"kind": "gbce", "mask_known_positives": True},
+    "bilateral": {"kind": "bsl", "temperature": 0.2, "positive_temperature": 0.3},
+    "cosines": {"kind": "in_batch", "temperature": 0.1},
 }
-MODELS: dict[str, dict[str, Any]] = {}
+MODELS: dict[str, dict[str, Any]] = {"bilateral": {"l2_normalise": True}, "cosines": {"l2_normalise": True}}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -41,6 +41,7 @@ class Batch:
         weights: float32 ``[B]``; None: all alike.
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
         outcomes: As those of the examples, ``[B]`` each.
+        users: int64 ``[B]``, whose row each is; None where nobody asked.
     """
 
     rows: Tensor
@@ -51,6 +52,7 @@ class Batch:
     weights: Tensor | None = None
     masked: tuple[Tensor, Tensor] | None = None
     outcomes: Mapping[str, Tensor] = field(default_factory=dict)
+    users: Tensor | None = None
 
 
 class Batches:
@@ -65,6 +67,7 @@ class Batches:
             compete, beside each query's own item.
         extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch.
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
+        users: Say of each batch whose rows it has.
         most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
             examples, the rows of a batch are computed from its number (see `permuted`): another permutation, and no memory.
     """
@@ -79,6 +82,7 @@ class Batches:
         candidates: CandidateSource,
         extra_negatives: int = 0,
         mask_known_positives: bool = False,
+        users: bool = False,
         most_in_memory: int = 2**24,
     ) -> None:
         if len(examples) == 0 or int(examples.item_rows.min()) < 0:
@@ -94,6 +98,7 @@ class Batches:
         self.candidates: CandidateSource = candidates
         self.extra_negatives = extra_negatives
         self.mask_known_positives = mask_known_positives
+        self.users = users
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
         self._part: tuple[int, int, Tensor] | None = None
@@ -147,9 +152,10 @@ class Batches:
         end = min(start + self.batch_size, len(self.examples))
         rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
         queries, items = self.examples.queries_of(taken, training=True), taken.items
+        users = self.examples.user_rows.index_select(0, rows).to(torch.int64) if self.users else None
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
-            return Batch(rows, queries, None, items, weights=taken.weights, masked=masked, outcomes=taken.outcomes)
+            return Batch(rows, queries, None, items, None, taken.weights, masked, taken.outcomes, users)
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
@@ -158,7 +164,7 @@ class Batches:
         if self.candidates == "uniform":
             counts = torch.bincount(columns[len(rows) :], minlength=len(candidate_rows)).to(counts.dtype)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
-        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes)
+        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes, users)
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

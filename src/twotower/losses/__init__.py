@@ -5,6 +5,7 @@ item is judged for itself. Beside retrieval: the losses of outcomes that a head 
 ordered levels.
 """
 
+from twotower.losses.bilateral import BilateralSoftmax, bilateral_softmax
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
 from twotower.losses.full import FullSoftmax, full_softmax
 from twotower.losses.gbce import GBCE, gbce, gbce_beta
@@ -21,6 +22,7 @@ from twotower.losses.temperature import Temperature
 
 __all__ = [
     "GBCE",
+    "BilateralSoftmax",
     "FullSoftmax",
     "HardNegatives",
     "InBatchSoftmax",
@@ -30,6 +32,7 @@ __all__ = [
     "Reduction",
     "RetrievalLoss",
     "Temperature",
+    "bilateral_softmax",
     "certain_positive_logits",
     "cumulative_cross_entropy",
     "full_softmax",

@@ -14,7 +14,16 @@ from twotower.data import Batches
 from twotower.data.batches import CandidateSource
 from twotower.errors import ConfigError, DataError
 from twotower.evaluation import ModelScorer, evaluate
-from twotower.losses import GBCE, FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
+from twotower.losses import (
+    GBCE,
+    BilateralSoftmax,
+    FullSoftmax,
+    InBatchSoftmax,
+    RetrievalLoss,
+    Temperature,
+    log_q_from_counts,
+    mixture_log_q,
+)
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import asked_updates, model_spec
@@ -74,8 +83,8 @@ class FittedModel:
 
 
 def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> str:
-    """What the recipe says; ``auto`` is full when the catalogue has no more items than the batch has rows, and no option asks for
-    what only the in-batch softmax has, else ``in_batch``.
+    """What the recipe says; ``auto`` is full when the catalogue has no more items than the batch has rows, and no option asks
+    for what only the in-batch softmax has, else ``in_batch``.
     """
     if config.kind != "auto":
         return config.kind
@@ -101,6 +110,14 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
             temperature,
             calibration=0.75 if config.calibration is None else config.calibration,
             sampling_rate=config.extra_negatives / catalogue_size if config.extra_negatives else 1.0,
+            reduction=config.reduction,
+            precision=config.precision,
+        )
+    if config.kind == "bsl":
+        return BilateralSoftmax(
+            config.temperature,
+            positive_temperature=config.positive_temperature,
+            log_q=config.log_q is not False,
             reduction=config.reduction,
             precision=config.precision,
         )
@@ -165,6 +182,7 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         candidates=_candidates(loss) if recipe.loss.weight > 0 else "in_batch",
         extra_negatives=recipe.loss.extra_negatives,
         mask_known_positives=recipe.loss.mask_known_positives,
+        users=loss.needs_users,
     )
     log_q_N = None
     if loss.uses_log_q:

@@ -16,10 +16,13 @@ class LossConfig(Config):
 
     Attributes:
         kind: ``full``: softmax over the whole catalogue. ``in_batch``: over the batch's own items. ``gbce``: generalised binary
-            cross-entropy against ``extra_negatives`` uniform items, or all items where that is 0. ``auto``: full when the
+            cross-entropy against ``extra_negatives`` uniform items, or all items where that is 0. ``bsl``: bilateral softmax
+            over the batch's own items; meant for vectors of length 1 (``model.l2_normalise``). ``auto``: full when the
             catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for what
             only that has (``log_q``, ``extra_negatives``, ``mask_accidental_hits = false``).
         temperature: Divides the scores; with ``learn_temperature`` where learning starts.
+        positive_temperature: Of ``bsl``, of the positives, ``temperature`` being that of the negatives; it weighs the positives
+            of a user that are in one batch against each other. None: the same.
         learn_temperature: Make it a parameter.
         log_q: Correct for how often an item is sampled as a negative (in-batch). ``corrected``: of the positive, certain and
             not drawn, nothing is corrected, which of many draws is nearer to the full softmax. None: with ``in_batch`` yes.
@@ -36,8 +39,9 @@ class LossConfig(Config):
             nothing; early stopping must then watch one of their figures.
     """
 
-    kind: Literal["auto", "in_batch", "full", "gbce"] = "auto"
+    kind: Literal["auto", "in_batch", "full", "gbce", "bsl"] = "auto"
     temperature: float = Field(default=1.0, gt=0)
+    positive_temperature: float | None = Field(default=None, gt=0)
     learn_temperature: bool = False
     log_q: bool | Literal["corrected"] | None = None
     mask_accidental_hits: bool = True
@@ -51,9 +55,11 @@ class LossConfig(Config):
 
     @model_validator(mode="after")
     def _every_option_does_something(self) -> LossConfig:
-        faults = {"full": self._of_full, "gbce": self._of_gbce}.get(self.kind, self._of_in_batch)()
+        faults = {"full": self._of_full, "gbce": self._of_gbce, "bsl": self._of_bsl}.get(self.kind, self._of_in_batch)()
         if self.kind != "gbce" and self.calibration is not None:
             faults.append("calibration is of kind = 'gbce' alone: leave it out")
+        if self.kind != "bsl" and self.positive_temperature is not None:
+            faults.append("positive_temperature is of kind = 'bsl' alone: leave it out")
         if faults:
             raise ValueError(faults[0])
         return self
@@ -96,4 +102,18 @@ class LossConfig(Config):
                 "calibration does nothing where every item competes (gbce without extra_negatives): leave it out, or say how "
                 "many extra_negatives are drawn"
             )
+        return faults
+
+    def _of_bsl(self) -> list[str]:
+        faults = []
+        if self.log_q == "corrected":
+            faults.append(
+                "log_q = 'corrected' is about the positive in the sum, where bsl has none: set log_q = true, or leave it out"
+            )
+        if self.learn_temperature:
+            faults.append("learn_temperature: bsl is no likelihood, and has no best temperature to learn: leave it out")
+        if self.hard_negatives is not None:
+            faults.append("hard_negatives: bsl weighs negatives by how hard they are, by its temperature: leave it out")
+        if not self.mask_accidental_hits:
+            faults.append("mask_accidental_hits = false has no meaning with bsl: an item is no negative of its own query")
         return faults
