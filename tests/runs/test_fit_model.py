@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from twotower.errors import ConfigError
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax
@@ -29,6 +30,7 @@ MakeRecipe = Callable[..., Recipe]
         ({"log_q": False}, 100, "full"),
         ({"log_q": "corrected"}, 100, "in_batch"),
         ({"extra_negatives": 1}, 100, "in_batch"),
+        ({"queue_batches": 1}, 100, "in_batch"),
         ({"kind": "in_batch"}, 5, "in_batch"),
         ({"kind": "full"}, 10_000, "full"),
     ],
@@ -68,6 +70,21 @@ def test_log_q_is_the_chance_of_being_a_negative(
     expected = [(drawn * train.count(item) / 70 + extra / len(catalogue)) / (drawn + extra) for item in catalogue]
     assert ready.log_q_N is not None
     np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
+
+
+def test_what_waits_in_the_queue_was_drawn_as_often_as_it_is_popular(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    def log_q(**loss: int) -> NDArray[np.float32]:
+        ready = untrained(make_recipe(loss={"kind": "in_batch", **loss}), interactions)
+        assert ready.log_q_N is not None
+        found: NDArray[np.float32] = ready.log_q_N.exp().numpy()
+        return found
+
+    popularity, uniform = log_q(), 1 / 7
+    np.testing.assert_array_equal(log_q(queue_batches=2), popularity)
+    mixed = (16 * 3 * popularity + 8 * uniform) / (16 * 3 + 8)
+    np.testing.assert_allclose(log_q(queue_batches=2, extra_negatives=8), mixed, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("extra", "calibration", "beta"), [(0, None, 1.0), (2, None, 1 - 0.75 * 5 / 7), (2, 1.0, 2 / 7)])

@@ -35,7 +35,7 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
             for copy in range(counts[column])
             if (column != own or (not accidental and copy > 0)) and (query, column) not in masked
         ]
-        weight = {item: draws.count(item) for item in draws}
+        weight = {item: float(draws.count(item)) for item in draws}
         if parts.log_q_N is not None:
             weight = {item: count / math.exp(parts.log_q_N[item]) for item, count in weight.items()}
         effective = sum(weight.values()) ** 2 / sum(w**2 for w in weight.values()) if weight else 0.0
@@ -53,6 +53,7 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
         {"kind": "in_batch", "mask_known_positives": True},
         {"kind": "in_batch", "hard_negatives": 2},
         {"kind": "gbce", "extra_negatives": 5, "mask_known_positives": True},
+        {"kind": "in_batch", "queue_batches": 2},
         {"kind": "bsl", "extra_negatives": 3},
     ],
 )
@@ -62,7 +63,8 @@ def test_negatives_are_those_that_a_slow_count_finds(
     parts = parts_of(make_recipe(loss=loss), interactions)
     assert len(parts.batches) == 5
     accidental, hard = loss.get("mask_accidental_hits", True), loss.get("hard_negatives", math.inf)
-    rows = [row for index in range(4) for row in slowly(parts, index, accidental=accidental, hard=hard)]
+    chosen = range(loss.get("queue_batches", 0), 4)
+    rows = [row for index in chosen for row in slowly(parts, index, accidental=accidental, hard=hard)]
     found = count_negatives(parts)
     wanted = [sum(row[column] for row in rows) / len(rows) for column in range(3)]
     assert [found.drawn, found.distinct, found.effective] == pytest.approx(wanted, rel=1e-6)

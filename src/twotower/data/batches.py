@@ -66,6 +66,8 @@ class Batches:
         candidates: ``in_batch``: the batch's own items; ``catalogue``: all N; ``uniform``: only the extra negatives
             compete, beside each query's own item.
         extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch.
+        queue_batches: The items of so many batches before compete too, those of the epoch before among them (in-batch only). Of
+            the very first batches there are fewer.
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
         users: Say of each batch whose rows it has.
         most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
@@ -81,6 +83,7 @@ class Batches:
         seed: int,
         candidates: CandidateSource,
         extra_negatives: int = 0,
+        queue_batches: int = 0,
         mask_known_positives: bool = False,
         users: bool = False,
         most_in_memory: int = 2**24,
@@ -91,18 +94,22 @@ class Batches:
             raise ValueError("extra negatives have no meaning when all of the catalogue competes")
         if not extra_negatives and candidates == "uniform":
             raise ValueError("uniform negatives must be drawn: say how many extra_negatives")
+        if queue_batches and candidates != "in_batch":
+            raise ValueError("a queue has meaning where the items of a batch compete; came candidates " + repr(candidates))
         self.examples = examples
         self.batch_size = batch_size
         self.catalogue_size = catalogue_size
         self.seed = seed
         self.candidates: CandidateSource = candidates
         self.extra_negatives = extra_negatives
+        self.queue_batches = queue_batches
         self.mask_known_positives = mask_known_positives
         self.users = users
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
         self._part: tuple[int, int, Tensor] | None = None
         self._ahead: tuple[int, int, Taken] | None = None
+        self._former: dict[tuple[int, int], Tensor] = {}
         self._distinct = Distinct(catalogue_size)
 
     def __len__(self) -> int:
@@ -160,11 +167,26 @@ class Batches:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
             items = torch.cat([items, torch.from_numpy(extra)])
+        if self.queue_batches:
+            items = torch.cat([items, *self._queue(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
         if self.candidates == "uniform":
             counts = torch.bincount(columns[len(rows) :], minlength=len(candidate_rows)).to(counts.dtype)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
         return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes, users)
+
+    def _queue(self, epoch: int, index: int) -> list[Tensor]:
+        """The items of the batches before, a function of seed and place; what is kept only saves looking them up again."""
+        places = [divmod(epoch * len(self) + index - back, len(self)) for back in range(1, self.queue_batches + 1)]
+        places = [place for place in places if place[0] >= 0]
+        known = self._former
+        self._former = {place: known[place] if place in known else self._items(*place) for place in places}
+        return list(self._former.values())
+
+    def _items(self, epoch: int, index: int) -> Tensor:
+        start = index * self.batch_size
+        rows = self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
+        return self.examples.item_rows.index_select(0, rows).to(torch.int64)
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

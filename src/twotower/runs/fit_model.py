@@ -88,7 +88,12 @@ def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> st
     """
     if config.kind != "auto":
         return config.kind
-    sampled = config.log_q not in (None, False) or config.extra_negatives > 0 or not config.mask_accidental_hits
+    sampled = (
+        config.log_q not in (None, False)
+        or config.extra_negatives > 0
+        or config.queue_batches > 0
+        or not config.mask_accidental_hits
+    )
     return "full" if catalogue_size <= batch_size and not sampled else "in_batch"
 
 
@@ -181,13 +186,14 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         seed=recipe.seed,
         candidates=_candidates(loss) if recipe.loss.weight > 0 else "in_batch",
         extra_negatives=recipe.loss.extra_negatives,
+        queue_batches=recipe.loss.queue_batches if recipe.loss.weight > 0 else 0,
         mask_known_positives=recipe.loss.mask_known_positives,
         users=loss.needs_users,
     )
     log_q_N = None
     if loss.uses_log_q:
         drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
-        rows_drawn = min(batch_size, len(phase.train))
+        rows_drawn = min(batch_size, len(phase.train)) * (1 + recipe.loss.queue_batches)
         log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
     updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
     model = own.builder(with_updates(spec, updates), seed=recipe.seed)

@@ -17,9 +17,9 @@ class LossConfig(Config):
     Attributes:
         kind: ``full``: softmax over the whole catalogue. ``in_batch``: over the batch's own items. ``gbce``: generalised binary
             cross-entropy against ``extra_negatives`` uniform items, or all items where that is 0. ``bsl``: bilateral softmax
-            over the batch's own items; meant for vectors of length 1 (``model.l2_normalise``). ``auto``: full when the
-            catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for what
-            only that has (``log_q``, ``extra_negatives``, ``mask_accidental_hits = false``).
+            over the batch's own items; meant for vectors of length 1 (``model.l2_normalise``). ``auto``: full when
+            the catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for
+            what only that has (``log_q``, ``extra_negatives``, ``queue_batches``, ``mask_accidental_hits = false``).
         temperature: Divides the scores; with ``learn_temperature`` where learning starts.
         positive_temperature: Of ``bsl``, of the positives, ``temperature`` being that of the negatives; it weighs the positives
             of a user that are in one batch against each other. None: the same.
@@ -30,6 +30,8 @@ class LossConfig(Config):
         mask_known_positives: None of the user's other train items competes.
         hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
         extra_negatives: Uniform negatives added to every batch (in-batch); with ``gbce`` the only ones.
+        queue_batches: The items of so many batches before compete as well (in-batch, bsl), encoded anew with the towers as they
+            are: more negatives for the encoding of these items alone, where a larger batch needs more queries too.
         calibration: Of ``gbce`` with uniform negatives, ``t`` of its paper: 0 is binary cross-entropy, with 1 scores are as
             confident as if all items had competed. None: .75.
         reduction: Mean over the weights, or the sum; of the losses of ``tasks`` too.
@@ -48,6 +50,7 @@ class LossConfig(Config):
     mask_known_positives: bool = False
     hard_negatives: int | None = Field(default=None, ge=1)
     extra_negatives: int = Field(default=0, ge=0)
+    queue_batches: int = Field(default=0, ge=0)
     calibration: float | None = Field(default=None, ge=0, le=1)
     reduction: Literal["mean", "sum"] = "mean"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -56,6 +59,10 @@ class LossConfig(Config):
     @model_validator(mode="after")
     def _every_option_does_something(self) -> LossConfig:
         faults = {"full": self._of_full, "gbce": self._of_gbce, "bsl": self._of_bsl}.get(self.kind, self._of_in_batch)()
+        if self.kind in ("full", "gbce") and self.queue_batches:
+            faults.append(
+                f"queue_batches have no meaning with kind = '{self.kind}', where no batch's own items compete: leave it out"
+            )
         if self.kind != "gbce" and self.calibration is not None:
             faults.append("calibration is of kind = 'gbce' alone: leave it out")
         if self.kind != "bsl" and self.positive_temperature is not None:

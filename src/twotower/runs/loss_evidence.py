@@ -181,6 +181,7 @@ def _like(batches: Batches, examples: Examples) -> Batches:
         seed=batches.seed,
         candidates=batches.candidates,
         extra_negatives=batches.extra_negatives,
+        queue_batches=batches.queue_batches,
         mask_known_positives=batches.mask_known_positives,
         users=batches.users,
     )

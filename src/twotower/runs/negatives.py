@@ -23,10 +23,10 @@ class NegativeCounts:
     Attributes:
         drawn: Negatives, each draw counted.
         distinct: Different items among them.
-        effective: As many negatives of equal weight would estimate the sum over the catalogue as well: Kish's effective sample
-            size ``(sum w)^2 / sum w^2`` at equal scores. An item's weight is how often it was drawn, over its probability ``Q``
-            where the loss corrects for that. Without correction it is one over the chance that two draws are the same item; with
-            it, few draws of rare items, each standing for many, make it small.
+        effective: As many negatives of equal weight would estimate the sum over the catalogue as well: Kish's effective
+            sample size ``(sum w)^2 / sum w^2`` at equal scores. An item's weight is how often it was drawn, over its
+            probability ``Q`` where the loss corrects for that. Without correction it is one over the chance that two draws are
+            the same item; with it, few draws of rare items, each standing for many, make it small.
     """
 
     drawn: float
@@ -35,8 +35,9 @@ class NegativeCounts:
 
 
 def count_negatives(parts: UntrainedModel) -> NegativeCounts:
-    """Count on batches spread over the first epoch; what is masked does not compete. Of hard negatives no more are counted than are
-    kept.
+    """Count on batches spread over the first epoch.
+
+    What is masked does not compete. Of hard negatives no more are counted than are kept.
 
     Args:
         parts: Batches, loss and sampling probabilities; the model is not asked.
