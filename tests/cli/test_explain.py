@@ -23,7 +23,13 @@ def test_tables_loss_feed_evaluation_and_memory_are_told(
     assert lines[1].endswith("at most 2 epochs of 4 steps, 16 rows each")
     table = next(line for line in lines if line.startswith("query/user")).split()
     assert table[2:] == ["4", table[3], "dense", "Adagrad", "0.1", *["less", "than", "524,288", "numbers"]]
-    for start in ("other parameters: ", "loss: FullSoftmax over 8 items; tiles by ", "feed: ", "memory: parameters "):
+    for start in (
+        "other parameters: ",
+        "loss: FullSoftmax over 8 items; tiles by ",
+        "negatives: 7.0 draws of 7.0 other items",
+        "feed: ",
+        "memory: parameters ",
+    ):
         assert [line for line in lines if line.startswith(start)], start
     evaluation = next(line for line in lines if line.startswith("evaluation: "))
     assert "8 validation rows every epoch, which choose the best epoch by recall@3; 16 test rows at the end" in evaluation

@@ -110,6 +110,47 @@ def test_extra_negatives_are_uniform_and_drawn_anew_but_repeatable() -> None:
     assert not torch.equal(other.counts, first)
 
 
+def test_of_uniform_negatives_only_the_draws_are_counted() -> None:
+    feed, mixed = batches(candidates="uniform", extra_negatives=5), batches(extra_negatives=5)
+    for batch, other in zip(all_of(feed, 1), all_of(mixed, 1), strict=True):
+        assert batch.candidate_rows is not None
+        assert other.candidate_rows is not None
+        assert batch.counts is not None
+        assert other.counts is not None
+        # the same candidates as with the batch's own, of which only the extra ones were drawn
+        assert torch.equal(batch.candidate_rows, other.candidate_rows)
+        assert torch.equal(batch.positives, other.positives)
+        own = Counter(batch.positives.tolist())
+        assert batch.counts.tolist() == [count - own[column] for column, count in enumerate(other.counts.tolist())]
+        assert batch.counts.sum() == 5
+        assert batch.counts.dtype == torch.float32
+
+
+@pytest.mark.parametrize("queue_batches", [1, 2, 4])
+@pytest.mark.parametrize("most_in_memory", [2**24, 3])
+def test_the_items_of_the_batches_before_compete_too(queue_batches: int, most_in_memory: int) -> None:
+    options: dict[str, Any] = {"extra_negatives": 2, "most_in_memory": most_in_memory}
+    feed, plain = batches(queue_batches=queue_batches, **options), batches(**options)
+    former: list[list[int]] = []
+    for epoch in range(3):
+        for index in range(len(feed)):
+            # as training meets them, and as one that was resumed here does
+            for found in (feed.batch(epoch, index), batches(queue_batches=queue_batches, **options).batch(epoch, index)):
+                alone = plain.batch(epoch, index)
+                assert torch.equal(found.rows, alone.rows)
+                assert found.candidate_rows is not None
+                assert found.counts is not None
+                assert alone.candidate_rows is not None
+                assert alone.counts is not None
+                drawn = Counter(dict(zip(found.candidate_rows.tolist(), map(int, found.counts), strict=True)))
+                drawn.subtract(dict(zip(alone.candidate_rows.tolist(), map(int, alone.counts), strict=True)))
+                waiting = Counter(item for items in former[-queue_batches:] for item in items)
+                assert +drawn == waiting
+                assert min(drawn.values()) >= 0
+                assert torch.equal(found.candidate_rows[found.positives], alone.candidate_rows[alone.positives])
+            former.append([int(ITEM_ROWS[row]) for row in alone.rows.tolist()])
+
+
 def test_all_of_the_catalogue_competes() -> None:
     for batch in all_of(batches(candidates="catalogue"), 0):
         assert (batch.candidate_rows, batch.counts, batch.masked) == (None, None, None)
@@ -159,6 +200,11 @@ def test_queries_and_weights_follow_the_rows() -> None:
 def test_what_makes_no_batches_is_refused() -> None:
     with pytest.raises(ValueError, match="no meaning when all of the catalogue competes"):
         batches(candidates="catalogue", extra_negatives=1)
+    with pytest.raises(ValueError, match="uniform negatives must be drawn"):
+        batches(candidates="uniform")
+    for candidates, extra in (("catalogue", 0), ("uniform", 3)):
+        with pytest.raises(ValueError, match="a queue has meaning where the items of a batch compete"):
+            batches(candidates=candidates, extra_negatives=extra, queue_batches=1)
     unknown = torch.from_numpy(ITEM_ROWS.copy())
     unknown[3] = -1
     for wrong in (replace(examples(), item_rows=unknown), replace(examples(), user_rows=unknown[:0], item_rows=unknown[:0])):

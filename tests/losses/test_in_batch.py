@@ -277,3 +277,129 @@ def test_precision_rounds_the_scores_and_little_else(options: dict[str, Any]) ->
         InBatchSoftmax(1.0, precision=p, **options)(few, few, torch.tensor([0, 1])) for p in ("float32", "bfloat16")
     )
     assert float(wide) == pytest.approx(float(narrow), abs=5e-7)
+
+
+def papers_loss(case: Case, *, temperature: Tensor | float, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Of each row the loss of arXiv 2507.09331, its weight a constant; and -log P, from the matrix with a column per draw."""
+    columns = ITEMS + EXTRA
+    q = case.log_q.exp()
+    losses, surprises = [], []
+    for i, own in enumerate(ITEMS):
+        score = [case.queries[i] @ case.candidates[item] / temperature for item in range(len(COUNTS))]
+        negatives = [item for item in columns if item != own]
+        competing = [item for item in negatives if (i, item) not in pairs]
+        rest = sum((torch.exp(score[item]) * (1 - q[own]) / q[item] for item in competing), torch.tensor(0.0))
+        probability = score[own].exp() / (score[own].exp() + rest / len(negatives))
+        losses.append((1 - probability.detach()) * (rest.log() - score[own]) if competing else 0 * score[own])
+        surprises.append(-probability.log())
+    return torch.stack(losses), torch.stack(surprises)
+
+
+@pytest.mark.parametrize("mask", ["none", "dense", "pairs"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_certain_positive_has_the_papers_gradient(mask: str, reduction: Reduction) -> None:
+    rows, columns = torch.tensor(PAIRS).T
+    dense = torch.zeros(len(ITEMS), len(COUNTS), dtype=torch.bool)
+    dense[rows, columns] = True
+    masked = {"none": None, "dense": dense, "pairs": (rows, columns)}[mask]
+    for seed, (scaled, weighted) in enumerate(itertools.product([False, True], repeat=2)):
+        case = make_case(seed)
+        temperature = case.temperature if scaled else 1.0
+        losses, surprises = papers_loss(case, temperature=temperature, pairs=[] if mask == "none" else PAIRS)
+        weights = case.weights if weighted else torch.ones(len(ITEMS), dtype=torch.float64)
+        total = weights.sum() if reduction == "mean" else 1
+        loss = in_batch_softmax(
+            case.queries,
+            case.candidates,
+            torch.tensor(ITEMS),
+            counts_C=torch.tensor(COUNTS),
+            temperature=temperature,
+            log_q_C=case.log_q,
+            certain_positive=True,
+            masked=masked,
+            weights_B=case.weights if weighted else None,
+            reduction=reduction,
+        )
+        assert loss.sum().item() == pytest.approx(((surprises * weights).sum() / total).item(), rel=1e-12)
+        inputs = [case.queries, case.candidates, case.temperature]
+        wanted = torch.autograd.grad((losses * weights).sum() / total, inputs, allow_unused=True, materialize_grads=True)
+        for got, want in zip(gradients(loss.sum(), case), wanted, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_with_a_certain_positive_the_tiles_and_the_matrix_agree() -> None:
+    case = make_case(1)
+    given = (case.queries.float(), case.candidates.float(), torch.tensor(ITEMS))
+    options: dict[str, Any] = {"log_q_C": case.log_q.float(), "counts_C": torch.tensor(COUNTS), "certain_positive": True}
+    by_row = in_batch_softmax(*given, **options, reduction="none")
+    assert in_batch_softmax(*given, **options, reduction="sum").item() == pytest.approx(by_row.sum().item(), rel=1e-5)
+
+
+def test_nothing_drawn_but_the_certain_positive_is_a_loss_of_zero() -> None:
+    queries = torch.ones(3, 2).requires_grad_()
+    own, log_q = torch.zeros(3, dtype=torch.int64), torch.zeros(1)
+    for reduction in ("mean", "none"):
+        options: dict[str, Any] = {"log_q_C": log_q, "certain_positive": True, "reduction": reduction}
+        loss = in_batch_softmax(queries, torch.ones(1, 2), own, counts_C=torch.tensor([3]), **options)
+        assert loss.abs().sum().item() == pytest.approx(0, abs=1e-6)
+        assert torch.autograd.grad(loss.sum(), queries)[0].abs().sum().item() == pytest.approx(0, abs=1e-6)
+
+
+def mean_gradients(draws: int, batches: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the scores of a small catalogue: under the full softmax, with log-Q, and with its correction, over many batches."""
+    q = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.06, 0.04], dtype=torch.float64)
+    scores = torch.tensor([0.8, -0.5, 0.4, 1.2, -1.0, 0.3], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    items = torch.arange(len(q))
+    own = torch.multinomial(q, batches, replacement=True, generator=generator)
+    found = torch.zeros(3, len(q), dtype=torch.float64)
+    for item in own.tolist():
+        drawn = torch.multinomial(q, draws, replacement=True, generator=generator)
+        counts = torch.bincount(torch.cat([drawn, torch.tensor([item])]), minlength=len(q))
+        there = counts > 0
+        column = int(there[:item].sum())
+        # one query whose scores are the candidates themselves
+        candidates = scores[there][:, None].clone().requires_grad_()
+        query = torch.ones(1, 1, dtype=torch.float64)
+        for place, certain in ((1, False), (2, True)):
+            loss = in_batch_softmax(
+                query,
+                candidates,
+                torch.tensor([column]),
+                counts_C=counts[there],
+                log_q_C=q[there].log(),
+                certain_positive=certain,
+            )
+            found[place, items[there]] += torch.autograd.grad(loss, candidates)[0].squeeze(1) / batches
+        found[0] += (scores.softmax(0) - torch.nn.functional.one_hot(torch.tensor(item), len(q))) / batches
+    return found[0], found[1], found[2]
+
+
+@pytest.mark.parametrize("draws", [64, 256])
+def test_of_many_draws_a_certain_positive_is_nearer_to_the_full_softmax(draws: int) -> None:
+    full, plain, corrected = mean_gradients(draws, 700)
+    far, near = (float((found - full).norm() / full.norm()) for found in (plain, corrected))
+    # what is left of the one goes with the number of draws; of the other it stays
+    assert far > 0.15
+    assert near < 3 / draws
+
+
+@pytest.mark.parametrize("options", [{"hard_negatives": 2}, {"mask_accidental_hits": False}])
+def test_what_a_certain_positive_does_not_go_with_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"needs masked accidental hits and all negatives; came"):
+        InBatchSoftmax(log_q="corrected", **options)
+    with pytest.raises(ValueError, match=r"needs log_q_C, masked accidental hits and all negatives; came"):
+        in_batch_softmax(torch.eye(2), torch.eye(2), torch.arange(2), log_q_C=torch.zeros(2), certain_positive=True, **options)
+
+
+def test_the_corrected_module_is_the_function_with_a_certain_positive() -> None:
+    case = make_case(6)
+    loss = InBatchSoftmax(0.5, log_q="corrected")
+    assert (loss.uses_log_q, loss.certain_positive) == (True, True)
+    given = (case.queries, case.candidates, torch.tensor(ITEMS))
+    options: dict[str, Any] = {"log_q_C": case.log_q, "counts_C": torch.tensor(COUNTS)}
+    wanted = in_batch_softmax(*given, **options, temperature=0.5, certain_positive=True)
+    assert loss(*given, **options).item() == wanted.item()
+    assert loss(*given, **options).item() != InBatchSoftmax(0.5, log_q=True)(*given, **options).item()
+    with pytest.raises(ValueError, match=r"made with log_q=corrected, and log_q_C was not given"):
+        loss(*given)

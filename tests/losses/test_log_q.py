@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.losses import log_q_from_counts, mixture_log_q
+from twotower.losses import certain_positive_logits, log_q_from_counts, mixture_log_q
 
 
 def test_log_q_is_the_log_of_the_share() -> None:
@@ -65,3 +65,16 @@ def test_the_correction_makes_the_sampled_softmax_estimate_the_full_one() -> Non
     estimate = (logits - log_q_from_counts(counts)).exp()[drawn].mean().item()
     assert estimate == pytest.approx(logits.exp().sum().item(), rel=0.02)
     assert logits.exp()[drawn].mean().item() * 4 != pytest.approx(logits.exp().sum().item(), rel=0.05)
+
+
+def test_a_certain_positive_is_weighed_against_what_was_drawn_beside_it() -> None:
+    log_q, counts = torch.tensor([0.5, 0.3, 0.1]).log(), torch.tensor([4, 1, 2])
+    got = certain_positive_logits(log_q, torch.tensor([0, 2, 0, 1]), counts)
+    assert got.dtype == torch.float32
+    assert got.exp().tolist() == pytest.approx([3 / 0.5, 5 / 0.9, 3 / 0.5, 6 / 0.7], rel=1e-6)
+    assert certain_positive_logits(log_q.double(), torch.tensor([1])).exp().item() == pytest.approx(2 / 0.7, rel=1e-6)
+
+
+def test_an_item_that_is_all_there_is_gives_a_finite_logit() -> None:
+    for counts in (None, torch.tensor([7])):
+        assert certain_positive_logits(torch.zeros(1), torch.tensor([0]), counts).isfinite().all()

@@ -149,6 +149,7 @@ def test_rows_that_would_pay_are_told_where_something_stands_against_them(
     [
         ({}, "FullSoftmax"),
         ({"kind": "in_batch"}, "InBatchSoftmax"),
+        ({"kind": "bsl"}, "BilateralSoftmax"),
         ({"precision": "bfloat16"}, "FullSoftmax"),
         ({"hard_negatives": 3}, "FullSoftmax"),
     ],
@@ -173,6 +174,8 @@ def test_the_path_of_the_loss_is_the_one_that_is_taken(
         monkeypatch.setattr(tiles, "losses", losses)
     trained(recipe)
     assert told["kind"] == kind
+    assert told["negatives"].keys() == {"drawn", "distinct", "effective"}
+    assert 0 < told["negatives"]["effective"] <= told["negatives"]["distinct"] + 1e-6
     assert told["precision"] == loss.get("precision", "float32")
     assert {told["path"]} == taken
 
@@ -183,6 +186,15 @@ def test_an_accelerator_has_all_logits(
     monkeypatch.setattr(EXPLAIN, "fits_tiles", lambda _: False)
     told: dict[str, Any] = explain(make_recipe(), interactions=interactions)["loss"]  # type: ignore[assignment]
     assert (told["path"], told["bytes"]) == ("matrix", 4 * 16 * told["candidates"])
+
+
+@pytest.mark.parametrize(("extra", "most"), [(0, 7), (3, 3)])
+def test_gbce_has_the_logits_of_what_was_drawn(
+    extra: int, most: int, make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"kind": "gbce", "extra_negatives": extra})
+    told: dict[str, Any] = explain(recipe, interactions=interactions)["loss"]  # type: ignore[assignment]
+    assert (told["kind"], told["corrected"], told["path"], told["bytes"]) == ("GBCE", False, "matrix", 2 * 4 * 16 * most)
 
 
 def test_rows_and_validation_are_those_of_the_run(

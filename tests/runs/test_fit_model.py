@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from twotower.losses import FullSoftmax, InBatchSoftmax
+from twotower.errors import ConfigError
+from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax
 from twotower.runs import Recipe, load_tables
 from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, loss_kind
 from twotower.runs.phase import fit_phase
@@ -26,7 +28,9 @@ MakeRecipe = Callable[..., Recipe]
         ({}, 101, "in_batch"),
         ({"log_q": True}, 100, "in_batch"),
         ({"log_q": False}, 100, "full"),
+        ({"log_q": "corrected"}, 100, "in_batch"),
         ({"extra_negatives": 1}, 100, "in_batch"),
+        ({"queue_batches": 1}, 100, "in_batch"),
         ({"kind": "in_batch"}, 5, "in_batch"),
         ({"kind": "full"}, 10_000, "full"),
     ],
@@ -40,6 +44,10 @@ def test_in_batch_logits_are_corrected_unless_the_recipe_says_no() -> None:
         loss = build_loss(LossConfig(kind="in_batch", log_q=log_q), catalogue_size=10, batch_size=4)
         assert isinstance(loss, InBatchSoftmax)
         assert loss.uses_log_q == expected
+        assert not loss.certain_positive
+    corrected = build_loss(LossConfig(kind="in_batch", log_q="corrected"), catalogue_size=10, batch_size=4)
+    assert isinstance(corrected, InBatchSoftmax)
+    assert (corrected.uses_log_q, corrected.certain_positive) == (True, True)
     full = build_loss(LossConfig(), catalogue_size=4, batch_size=4)
     assert isinstance(full, FullSoftmax)
     assert not full.uses_log_q
@@ -62,6 +70,52 @@ def test_log_q_is_the_chance_of_being_a_negative(
     expected = [(drawn * train.count(item) / 70 + extra / len(catalogue)) / (drawn + extra) for item in catalogue]
     assert ready.log_q_N is not None
     np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
+
+
+def test_what_waits_in_the_queue_was_drawn_as_often_as_it_is_popular(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    def log_q(**loss: int) -> NDArray[np.float32]:
+        ready = untrained(make_recipe(loss={"kind": "in_batch", **loss}), interactions)
+        assert ready.log_q_N is not None
+        found: NDArray[np.float32] = ready.log_q_N.exp().numpy()
+        return found
+
+    popularity, uniform = log_q(), 1 / 7
+    np.testing.assert_array_equal(log_q(queue_batches=2), popularity)
+    mixed = (16 * 3 * popularity + 8 * uniform) / (16 * 3 + 8)
+    np.testing.assert_allclose(log_q(queue_batches=2, extra_negatives=8), mixed, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("extra", "calibration", "beta"), [(0, None, 1.0), (2, None, 1 - 0.75 * 5 / 7), (2, 1.0, 2 / 7)])
+def test_gbce_is_calibrated_for_its_draws(
+    extra: int, calibration: float | None, beta: float, make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    options = {} if calibration is None else {"calibration": calibration}
+    ready = untrained(make_recipe(loss={"kind": "gbce", "extra_negatives": extra, **options}), interactions)
+    assert isinstance(ready.loss, GBCE)
+    assert ready.loss.beta == pytest.approx(beta)
+    assert ready.log_q_N is None
+    assert ready.batches.candidates == ("uniform" if extra else "catalogue")
+
+
+def test_the_bilateral_softmax_knows_whose_row_each_is(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    ready = untrained(make_recipe(loss={"kind": "bsl", "positive_temperature": 0.5, "log_q": False}), interactions)
+    assert isinstance(ready.loss, BilateralSoftmax)
+    assert [float(t.value()) for t in (ready.loss.temperature, ready.loss.positive_temperature)] == [1.0, 0.5]
+    assert ready.log_q_N is None
+    batch = ready.batches.batch(0, 0)
+    assert batch.users is not None
+    assert torch.equal(batch.users, ready.phase.train.user_rows[batch.rows].long())
+    corrected = untrained(make_recipe(loss={"kind": "bsl"}), interactions)
+    assert corrected.log_q_N is not None
+    assert untrained(make_recipe(loss={"kind": "in_batch"}), interactions).batches.batch(0, 0).users is None
+
+
+def test_more_draws_than_items_are_refused(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    for extra in (7, 8):
+        with pytest.raises(ConfigError, match=f"the catalogue has 7 items; to draw {extra} of them costs no less than all"):
+            untrained(make_recipe(loss={"kind": "gbce", "extra_negatives": extra}), interactions)
 
 
 def test_nothing_is_corrected_with_the_full_softmax(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from twotower.diagnosis import BatchNegatives, SoftmaxScale
+from twotower.diagnosis import BatchNegatives, NotMade, SoftmaxScale
 from twotower.runs import Recipe, load_run, load_tables, run
 from twotower.runs.fit_model import OwnParts, UntrainedModel, build_model
 from twotower.runs.loss_evidence import batch_negatives, softmax_scale, train_loss
@@ -137,3 +137,21 @@ def test_held_out_rows_of_weight_0_take_no_part(make_recipe: MakeRecipe, interac
     some = held_out(78)
     assert some is not None
     assert all(math.isfinite(value) for value in some)
+
+
+def test_of_gbce_the_draws_compete_and_there_is_no_temperature_to_judge(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"kind": "gbce", "extra_negatives": 6}, training={"batch_size": 80})
+    parts = parts_of(recipe, interactions)
+    found, batch = looked_at(recipe, interactions), parts.batches.batch(0, 0)
+    assert batch.counts is not None
+    assert found.competitors == pytest.approx(float((6 - batch.counts[batch.positives]).mean()))
+    assert (found.own_copies, found.whole_catalogue) == (0, False)
+    said = softmax_scale(recipe, parts, None)
+    assert isinstance(said, NotMade)
+    assert "no softmax" in said.reason
+    beta = 1 - 0.75 * (1 - 6 / 7)
+    drawn = 6 - batch.counts[batch.positives]
+    wanted = float(((drawn + beta) / (drawn + 1)).mean()) * math.log(2)
+    assert train_loss(parts, first=None).uninformed == pytest.approx(wanted, rel=1e-5)

@@ -76,6 +76,7 @@ def make_world(
     options: Mapping[str, Any] | None = None,
     heads: tuple[HeadSpec, ...] = (),
     outcomes: Mapping[str, torch.Tensor] | None = None,
+    queue_batches: int = 0,
 ) -> World:
     users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
     order = np.random.default_rng(0).permutation(len(users))
@@ -110,7 +111,9 @@ def make_world(
         heads=heads,
     )
     loss = InBatchSoftmax(Temperature(0.5, learned=learned_temperature), reduction=reduction)  # type: ignore[arg-type]
-    batches = Batches(examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch")
+    batches = Batches(
+        examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch", queue_batches=queue_batches
+    )
     return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}))
 
 

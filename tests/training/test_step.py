@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from twotower.losses import FullSoftmax, InBatchSoftmax
+from twotower.losses import BilateralSoftmax, FullSoftmax, InBatchSoftmax
 from twotower.training.step import Place, batch_loss, explain_divergence
 
 World = Callable[..., Any]
@@ -99,3 +99,21 @@ def test_an_explanation_names_place_and_cause(world: World) -> None:
     first = sorted(found.batches.order(0)[:10].tolist())[:3]
     text = explanation(found, queries=queries)
     assert f"not finite in query feature 'mood' (rows {', '.join(map(str, first))}, ...); declare how they are filled" in text
+
+
+def test_a_loss_that_asks_whose_rows_they_are_is_told(world: World) -> None:
+    found = world()
+    batch = found.batches.batch(0, 0)
+    users = found.batches.examples.user_rows[batch.rows].long() % 3
+    with torch.no_grad():
+        for parameter in found.model.parameters():
+            parameter.mul_(5)  # so that scores differ
+    loss = BilateralSoftmax(0.5, positive_temperature=0.1)
+    told, untold = (float(loss_of(found, loss, replace(batch, users=each)).detach()) for each in (users, None))
+    assert batch.candidate_rows is not None
+    with torch.no_grad():
+        queries = found.model.encode_queries(batch.queries)
+        candidates = found.model.encode_candidates({"item": batch.candidate_rows})
+        wanted = loss(queries, candidates, batch.positives, counts_C=batch.counts, users_B=users)
+    assert told == pytest.approx(float(wanted), rel=1e-6)
+    assert told != pytest.approx(untold, rel=1e-3)

@@ -58,6 +58,7 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
         f"other parameters: {', '.join(others) or 'none'}",
         "",
         f"loss: {_loss(facts['loss'])}",
+        f"negatives: {_negatives(facts['loss']['negatives'])}",
         f"feed: {_feed(facts)}",
         f"evaluation: {_evaluation(facts['evaluation'])}",
         f"memory: {_memory(facts['bytes'])}",
@@ -81,6 +82,15 @@ def _loss(loss: dict[str, Any]) -> str:
         return said
     logits = f"all logits in memory ({_size(loss['bytes'])})" if loss["path"] == "matrix" else "never all logits in memory"
     return f"{said}; {loss['path']}, {logits}; products in {loss['precision']}"
+
+
+def _negatives(negatives: dict[str, float]) -> str:
+    """Example:
+    >>> _negatives({"drawn": 1999.4, "distinct": 812.25, "effective": 96.04})
+    '1,999 draws of 812 other items for each query, worth 96 of equal weight'
+    """
+    drawn, distinct, effective = (f"{negatives[name]:,.{0 if negatives[name] >= 10 else 1}f}" for name in negatives)
+    return f"{drawn} draws of {distinct} other items for each query, worth {effective} of equal weight"
 
 
 def _feed(facts: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from twotower.data.native_distinct import Distinct
 from twotower.data.shuffle import permuted
 from twotower.types import Features
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "CandidateSource"]
+
+CandidateSource: TypeAlias = Literal["in_batch", "catalogue", "uniform"]
+"""What competes in a batch; see `Batches`."""
 
 _AT_ONCE = 2**15
 
@@ -33,10 +36,12 @@ class Batch:
         queries: Query features.
         candidate_rows: int64 ``[C]``, distinct catalogue rows; None when all of the catalogue competes.
         positives: int64 ``[B]``, the column of each query's own item.
-        counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative); None: once each.
+        counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative; where negatives are
+            uniform only as such, 0 for the others); None: once each.
         weights: float32 ``[B]``; None: all alike.
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
         outcomes: As those of the examples, ``[B]`` each.
+        users: int64 ``[B]``, whose row each is; None where nobody asked.
     """
 
     rows: Tensor
@@ -47,6 +52,7 @@ class Batch:
     weights: Tensor | None = None
     masked: tuple[Tensor, Tensor] | None = None
     outcomes: Mapping[str, Tensor] = field(default_factory=dict)
+    users: Tensor | None = None
 
 
 class Batches:
@@ -57,9 +63,13 @@ class Batches:
         batch_size: Rows per batch; the last one of an epoch may be smaller.
         catalogue_size: N.
         seed: Of the permutations and of the extra negatives.
-        candidates: ``in_batch``: the batch's own items; ``catalogue``: all N.
-        extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch (in-batch only).
+        candidates: ``in_batch``: the batch's own items; ``catalogue``: all N; ``uniform``: only the extra negatives
+            compete, beside each query's own item.
+        extra_negatives: Items drawn uniformly from the catalogue, with replacement, added to every batch.
+        queue_batches: The items of so many batches before compete too, those of the epoch before among them (in-batch only). Of
+            the very first batches there are fewer.
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
+        users: Say of each batch whose rows it has.
         most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
             examples, the rows of a batch are computed from its number (see `permuted`): another permutation, and no memory.
     """
@@ -71,26 +81,35 @@ class Batches:
         batch_size: int,
         catalogue_size: int,
         seed: int,
-        candidates: Literal["in_batch", "catalogue"],
+        candidates: CandidateSource,
         extra_negatives: int = 0,
+        queue_batches: int = 0,
         mask_known_positives: bool = False,
+        users: bool = False,
         most_in_memory: int = 2**24,
     ) -> None:
         if len(examples) == 0 or int(examples.item_rows.min()) < 0:
             raise ValueError("batches need at least one example, and every item in the catalogue")
         if extra_negatives and candidates == "catalogue":
             raise ValueError("extra negatives have no meaning when all of the catalogue competes")
+        if not extra_negatives and candidates == "uniform":
+            raise ValueError("uniform negatives must be drawn: say how many extra_negatives")
+        if queue_batches and candidates != "in_batch":
+            raise ValueError("a queue has meaning where the items of a batch compete; came candidates " + repr(candidates))
         self.examples = examples
         self.batch_size = batch_size
         self.catalogue_size = catalogue_size
         self.seed = seed
-        self.candidates = candidates
+        self.candidates: CandidateSource = candidates
         self.extra_negatives = extra_negatives
+        self.queue_batches = queue_batches
         self.mask_known_positives = mask_known_positives
+        self.users = users
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
         self._part: tuple[int, int, Tensor] | None = None
         self._ahead: tuple[int, int, Taken] | None = None
+        self._former: dict[tuple[int, int], Tensor] = {}
         self._distinct = Distinct(catalogue_size)
 
     def __len__(self) -> int:
@@ -140,16 +159,34 @@ class Batches:
         end = min(start + self.batch_size, len(self.examples))
         rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
         queries, items = self.examples.queries_of(taken, training=True), taken.items
+        users = self.examples.user_rows.index_select(0, rows).to(torch.int64) if self.users else None
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
-            return Batch(rows, queries, None, items, weights=taken.weights, masked=masked, outcomes=taken.outcomes)
+            return Batch(rows, queries, None, items, None, taken.weights, masked, taken.outcomes, users)
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
             items = torch.cat([items, torch.from_numpy(extra)])
+        if self.queue_batches:
+            items = torch.cat([items, *self._queue(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
+        if self.candidates == "uniform":
+            counts = torch.bincount(columns[len(rows) :], minlength=len(candidate_rows)).to(counts.dtype)
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
-        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes)
+        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes, users)
+
+    def _queue(self, epoch: int, index: int) -> list[Tensor]:
+        """The items of the batches before, a function of seed and place; what is kept only saves looking them up again."""
+        places = [divmod(epoch * len(self) + index - back, len(self)) for back in range(1, self.queue_batches + 1)]
+        places = [place for place in places if place[0] >= 0]
+        known = self._former
+        self._former = {place: known[place] if place in known else self._items(*place) for place in places}
+        return list(self._former.values())
+
+    def _items(self, epoch: int, index: int) -> Tensor:
+        start = index * self.batch_size
+        rows = self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
+        return self.examples.item_rows.index_select(0, rows).to(torch.int64)
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

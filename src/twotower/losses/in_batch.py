@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses, softmax_cross_entropy
 from twotower.losses.hard_negatives import keep_hard_negatives
+from twotower.losses.log_q import certain_positive_logits
 from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
-from twotower.losses.masks import Mask, count_own_once_, mask_pairs_
+from twotower.losses.masks import Mask, count_own_once_, mask_pairs_, shift_own_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
@@ -25,6 +28,7 @@ def in_batch_softmax(
     counts_C: Tensor | None = None,
     temperature: float | Tensor = 1.0,
     log_q_C: Tensor | None = None,
+    certain_positive: bool = False,
     mask_accidental_hits: bool = True,
     masked: Mask | None = None,
     hard_negatives: int | None = None,
@@ -46,6 +50,13 @@ def in_batch_softmax(
         temperature: Above 0; divides the scores. A scalar tensor may be learned.
         log_q_C: Log-probability that each candidate is drawn as a negative, shape ``[C]``, subtracted from its logit, that of
             the positive included. None: no correction.
+        certain_positive: Correct as Khrylchenko et al. (RecSys 2025, arXiv 2507.09331) do: the positive stands in its row
+            with certainty, so its logit is not corrected, and it is not among what was drawn. Their loss of a query is
+            ``sg(1 - P) (log sum_{c != p} n_c exp(s_c - log Q'(c)) - s_p)``, with the constant weight ``1 - P``, and ``Q'`` and
+            ``P`` as in ``certain_positive_logits``. What is returned is ``-log P``, an estimate of the full softmax's loss that
+            is never negative; its gradient is theirs, number by number: ``(1 - P) (sum_c q_c grad s_c - grad s_p)``, ``q``
+            being the softmax over the negatives. Needs ``log_q_C``, masked accidental hits, and all negatives. What is masked
+            besides was drawn, but adds nothing.
         mask_accidental_hits: Whether the other rows with a query's own positive are kept from competing with it. False
             is the plain loss in which they do, and so push a query away from its own positive.
         masked: Other pairs that must not compete (for instance items the user has); see ``Mask``. A query's own positive
@@ -59,7 +70,7 @@ def in_batch_softmax(
         Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast.
 
     Raises:
-        ValueError: If shapes or values do not fit, or there is nothing to average.
+        ValueError: If shapes or values do not fit, options do not, or there is nothing to average.
 
     Example:
         >>> import torch
@@ -72,6 +83,8 @@ def in_batch_softmax(
     check_loss_inputs(
         queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
     )
+    if certain_positive:
+        _check_certain(log_q_C, mask_accidental_hits=mask_accidental_hits, hard_negatives=hard_negatives)
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
         log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
         if reduction != "none" and fits_tiles(queries_BD):
@@ -89,13 +102,16 @@ def in_batch_softmax(
                     precision=precision,
                 )
             own_log_counts_B = None if log_counts_C is None else log_counts_C.index_select(0, positives_B)
+            own_shift_B = -own_log_counts_B if own_log_counts_B is not None and mask_accidental_hits else None
+            if certain_positive and log_q_C is not None:
+                own_shift_B = _certain_shift(log_q_C, positives_B, counts_C, log_counts_C)
             loss = tiled_cross_entropy(
                 scaled_BD,
                 wide_CD,
                 positives_B,
                 coefficients_B,
                 bias_C=_bias(log_q_C, log_counts_C),
-                own_shift_B=-own_log_counts_B if own_log_counts_B is not None and mask_accidental_hits else None,
+                own_shift_B=own_shift_B,
                 masked=masked,
                 precision=precision,
             )
@@ -118,7 +134,9 @@ def in_batch_softmax(
         logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, log_counts_C), precision=precision)
         if masked is not None:
             mask_pairs_(logits_BC, masked, positives_B)
-        if log_counts_C is not None and mask_accidental_hits:
+        if certain_positive and log_q_C is not None:
+            shift_own_(logits_BC, positives_B, _certain_shift(log_q_C, positives_B, counts_C, log_counts_C))
+        elif log_counts_C is not None and mask_accidental_hits:
             count_own_once_(logits_BC, positives_B, log_counts_C.to(logits_BC.dtype))
         losses_B = softmax_cross_entropy(logits_BC, positives_B, reduction="none")
         if log_counts_C is not None and not mask_accidental_hits:
@@ -133,12 +151,28 @@ def _bias(log_q_C: Tensor | None, log_counts_C: Tensor | None) -> Tensor | None:
     return -log_q_C if log_counts_C is None else log_counts_C - log_q_C
 
 
+def _certain_shift(log_q_C: Tensor, positives_B: Tensor, counts_C: Tensor | None, log_counts_C: Tensor | None) -> Tensor:
+    """From what every candidate has added to its logit to what a positive that is no draw has."""
+    drawn_C = log_q_C if log_counts_C is None else log_q_C - log_counts_C
+    return certain_positive_logits(log_q_C, positives_B, counts_C) + drawn_C.index_select(0, positives_B)
+
+
+def _check_certain(log_q_C: Tensor | None, *, mask_accidental_hits: bool, hard_negatives: int | None) -> None:
+    if log_q_C is None or not mask_accidental_hits or hard_negatives is not None:
+        raise ValueError(
+            "a positive that is certain needs log_q_C, masked accidental hits and all negatives; came "
+            f"log_q_C {'not given' if log_q_C is None else 'given'}, mask_accidental_hits={mask_accidental_hits}, "
+            f"hard_negatives={hard_negatives}"
+        )
+
+
 class InBatchSoftmax(RetrievalLoss):
     """``in_batch_softmax`` with its choices made.
 
     Args:
         temperature: A number (fixed), or a ``Temperature``, whose parameter must then be trained with the model's.
-        log_q: Whether ``forward`` is given the sampling probabilities, and corrects for them.
+        log_q: Whether ``forward`` is given the sampling probabilities, and corrects for them. ``"corrected"``: with a positive
+            that is certain; see ``in_batch_softmax``.
         mask_accidental_hits: See ``in_batch_softmax``.
         hard_negatives: See ``in_batch_softmax``.
         reduction: See ``in_batch_softmax``.
@@ -146,14 +180,18 @@ class InBatchSoftmax(RetrievalLoss):
 
     Attributes:
         needs_full_catalogue: False.
-        uses_log_q: As given.
+        uses_log_q: Whether corrections are made, in either way.
+        certain_positive: Whether the positive is taken for certain.
+
+    Raises:
+        ValueError: If the options do not fit each other.
     """
 
     def __init__(
         self,
         temperature: float | Temperature = 1.0,
         *,
-        log_q: bool = False,
+        log_q: bool | Literal["corrected"] = False,
         mask_accidental_hits: bool = True,
         hard_negatives: int | None = None,
         reduction: Reduction = "mean",
@@ -163,7 +201,13 @@ class InBatchSoftmax(RetrievalLoss):
         if hard_negatives is not None and hard_negatives < 1:
             raise ValueError(f"hard_negatives must be at least 1, or None for all; came {hard_negatives}")
         self.needs_full_catalogue = False
-        self.uses_log_q = log_q
+        self.certain_positive = log_q == "corrected"
+        if self.certain_positive and (hard_negatives is not None or not mask_accidental_hits):
+            raise ValueError(
+                "log_q='corrected' needs masked accidental hits and all negatives; came "
+                f"mask_accidental_hits={mask_accidental_hits}, hard_negatives={hard_negatives}"
+            )
+        self.uses_log_q = log_q is not False
         self.temperature = temperature if isinstance(temperature, Temperature) else Temperature(temperature)
         self.mask_accidental_hits = mask_accidental_hits
         self.hard_negatives = hard_negatives
@@ -187,9 +231,10 @@ class InBatchSoftmax(RetrievalLoss):
             ValueError: Also if ``log_q_C`` is missing though the loss corrects for it, or given though it does not.
         """
         if self.uses_log_q != (log_q_C is not None):
+            made_with = "corrected" if self.certain_positive else self.uses_log_q
             raise ValueError(
                 "log_q_C must be given exactly when the loss was made with log_q=True; it was made with "
-                f"log_q={self.uses_log_q}, and log_q_C was {'given' if log_q_C is not None else 'not given'}"
+                f"log_q={made_with}, and log_q_C was {'given' if log_q_C is not None else 'not given'}"
             )
         return in_batch_softmax(
             queries_BD,
@@ -198,6 +243,7 @@ class InBatchSoftmax(RetrievalLoss):
             counts_C=counts_C,
             temperature=self.temperature.value(),
             log_q_C=log_q_C,
+            certain_positive=self.certain_positive,
             mask_accidental_hits=self.mask_accidental_hits,
             masked=masked,
             hard_negatives=self.hard_negatives,

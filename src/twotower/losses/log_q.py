@@ -2,7 +2,9 @@
 
 In a batch a popular candidate is a negative more often than a rare one. Subtracting ``log Q(candidate)`` from its logit
 undoes that: the sampled softmax then estimates the full one. Bengio and Senécal (2008); Yi et al., "Sampling-bias-corrected
-neural modeling for large corpus item recommendations" (RecSys 2019), equation 3.
+neural modeling for large corpus item recommendations" (RecSys 2019), equation 3. A positive is not drawn, though: it is there.
+Khrylchenko et al., "Correcting the LogQ correction: revisiting sampled softmax for large-scale retrieval" (RecSys 2025,
+arXiv 2507.09331).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["log_q_from_counts", "mixture_log_q"]
+__all__ = ["certain_positive_logits", "log_q_from_counts", "mixture_log_q"]
 
 
 def log_q_from_counts(counts_N: Tensor) -> Tensor:
@@ -82,3 +84,32 @@ def mixture_log_q(in_batch_log_q_C: Tensor, batch_size: int, num_uniform: int, c
         return in_batch_log_q_C.clone()
     log_uniform = in_batch_log_q_C.new_tensor(math.log(num_uniform / catalogue_size))
     return torch.logaddexp(in_batch_log_q_C + math.log(batch_size), log_uniform) - math.log(batch_size + num_uniform)
+
+
+def certain_positive_logits(log_q_C: Tensor, positives_B: Tensor, counts_C: Tensor | None = None) -> Tensor:
+    """What is added to the logit of each query's positive, where negatives have ``log n - log Q`` and the positive is no draw.
+
+    Of the draws, the ``m = sum_c n_c - n_p`` that are not the positive follow ``Q'(c) = Q(c) / (1 - Q(p))``, so that
+    ``Z = 1/m sum_{c != p} n_c exp(s_c) / Q'(c)`` estimates the sum over all items but the positive, and
+    ``P = exp(s_p) / (exp(s_p) + Z)`` the full softmax's probability, with a bias of the order of ``1/m``. Times
+    ``m / (1 - Q(p))``, numerator and denominator are those of a softmax over ``s_c + log n_c - log Q(c)`` and, at the positive,
+    ``s_p + log m - log(1 - Q(p))``.
+
+    Args:
+        log_q_C: ``log Q``, float, shape ``[C]``.
+        positives_B: int64, shape ``[B]``: column of each query's positive.
+        counts_C: How often each candidate was drawn, at least 1, shape ``[C]``. None: once each.
+
+    Returns:
+        ``log m - log(1 - Q(p))``, shape ``[B]``, of the type of ``log_q_C``; finite. Where nothing but the positive was drawn,
+        ``m`` is taken for 1: there is nothing to compare it with.
+
+    Example:
+        >>> import torch
+        >>> certain_positive_logits(torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor([0, 1])).exp()
+        tensor([4.0000, 2.6667])
+    """
+    q_C = log_q_C.to(torch.float64).exp()
+    counts64_C = torch.ones_like(q_C) if counts_C is None else counts_C.to(torch.float64)
+    others_C = (counts64_C.sum() - counts64_C).clamp_(min=1).log_() - torch.log1p(-q_C.clamp_(max=1 - 1e-9))
+    return others_C.index_select(0, positives_B).to(log_q_C.dtype)

@@ -1,6 +1,6 @@
 """Candidates that must not compete with a query's positive: probability exactly 0, gradient exactly 0.
 
-Both functions write into the logits and record nothing for autograd: they add constants (``-inf`` is one), so the gradient
+The functions that write into the logits record nothing for autograd: they add constants (``-inf`` is one), so the gradient
 of what remains passes unchanged, and that of a masked logit is its softmax, 0. A matrix of 2,048 by 1,664 logits is so
 neither copied on the way forward nor on the way back.
 """
@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Mask", "count_own_once_", "mask_pairs_", "pairs_of"]
+__all__ = ["Mask", "count_own_once_", "mask_pairs_", "pairs_of", "shift_own_"]
 
 Mask: TypeAlias = Tensor | tuple[Tensor, Tensor]
 """Pairs that must not compete: bool ``[B, C]``, or int64 ``(rows, columns)`` of equal length, in any order, repeats allowed."""
@@ -101,8 +101,22 @@ def count_own_once_(logits_BC: Tensor, positives_B: Tensor, log_counts_C: Tensor
         tensor([[1., 1.],
                 [2., 1.]])
     """
+    return shift_own_(logits_BC, positives_B, -log_counts_C[positives_B])
+
+
+def shift_own_(logits_BC: Tensor, positives_B: Tensor, shift_B: Tensor) -> Tensor:
+    """Add a constant to the logit of each query's positive, in place.
+
+    Args:
+        logits_BC: Float, shape ``[B, C]``; changed.
+        positives_B: int64, shape ``[B]``.
+        shift_B: Float, shape ``[B]``, finite.
+
+    Returns:
+        ``logits_BC`` itself.
+    """
     with torch.no_grad():
-        return logits_BC.scatter_add_(1, positives_B[:, None], -log_counts_C[positives_B, None])
+        return logits_BC.scatter_add_(1, positives_B[:, None], shift_B[:, None].to(logits_BC.dtype))
 
 
 def _check_matrix(masked: Tensor, shape: tuple[int, ...]) -> None:

@@ -15,16 +15,23 @@ __all__ = ["RetrievalLoss"]
 class RetrievalLoss(nn.Module):
     """A loss on query vectors, candidate vectors and the column of each query's positive.
 
-    Abstract: `InBatchSoftmax` and `FullSoftmax` are such; so is any module that sets these attributes and has this ``forward``.
+    Abstract: `InBatchSoftmax`, `FullSoftmax`, `BilateralSoftmax` and `GBCE` are such; so is any module that sets these
+    attributes and has this ``forward``.
 
     Attributes:
         needs_full_catalogue: Whether ``candidates_CD`` must be the whole catalogue, in its order; ``counts_C`` is None then.
         uses_log_q: Whether ``log_q_C`` must be given; it must be None otherwise.
+        uniform_negatives: Whether only what was drawn uniformly competes: ``counts_C`` then says how often each candidate was,
+            0 for what is only some query's positive. False unless a loss says so.
+        needs_users: Whether ``users_B``, int64 of shape ``[B]``, must be given as well: whose row each is. False unless a loss
+            says so.
         reduction: Whether the loss of a batch is a mean, a sum, or one value per row.
     """
 
     needs_full_catalogue: bool
     uses_log_q: bool
+    uniform_negatives: bool = False
+    needs_users: bool = False
 
     reduction: Reduction
 

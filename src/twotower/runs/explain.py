@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 
 from twotower.bundle import JSON
 from twotower.columnar import Converting
-from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss
+from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
 from twotower.models import ModelBuilder, build
@@ -21,6 +22,7 @@ from twotower.optim import build_optimizers, rows_pay
 from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import peak_memory_bytes
 from twotower.runs.mapped import stored_bytes
+from twotower.runs.negatives import count_negatives
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
@@ -58,7 +60,7 @@ def explain(
         ``training`` (epochs, steps and rows of each); ``tables``, one entry each: ``name``, ``rows``, ``width``, ``update``
         and ``why``, ``touched`` (rows of it in the first batch), ``rows_would_pay`` (by the measured rule alone),
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
-        ``loss``; ``feed``; ``evaluation``; ``bytes``, by what they are for.
+        ``loss``, with ``negatives`` as in `NegativeCounts`; ``feed``; ``evaluation``; ``bytes``, by what they are for.
 
     Raises:
         ConfigError: If the recipe does not fit the tables, or the device is not there.
@@ -177,11 +179,16 @@ def _state_bytes(optimizer: Optimizer, parameter: Tensor) -> int:
 def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> dict[str, JSON]:
     loss, batches = untrained.loss, untrained.batches
     rows = min(batches.batch_size, len(batches.examples))
+    negatives: dict[str, JSON] = {**asdict(count_negatives(untrained))}
     found: dict[str, JSON] = {"kind": type(loss).__name__, "candidates": candidates, "corrected": loss.uses_log_q}
-    if not isinstance(loss, FullSoftmax | InBatchSoftmax):
+    found["negatives"] = negatives
+    if not isinstance(loss, FullSoftmax | InBatchSoftmax | BilateralSoftmax | GBCE):
         return found | {"path": "its own"}
     found["precision"] = loss.precision
     queries_BD = torch.zeros(rows, untrained.model.embedding_dim, device=device)
+    if isinstance(loss, GBCE):  # of no more items than were drawn
+        most = min(candidates, batches.extra_negatives) if loss.uniform_negatives else candidates
+        return found | {"path": "matrix", "bytes": 2 * 4 * rows * most}
     if not fits_tiles(queries_BD):
         return found | {"path": "matrix", "bytes": 4 * rows * candidates}
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)

@@ -11,9 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data import Batches
+from twotower.data.batches import CandidateSource
 from twotower.errors import ConfigError, DataError
 from twotower.evaluation import ModelScorer, evaluate
-from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss, Temperature, log_q_from_counts, mixture_log_q
+from twotower.losses import (
+    GBCE,
+    BilateralSoftmax,
+    FullSoftmax,
+    InBatchSoftmax,
+    RetrievalLoss,
+    Temperature,
+    log_q_from_counts,
+    mixture_log_q,
+)
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import asked_updates, model_spec
@@ -73,25 +83,56 @@ class FittedModel:
 
 
 def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> str:
-    """``in_batch`` or ``full``; ``auto`` is full when the catalogue has no more items than the batch has rows,
-    and no option asks for what only the in-batch softmax has.
+    """What the recipe says; ``auto`` is full when the catalogue has no more items than the batch has rows, and no option asks
+    for what only the in-batch softmax has, else ``in_batch``.
     """
     if config.kind != "auto":
         return config.kind
-    sampled = config.log_q or config.extra_negatives > 0 or not config.mask_accidental_hits
+    sampled = (
+        config.log_q not in (None, False)
+        or config.extra_negatives > 0
+        or config.queue_batches > 0
+        or not config.mask_accidental_hits
+    )
     return "full" if catalogue_size <= batch_size and not sampled else "in_batch"
 
 
 def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> RetrievalLoss:
-    """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no."""
+    """The loss that a recipe asks for; logits are corrected for sampling unless the recipe says no.
+
+    Raises:
+        ConfigError: If more negatives are to be drawn than there are items, where all might compete.
+    """
     temperature = Temperature(config.temperature, learned=config.learn_temperature)
+    if config.kind == "gbce":
+        if config.extra_negatives >= catalogue_size:
+            raise ConfigError(
+                f"loss.extra_negatives: the catalogue has {catalogue_size:,} items; to draw {config.extra_negatives:,} of them "
+                "costs no less than all: set fewer, or 0 for all",
+                source="recipe",
+            )
+        return GBCE(
+            temperature,
+            calibration=0.75 if config.calibration is None else config.calibration,
+            sampling_rate=config.extra_negatives / catalogue_size if config.extra_negatives else 1.0,
+            reduction=config.reduction,
+            precision=config.precision,
+        )
+    if config.kind == "bsl":
+        return BilateralSoftmax(
+            config.temperature,
+            positive_temperature=config.positive_temperature,
+            log_q=config.log_q is not False,
+            reduction=config.reduction,
+            precision=config.precision,
+        )
     if loss_kind(config, catalogue_size=catalogue_size, batch_size=batch_size) == "full":
         return FullSoftmax(
             temperature, hard_negatives=config.hard_negatives, reduction=config.reduction, precision=config.precision
         )
     return InBatchSoftmax(
         temperature,
-        log_q=config.log_q is not False,
+        log_q=True if config.log_q is None else config.log_q,
         mask_accidental_hits=config.mask_accidental_hits,
         hard_negatives=config.hard_negatives,
         reduction=config.reduction,
@@ -143,15 +184,16 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         batch_size=batch_size,
         catalogue_size=catalogue_size,
         seed=recipe.seed,
-        # where retrieval is not learned, a head needs no other items than the rows' own
-        candidates="catalogue" if loss.needs_full_catalogue and recipe.loss.weight > 0 else "in_batch",
+        candidates=_candidates(loss) if recipe.loss.weight > 0 else "in_batch",
         extra_negatives=recipe.loss.extra_negatives,
+        queue_batches=recipe.loss.queue_batches if recipe.loss.weight > 0 else 0,
         mask_known_positives=recipe.loss.mask_known_positives,
+        users=loss.needs_users,
     )
     log_q_N = None
     if loss.uses_log_q:
         drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
-        rows_drawn = min(batch_size, len(phase.train))
+        rows_drawn = min(batch_size, len(phase.train)) * (1 + recipe.loss.queue_batches)
         log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
     updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
     model = own.builder(with_updates(spec, updates), seed=recipe.seed)
@@ -163,6 +205,13 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             source="recipe",
         )
     return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates))
+
+
+def _candidates(loss: RetrievalLoss) -> CandidateSource:
+    """What competes; where retrieval is not learned, a head needs no other items than the rows' own."""
+    if loss.needs_full_catalogue:
+        return "catalogue"
+    return "uniform" if loss.uniform_negatives else "in_batch"
 
 
 def untrained_model(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts = OwnParts()) -> UntrainedModel:

@@ -13,7 +13,7 @@ from twotower.data import Batches, Examples
 from twotower.data.batches import Batch
 from twotower.diagnosis import BatchNegatives, NotMade, SoftmaxScale, TrainLoss
 from twotower.evaluation import encode_catalogue
-from twotower.losses import FullSoftmax, InBatchSoftmax, RetrievalLoss
+from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.runs.fit_model import UntrainedModel, build_loss
 from twotower.runs.probe import CPU, Probe
 from twotower.runs.recipe import Recipe
@@ -21,6 +21,8 @@ from twotower.types import take_column
 
 __all__ = ["batch_negatives", "softmax_scale", "train_loss"]
 
+_NO_SOFTMAX = "the loss is no softmax: losses at other temperatures say nothing of each other"
+_OWN = "a loss of one's own was used, whose temperature is not known here"
 _BATCHES = 4
 _QUERIES = 500
 _FACTORS = tuple(2.0**power for power in range(-5, 6))
@@ -47,6 +49,7 @@ class _Encoded:
                 log_q_C=self.log_q_C,
                 masked=batch.masked,
                 weights_B=batch.weights,
+                **({"users_B": batch.users} if loss.needs_users else {}),
             )
         if loss.reduction == "sum":
             return float(value) / len(batch.rows)
@@ -75,7 +78,7 @@ def softmax_scale(recipe: Recipe, parts: UntrainedModel, probe: Probe | None) ->
         probe: Validation rows of the same model; None where there are none.
     """
     if not isinstance(parts.loss, InBatchSoftmax | FullSoftmax):
-        return NotMade("a loss of one's own was used, whose temperature is not known here")
+        return NotMade(_NO_SOFTMAX if isinstance(parts.loss, GBCE | BilateralSoftmax) else _OWN)
     temperature = float(parts.loss.temperature.value().detach())
 
     def curve(encoded: list[_Encoded]) -> tuple[float, ...]:
@@ -115,7 +118,7 @@ def softmax_scale(recipe: Recipe, parts: UntrainedModel, probe: Probe | None) ->
 
 def batch_negatives(recipe: Recipe, parts: UntrainedModel) -> BatchNegatives | NotMade:
     """What competes with the positives of some queries of real batches, after the masks."""
-    if not isinstance(parts.loss, InBatchSoftmax | FullSoftmax):
+    if not isinstance(parts.loss, InBatchSoftmax | FullSoftmax | BilateralSoftmax | GBCE):
         return NotMade("a loss of one's own was used; what it lets compete is not known here")
     masks_own = not isinstance(parts.loss, InBatchSoftmax) or parts.loss.mask_accidental_hits
     own, known, competitors = [], [], []
@@ -145,7 +148,7 @@ def batch_negatives(recipe: Recipe, parts: UntrainedModel) -> BatchNegatives | N
         own_copies=float(np.mean(own)),
         own_nats=float(np.mean(np.log1p(own))),
         known_share=float(np.mean(known)),
-        whole_catalogue=isinstance(parts.loss, FullSoftmax),
+        whole_catalogue=parts.loss.needs_full_catalogue,
     )
 
 
@@ -176,9 +179,11 @@ def _like(batches: Batches, examples: Examples) -> Batches:
         batch_size=batches.batch_size,
         catalogue_size=batches.catalogue_size,
         seed=batches.seed,
-        candidates="catalogue" if batches.candidates == "catalogue" else "in_batch",
+        candidates=batches.candidates,
         extra_negatives=batches.extra_negatives,
+        queue_batches=batches.queue_batches,
         mask_known_positives=batches.mask_known_positives,
+        users=batches.users,
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.diagnosis import HeadShares, Lift, NotMade, PopularityLikeness, Vectors, rank_correlation
 from twotower.evaluation import encode_catalogue, top_items
-from twotower.losses import InBatchSoftmax
+from twotower.losses import BilateralSoftmax, InBatchSoftmax
 from twotower.metrics import hit_rate
 from twotower.runs.fit_model import UntrainedModel
 from twotower.runs.probe import CPU, Headline, Probe, encode_rows
@@ -69,7 +69,7 @@ def head_shares(parts: UntrainedModel, probe: Probe, wanted: Headline) -> HeadSh
     cutoff = min(wanted.k, len(counts_N))
     recalls = [float(hit_rate(probe.ranks(ranker), cutoff)[in_head].mean()) for ranker in (probe.scorer, probe.popularity)]
     return HeadShares(
-        in_batch=isinstance(parts.loss, InBatchSoftmax),
+        in_batch=isinstance(parts.loss, InBatchSoftmax | BilateralSoftmax),
         corrected=parts.loss.uses_log_q,
         head_items=int(head_N.sum()),
         recommended=float(head_N[lists_QK].mean()),

@@ -12,6 +12,7 @@ from twotower.data.positives import parse_positives
 from twotower.preprocessing import FeatureConfig
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
+from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.training import DeviceName, TrainingConfig
 
@@ -159,50 +160,6 @@ class ModelConfig(Config):
     layer_norm: bool = False
     l2_normalise: bool = False
     share_layers: bool = False
-
-
-class LossConfig(Config):
-    """The retrieval loss.
-
-    Attributes:
-        kind: ``full``: softmax over the whole catalogue. ``in_batch``: over the batch's own items. ``auto``: full when the
-            catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for what
-            only that has (``log_q``, ``extra_negatives``, ``mask_accidental_hits = false``).
-        temperature: Divides the scores; with ``learn_temperature`` where learning starts.
-        learn_temperature: Make it a parameter.
-        log_q: Correct for how often an item is sampled as a negative. None: with ``in_batch`` yes.
-        mask_accidental_hits: The same item in another row does not compete (in-batch).
-        mask_known_positives: None of the user's other train items competes.
-        hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
-        extra_negatives: Uniform negatives added to every batch (in-batch).
-        reduction: Mean over the weights, or the sum; of the losses of ``tasks`` too.
-        precision: Of the products of vectors. ``bfloat16`` rounds them to 8 bits: large batches train faster on a processor
-            that multiplies such numbers (AVX512-BF16, AMX), slower on any other. The softmax and all else stays float32.
-        weight: Of this loss in the total, beside those of ``tasks``. 0: only they are learned, and what is recommended means
-            nothing; early stopping must then watch one of their figures.
-    """
-
-    kind: Literal["auto", "in_batch", "full"] = "auto"
-    temperature: float = Field(default=1.0, gt=0)
-    learn_temperature: bool = False
-    log_q: bool | None = None
-    mask_accidental_hits: bool = True
-    mask_known_positives: bool = False
-    hard_negatives: int | None = Field(default=None, ge=1)
-    extra_negatives: int = Field(default=0, ge=0)
-    reduction: Literal["mean", "sum"] = "mean"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    weight: float = Field(default=1.0, ge=0)
-
-    @model_validator(mode="after")
-    def _full_samples_nothing(self) -> LossConfig:
-        if self.kind == "full" and self.log_q:
-            raise ValueError("log_q corrects for sampled negatives; the full softmax samples none: leave it out")
-        if self.kind == "full" and self.extra_negatives:
-            raise ValueError("extra_negatives have no meaning with the full softmax: every item competes already")
-        if self.kind == "full" and not self.mask_accidental_hits:
-            raise ValueError("mask_accidental_hits = false has no meaning with the full softmax: every item competes once")
-        return self
 
 
 class EvaluationConfig(Config):

@@ -63,7 +63,8 @@ class TouchedRows:
 
     @cached_property
     def _first(self) -> tuple[Features, Tensor | None]:
-        batch = self.batches.batch(0, 0)
+        # the first one whose queue is full
+        batch = self.batches.batch(0, min(self.batches.queue_batches, len(self.batches) - 1))
         return batch.queries, batch.candidate_rows
 
     @property

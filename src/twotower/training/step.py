@@ -74,6 +74,7 @@ def batch_losses(
             log_q_C=None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows]),
             masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
             weights_B=None if batch.weights is None else batch.weights.to(device),
+            **({"users_B": None if batch.users is None else batch.users.to(device)} if loss.needs_users else {}),
         )
     if objective.tasks:
         own_BD = candidates_CD[positives_B]

@@ -1,0 +1,226 @@
+"""Bilateral softmax: the negatives of a query are weighed by how hard they are, and the positives of a user too.
+
+Wu et al., "BSL: understanding and improving softmax loss for recommendation" (ICDE 2024, arXiv 2312.12882). With vectors of
+length 1 (``l2_normalise``), as there, scores are cosines. The sampled softmax with cosines (SSM) that it builds on is
+``InBatchSoftmax`` of such vectors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses
+from twotower.losses.log_q import certain_positive_logits
+from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
+from twotower.losses.masks import Mask, mask_pairs_, pairs_of
+from twotower.losses.protocol import RetrievalLoss
+from twotower.losses.temperature import Temperature
+from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
+
+__all__ = ["BilateralSoftmax", "bilateral_softmax"]
+
+
+def bilateral_softmax(
+    queries_BD: Tensor,
+    candidates_CD: Tensor,
+    positives_B: Tensor,
+    *,
+    users_B: Tensor | None = None,
+    counts_C: Tensor | None = None,
+    temperature: float = 1.0,
+    positive_temperature: float | None = None,
+    log_q_C: Tensor | None = None,
+    masked: Mask | None = None,
+    weights_B: Tensor | None = None,
+    reduction: Reduction = "mean",
+    precision: Precision = "float32",
+) -> Tensor:
+    """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
+
+    The paper's loss, divided by ``t1``, for one row of a batch: the first mean is over the rows of the same user, each with its
+    own positive, and the higher ``t1``, the more do the positives that score low matter; the lower, the less, so that a wrong
+    one does little. The sum is over the negatives alone. Where a user has one row in the batch, the loss is ``1 / t1`` times
+    ``-s_p + t2 log sum exp(s_c / t2)``, and ``t1`` is no more than the size of a step.
+
+    On a processor the logits are made in tiles as in ``in_batch_softmax``, and none are kept; on an accelerator, and with
+    ``"none"``, a matrix of queries by candidates is.
+
+    Args:
+        queries_BD: Float, shape ``[B, D]``.
+        candidates_CD: Float, shape ``[C, D]``: every candidate once.
+        positives_B: int64, shape ``[B]``: column of each query's positive.
+        users_B: int64, shape ``[B]``: whose row each is. None: every row is another user's.
+        counts_C: Whole numbers, at least 1, shape ``[C]``: how often each candidate was drawn. None: once each.
+        temperature: ``t2``, of the negatives, above 0.
+        positive_temperature: ``t1``, of the positives, above 0. None: as ``t2``.
+        log_q_C: Log-probability that each candidate is drawn, shape ``[C]``. The sum is then the estimate ``Z`` of that over
+            all other items in ``certain_positive_logits``. None: the sum over what was drawn.
+        masked: Other pairs that must not compete; see ``Mask``.
+        weights_B: Weight of each query, not negative, shape ``[B]``; among the positives of a user too.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
+        precision: Of the scores of negatives; see ``Precision``.
+
+    Returns:
+        Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast. A query without negatives loses 0.
+
+    Raises:
+        ValueError: If shapes or values do not fit, or there is nothing to average.
+
+    Example:
+        >>> import torch
+        >>> loss = bilateral_softmax(torch.zeros(1, 4), torch.ones(5, 4), torch.tensor([2]))
+        >>> round(float(loss.exp()), 3)
+        4.0
+    """
+    t1 = temperature if positive_temperature is None else positive_temperature
+    check_loss_inputs(
+        queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
+    )
+    if not t1 > 0 or (users_B is not None and users_B.shape != positives_B.shape):
+        raise ValueError(
+            f"the positive temperature must be above 0 and users_B of shape {tuple(positives_B.shape)}; came {t1} and "
+            f"{None if users_B is None else tuple(users_B.shape)}"
+        )
+    with torch.autocast(device_type=queries_BD.device.type, enabled=False):
+        scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
+        bias_C = None if counts_C is None else counts_C.to(scaled_BD.dtype).log()
+        if log_q_C is not None:
+            bias_C = -log_q_C.to(scaled_BD.dtype) if bias_C is None else bias_C - log_q_C
+        level_B = scaled_BD.new_zeros(len(scaled_BD))
+        if log_q_C is not None:
+            level_B = certain_positive_logits(log_q_C, positives_B, counts_C).to(scaled_BD.dtype)
+        own_B = (scaled_BD * wide_CD.index_select(0, positives_B)).sum(1)
+        rivals_B = _has_negatives(positives_B, masked, len(wide_CD))
+        ratio = temperature / t1
+        spread_B = torch.where(rivals_B, _below_the_users_mean(own_B * ratio, users_B, weights_B), 0)
+        if reduction != "none" and fits_tiles(queries_BD):
+            coefficients_B = query_coefficients(weights_B, own_B.detach(), reduction)
+            # so far down the exponential of the positive is 0 beside any other: the gradient is that of the negatives alone
+            most_B = scaled_BD.detach().norm(dim=1) * wide_CD.detach().norm(dim=1).amax() if len(wide_CD) else own_B.detach()
+            lowest = 0.0 if bias_C is None else float(bias_C.min())
+            own_bias_B = 0.0 if bias_C is None else bias_C.index_select(0, positives_B)
+            down_B = (2 * most_B + level_B - lowest).clamp_(min=0) + 100
+            negatives = tiled_cross_entropy(
+                scaled_BD,
+                wide_CD,
+                positives_B,
+                coefficients_B * rivals_B,
+                bias_C=bias_C,
+                own_shift_B=level_B - own_bias_B - down_B,
+                masked=masked,
+                precision=precision,
+            )
+            negatives = negatives - (down_B * coefficients_B * rivals_B).sum()
+            return ratio * negatives + (spread_B * coefficients_B).sum()
+        logits_BC = scaled_scores(scaled_BD, wide_CD, 1.0, bias_C, precision=precision)
+        if masked is not None:
+            mask_pairs_(logits_BC, masked, positives_B)
+        with torch.no_grad():  # where nothing competes any number does: it is passed over
+            logits_BC.scatter_(1, positives_B[:, None], torch.where(rivals_B, -torch.inf, 0.0).to(logits_BC.dtype)[:, None])
+        negatives_B = torch.logsumexp(logits_BC, 1) - level_B - own_B
+        return reduce_losses(torch.where(rivals_B, ratio * negatives_B, 0) + spread_B, weights_B, reduction)
+
+
+def _has_negatives(positives_B: Tensor, masked: Mask | None, num_candidates: int) -> Tensor:
+    """Whether anything competes with each query's positive, bool ``[B]``."""
+    if masked is None:
+        return torch.full_like(positives_B, num_candidates > 1, dtype=torch.bool)
+    rows, columns = pairs_of(masked, (len(positives_B), num_candidates))
+    other = columns != positives_B[rows]
+    pairs = torch.unique(rows[other] * num_candidates + columns[other])
+    masked_B = torch.bincount(pairs // num_candidates, minlength=len(positives_B))
+    return masked_B < num_candidates - 1
+
+
+def _below_the_users_mean(scores_B: Tensor, users_B: Tensor | None, weights_B: Tensor | None) -> Tensor:
+    """A score less the logarithm of the mean exponential of its user's scores; 0 where a user has one row."""
+    if users_B is None:
+        return torch.zeros_like(scores_B)
+    users_G, group_B = torch.unique(users_B, return_inverse=True)
+    weights_B = torch.ones_like(scores_B) if weights_B is None else weights_B.to(scores_B.dtype)
+    none_G = scores_B.new_zeros(len(users_G))
+    counts_B = weights_B > 0
+    highest_G = (none_G - torch.inf).scatter_reduce(0, group_B, scores_B.detach().masked_fill(~counts_B, -torch.inf), "amax")
+    highest_G = highest_G.masked_fill(highest_G == -torch.inf, 0)
+    total_G = none_G.index_add(0, group_B, weights_B)
+    below_B = torch.where(counts_B, scores_B - highest_G[group_B], 0)
+    summed_G = none_G.index_add(0, group_B, weights_B * below_B.exp())
+    # of a user all of whose rows weigh nothing any number does
+    mean_G = torch.where(summed_G > 0, summed_G, 1).log() - torch.where(total_G > 0, total_G, 1).log()
+    return scores_B - (highest_G + mean_G)[group_B]
+
+
+class BilateralSoftmax(RetrievalLoss):
+    """``bilateral_softmax`` with its choices made.
+
+    Args:
+        temperature: ``t2``, of the negatives. It is never learned: the loss is no likelihood, and has no best temperature.
+        positive_temperature: ``t1``, of the positives. None: as ``t2``.
+        log_q: Whether ``forward`` is given the sampling probabilities, and corrects the negatives for them.
+        reduction: See ``bilateral_softmax``.
+        precision: See ``bilateral_softmax``.
+
+    Attributes:
+        needs_full_catalogue: False.
+        uses_log_q: As given.
+        needs_users: True.
+
+    Raises:
+        ValueError: If a temperature is not a finite number above 0.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        positive_temperature: float | None = None,
+        log_q: bool = False,
+        reduction: Reduction = "mean",
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__()
+        self.needs_full_catalogue = False
+        self.uses_log_q = log_q
+        self.needs_users = True
+        self.temperature = Temperature(temperature)
+        self.positive_temperature = Temperature(temperature if positive_temperature is None else positive_temperature)
+        self.reduction: Reduction = reduction
+        self.precision: Precision = precision
+
+    def forward(
+        self,
+        queries_BD: Tensor,
+        candidates_CD: Tensor,
+        positives_B: Tensor,
+        *,
+        counts_C: Tensor | None = None,
+        log_q_C: Tensor | None = None,
+        masked: Mask | None = None,
+        weights_B: Tensor | None = None,
+        users_B: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch; see ``bilateral_softmax``.
+
+        Raises:
+            ValueError: Also if ``log_q_C`` is missing though the loss corrects for it, or given though it does not.
+        """
+        if self.uses_log_q != (log_q_C is not None):
+            raise ValueError(
+                "log_q_C must be given exactly when the loss was made with log_q=True; it was made with "
+                f"log_q={self.uses_log_q}, and log_q_C was {'given' if log_q_C is not None else 'not given'}"
+            )
+        return bilateral_softmax(
+            queries_BD,
+            candidates_CD,
+            positives_B,
+            users_B=users_B,
+            counts_C=counts_C,
+            temperature=float(self.temperature.value()),
+            positive_temperature=float(self.positive_temperature.value()),
+            log_q_C=log_q_C,
+            masked=masked,
+            weights_B=weights_B,
+            reduction=self.reduction,
+            precision=self.precision,
+        )

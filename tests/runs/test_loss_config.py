@@ -1,0 +1,60 @@
+"""What a recipe may say of the loss, and what it hears of options that would do nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from twotower.runs.loss_config import LossConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "full", "log_q": True}, "log_q corrects for sampled negatives; the full softmax samples none"),
+        ({"kind": "full", "log_q": "corrected"}, "log_q corrects for sampled negatives; the full softmax samples none"),
+        ({"kind": "full", "extra_negatives": 1}, "extra_negatives have no meaning with the full softmax"),
+        ({"kind": "full", "mask_accidental_hits": False}, "mask_accidental_hits = false has no meaning with the full softmax"),
+        ({"log_q": "corrected", "mask_accidental_hits": False}, "takes a query's own item out of what was drawn"),
+        ({"log_q": "corrected", "hard_negatives": 5}, "which the hardest negatives are not"),
+        ({"kind": "gbce", "log_q": True}, "gbce draws uniformly: leave it out"),
+        ({"kind": "gbce", "hard_negatives": 5}, "would undo the calibration of gbce, which is of uniform draws: leave it out"),
+        ({"kind": "gbce", "mask_accidental_hits": False}, "no meaning with gbce: an item is no negative of its own query"),
+        ({"kind": "gbce", "calibration": 0.5}, "calibration does nothing where every item competes"),
+        ({"kind": "in_batch", "calibration": 0.5}, "calibration is of kind = 'gbce' alone: leave it out"),
+        ({"calibration": 0.5}, "calibration is of kind = 'gbce' alone: leave it out"),
+        ({"kind": "bsl", "log_q": "corrected"}, "about the positive in the sum, where bsl has none"),
+        ({"kind": "bsl", "learn_temperature": True}, "no best temperature to learn: leave it out"),
+        ({"kind": "bsl", "hard_negatives": 2}, "bsl weighs negatives by how hard they are"),
+        ({"kind": "bsl", "mask_accidental_hits": False}, "no meaning with bsl"),
+        ({"kind": "bsl", "calibration": 0.5}, "calibration is of kind = 'gbce' alone"),
+        ({"kind": "gbce", "positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
+        ({"positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
+        ({"kind": "full", "queue_batches": 1}, "queue_batches have no meaning with kind = 'full'"),
+        ({"kind": "gbce", "queue_batches": 1}, "queue_batches have no meaning with kind = 'gbce'"),
+        ({"log_q": "correct"}, "log_q"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_once(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as caught:
+        LossConfig.model_validate(values)
+    if values.get("log_q") != "correct":
+        assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"log_q": "corrected"},
+        {"log_q": False},
+        {"kind": "in_batch", "log_q": "corrected", "extra_negatives": 5},
+        {"kind": "gbce"},
+        {"kind": "gbce", "extra_negatives": 5, "calibration": 0.0},
+    ],
+)
+def test_a_config_survives_json(values: dict[str, Any]) -> None:
+    config = LossConfig.model_validate(values)
+    assert LossConfig.model_validate_json(config.model_dump_json()) == config
