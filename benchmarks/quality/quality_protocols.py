@@ -74,6 +74,16 @@ class Protocol:
     asked: Mapping[str, float] | None = None
     variants: tuple[tuple[str, bool], ...] = ()
 
+    @property
+    def pairs(self) -> tuple[tuple[str, bool], ...]:
+        """Every figure that is told: metric, and whether seen items are left out."""
+        return (*((metric, self.removed) for metric in self.metrics), *self.variants)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The same, as lines of results name them."""
+        return tuple(f"{metric}{' removed' if removed else ''}" for metric, removed in self.pairs)
+
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "movielens-1m": Protocol(

@@ -159,7 +159,6 @@ def _checked_popularity(name: str, data: Path | None, work: Path) -> list[dict[s
 
 def _measured(protocol: Protocol, recipes: Sequence[Recipe], work: Path, *, again: bool) -> dict[str, Any]:
     """Runs of one recipe with several seeds: figures by metric, seconds and epochs."""
-    pairs = [(metric, protocol.removed) for metric in protocol.metrics] + list(protocol.variants)
     values: dict[str, list[NDArray[np.float64]]] = {}
     users: dict[str, NDArray[np.int64]] = {}
     summaries = []
@@ -174,8 +173,7 @@ def _measured(protocol: Protocol, recipes: Sequence[Recipe], work: Path, *, agai
             raise SystemExit(f"{folder}: {error}\n(--again makes it anew)") from None
         log.say(json.dumps({key: value for key, value in summary.items() if key != "details"}))
         judged = JudgedRows.read(folder / "judged" / "test.parquet")
-        for metric, removed in pairs:
-            key = f"{metric}{' removed' if removed else ''}"
+        for key, (metric, removed) in zip(protocol.keys, protocol.pairs, strict=True):
             found, users[key] = unit_values(
                 judged, metric, unit=protocol.unit, removed=removed, catalogue_size=summary["evaluation"]["catalogue"]
             )
