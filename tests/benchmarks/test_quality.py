@@ -162,7 +162,7 @@ def test_popularity_per_user_by_hand(gowalla_files: Path, tmp_path: Path) -> Non
 def test_popularity_per_row_by_hand(beauty_files: Path, tmp_path: Path) -> None:
     tables = quality_tables.prepare("beauty", beauty_files.parent, tmp_path / "work")
     recipe = small(tmp_path, tables, {"kind": "leave_last_out"})
-    # without every user's last row: item 1 three times, 2 twice, 3 once, 4 never; user 1 wants 3, user 2 wants 2, user 3 wants 4
+    # counts without every last row: item 1 three times, 2 twice, 3 once, 4 never; users 1, 2 and 3 want items 3, 2 and 4
     included = known_popularity.popularity_figures(recipe, unit="row", removed=False, ks=(1, 2, 3))
     assert (included["recall@1"], included["recall@2"], included["recall@3"]) == pytest.approx((0, 1 / 3, 2 / 3))
     removed = known_popularity.popularity_figures(recipe, unit="row", removed=True, ks=(1, 2))
