@@ -131,6 +131,21 @@ def test_settings_are_those_that_are_best_on_validation_rows(make_recipe: MakeRe
     assert found.seconds > 0
 
 
+def test_settings_can_be_chosen_by_one_list_per_user(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    training = {"early_stopping": {"metric": "recall@1 per user removed"}}
+    recipe = make_recipe(training=training, baselines={"ease": {"regularisation": [5.0, 1000.0]}})
+    tables = load_tables(recipe, interactions=interactions)
+    found = fit_baselines(recipe, tables, ["ease"])["ease"]
+    alone = []
+    for value in (5.0, 1000.0):
+        single = make_recipe(baselines={"ease": {"regularisation": [value]}}, evaluation={"per_user": True})
+        moved = load_tables(single, interactions=interactions)
+        object.__setattr__(moved.split, "test", tables.split.validation)
+        details = judge_baselines(single, moved, ["ease"]).figures["details"]["ease"]
+        alone.append(details["per_user"]["seen_removed"]["recall@1"])
+    assert found.validation == max(alone)
+
+
 def test_seen_changes_what_settings_are_chosen_by(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
     found = {}
     for seen in ("removed", "included"):
@@ -146,6 +161,7 @@ def test_seen_changes_what_settings_are_chosen_by(make_recipe: MakeRecipe, inter
     [
         ({"early_stopping": {"metric": "mrr"}}, "mrr removed"),
         ({"early_stopping": {"metric": "recall@1 removed"}}, "recall@1 removed"),
+        ({"early_stopping": {"metric": "ndcg@5 per user"}}, "ndcg@5 per user removed"),
         ({"early_stopping": False}, "recall@5 removed"),
         ({"early_stopping": {"metric": "stars rmse"}}, "recall@5 removed"),
     ],

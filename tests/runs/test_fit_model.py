@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.errors import ConfigError
+from twotower.evaluation import ModelScorer, evaluate_per_user
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax
 from twotower.runs import Recipe, load_tables
-from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, loss_kind
+from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, fit_model, loss_kind
 from twotower.runs.phase import fit_phase
 from twotower.runs.recipe import LossConfig
 
@@ -140,3 +141,24 @@ def test_the_precision_of_a_loss_is_the_recipes(kind: str) -> None:
         losses.append(float(build_loss(config, catalogue_size=5, batch_size=5)(queries, candidates, torch.arange(5))))
     assert losses[0] == losses[1]
     assert 0 < abs(losses[2] - losses[0]) < 0.05
+
+
+def test_validation_judges_one_list_per_user_where_training_stops_by_that(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    plain = {"recall@1", "recall@5", "ndcg@10", "mrr"}
+    for metric in ("recall@5", "ndcg@5 per user removed"):
+        recipe = make_recipe(training={"early_stopping": {"metric": metric}, "epochs": 1})
+        tables = load_tables(recipe, interactions=interactions)
+        ready = untrained(recipe, interactions)
+        rows = tables.split.validation
+        fitted = fit_model(recipe, ready, device=torch.device("cpu"), validation_rows=rows)
+        figures = fitted.training.records[0]["metrics"]
+        assert {f"{key}{removed}" for key in plain for removed in ("", " removed")} <= set(figures)
+        assert any("per user" in key for key in figures) == ("per user" in metric)
+        if "per user" in metric:
+            examples = fitted.phase.examples(rows, grow=fitted.phase.grows)
+            scorer = ModelScorer(fitted.model, fitted.phase.items, examples, device=torch.device("cpu"))
+            judged = evaluate_per_user(scorer, examples, ks=[1, 5], draws=0)
+            assert figures[metric] == judged.seen_removed.values["ndcg@5"]
+            assert figures["recall@1 per user"] == judged.seen_included.values["recall@1"]

@@ -19,6 +19,7 @@ MakeRecipe = Callable[..., Recipe]
         ({"metric": "recall@1 removed"}, ("recall@1 removed", "recall@1", True, 1)),
         ({"metric": "ndcg@10"}, ("ndcg@10", "ndcg@10", False, 5)),
         ({"metric": "mrr"}, ("mrr", "mrr", False, 5)),
+        ({"metric": "recall@1 per user removed"}, ("recall@1 removed", "recall@1", True, 1)),
         (False, ("recall@5", "recall@5", False, 5)),
     ],
 )

@@ -134,6 +134,7 @@ def test_every_faulty_override_at_once(path: Path) -> None:
     [
         ("training.early_stopping.metric=recall@7", "recall@7"),
         ("training.early_stopping.metric=recall@10 remove", "' removed'"),
+        ("training.early_stopping.metric=recall@10 removed per user", "per user, and each with ' removed'"),
         ("evaluation.validate_on=test", "early_stopping"),
         ("data.dataset=movielens-100k", "not both"),
         ("loss={kind = 'full', extra_negatives = 3}", "every item competes"),
@@ -146,7 +147,7 @@ def test_choices_that_contradict_each_other(path: Path, override: str, says: str
     assert says in " ".join(faults_of(path, override))
 
 
-@pytest.mark.parametrize("metric", ["recall@100", "recall@10 removed", "ndcg@10", "mrr removed"])
+@pytest.mark.parametrize("metric", ["recall@100", "recall@10 removed", "ndcg@10", "mrr removed", "ndcg@100 per user removed"])
 def test_metrics_to_stop_on(path: Path, metric: str) -> None:
     stopping = read_recipe(path, overrides=[f"training.early_stopping.metric={metric}"]).training.early_stopping
     assert stopping is not None

@@ -107,6 +107,7 @@ def test_no_frozen_view_where_histories_do_not_grow_and_no_groups_of_one() -> No
         (False, None, None, Headline("recall@5", False)),
         ({"metric": "recall@1 removed"}, None, None, Headline("recall@1", True)),
         ({"metric": "ndcg@10"}, None, True, Headline("ndcg@10", True)),
+        ({"metric": "ndcg@5 per user removed"}, None, None, Headline("ndcg@5", True)),
         ({"metric": "recall@1 removed"}, None, False, Headline("recall@1", False)),
         ({"metric": "recall@1 removed"}, "mrr", None, Headline("mrr", False)),
         (False, "recall@77", True, Headline("recall@77", True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, TypeAlias
@@ -33,7 +33,7 @@ from twotower.config import Config
 from twotower.data import Examples
 from twotower.data.consecutive import taken
 from twotower.errors import ConfigError, MissingExtraError, nearest
-from twotower.evaluation import JudgedRows, Scorer, evaluate, list_figures, top_items
+from twotower.evaluation import JudgedRows, Scorer, evaluate, evaluate_per_user, list_figures, top_items
 from twotower.runs.baselines_config import BASELINE_NAMES
 from twotower.runs.fit_part import FitPart
 from twotower.runs.judge import MakeScorer, judge
@@ -42,6 +42,7 @@ from twotower.runs.phase import Phase, bare_examples, fit_phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.segments import Segments, default_segments, read_segments, require_segments
 from twotower.runs.tables import Tables
+from twotower.runs.watched import Watched
 
 __all__ = ["BaselinesResult", "FittedBaseline", "baseline_rankers", "fit_baselines", "judge_baselines", "require_baselines"]
 
@@ -204,10 +205,10 @@ def _ignore(sentence: str) -> None:
 def _metric(recipe: Recipe) -> str:
     """What settings are chosen by, as validation of a model names it."""
     stopping = recipe.training.early_stopping
-    name = "" if stopping is None else stopping.metric.removesuffix(" removed")
-    if not name.startswith(("recall@", "ndcg@", "mrr")):  # none, or the error of an outcome, which these do not predict
-        name = f"recall@{recipe.evaluation.ks[-1]}"
-    return name + ("" if recipe.baselines.seen == "included" else " removed")
+    watched = Watched(f"recall@{recipe.evaluation.ks[-1]}") if stopping is None else Watched.of(stopping.metric)
+    if not watched.orders_rankers:  # the error of an outcome, which these do not predict
+        watched = Watched(f"recall@{recipe.evaluation.ks[-1]}")
+    return replace(watched, removed=recipe.baselines.seen != "included").name
 
 
 def _final_rows(recipe: Recipe, tables: Tables) -> NDArray[np.int64]:
@@ -320,10 +321,10 @@ class _Fitting:
         return grid[best], found[best]
 
     def _figure(self, make: MakeScorer) -> float:
-        name = _metric(self.recipe)
-        found = evaluate(make(self.validation), self.validation, ks=self.recipe.evaluation.ks, draws=0)
-        removed = name.endswith(" removed")
-        return (found.seen_removed if removed else found.seen_included).values[name.removesuffix(" removed")]
+        watched = Watched.of(_metric(self.recipe))
+        judge_rows = evaluate_per_user if watched.per_user else evaluate
+        found = judge_rows(make(self.validation), self.validation, ks=self.recipe.evaluation.ks, draws=0)
+        return (found.seen_removed if watched.removed else found.seen_included).values[watched.metric]
 
     def _fitted(self, name: str, part: FitPart, settings: Settings) -> MakeScorer:
         fit = part.fit

@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.data import Batches
 from twotower.data.batches import CandidateSource
 from twotower.errors import ConfigError, DataError
-from twotower.evaluation import ModelScorer, evaluate
+from twotower.evaluation import Evaluation, ModelScorer, evaluate, evaluate_per_user
 from twotower.losses import (
     GBCE,
     BilateralSoftmax,
@@ -32,6 +32,7 @@ from twotower.runs.recipe import LossConfig, Recipe
 from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
 from twotower.runs.tables import Tables
 from twotower.runs.tasks import head_specs, objective
+from twotower.runs.watched import PER_USER, REMOVED, Watched
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
 __all__ = [
@@ -286,16 +287,30 @@ def _validation(
     if most is not None and most < len(rows):
         rows = np.sort(np.random.default_rng(recipe.seed).choice(rows, most, replace=False))
     examples = phase.examples(rows, grow=phase.grows)
+    ks, stopping = recipe.evaluation.ks, recipe.training.early_stopping
+    per_user = stopping is not None and Watched.of(stopping.metric).per_user
 
     def validate(model: TwoTower) -> dict[str, float]:
         scorer = ModelScorer(model, phase.items, examples, device=device)
-        found = evaluate(scorer, examples, ks=recipe.evaluation.ks, draws=0)
-        removed = {f"{key} removed": value for key, value in found.seen_removed.values.items()}
+        figures = _both(evaluate(scorer, examples, ks=ks, draws=0))
+        if per_user:  # another scoring of the catalogue, which nobody pays for who does not ask
+            figures |= _both(evaluate_per_user(scorer, examples, ks=ks, draws=0), PER_USER)
         errors = {
             f"{task.name} {figure}": value
             for task in recipe.tasks
             for figure, value in outcome_errors(task, model, phase, examples, device=device).items()
         }
-        return {**found.seen_included.values, **removed, **errors}
+        return {**figures, **errors}
 
     return validate
+
+
+def _both(found: Evaluation, unit: str = "") -> dict[str, float]:
+    """The figures that validation gives, seen items included and removed, by name."""
+    variants = (("", found.seen_included.values), (REMOVED, found.seen_removed.values))
+    return {
+        f"{key}{unit}{removed}": value
+        for removed, values in variants
+        for key, value in values.items()
+        if key == "mrr" or key.startswith(("recall@", "ndcg@"))
+    }

@@ -19,6 +19,7 @@ from twotower.models import TwoTower
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import Recipe
+from twotower.runs.watched import Watched
 from twotower.types import Column, Ragged, column_length, take_column
 
 __all__ = ["Headline", "Probe", "VectorScorer", "encode_rows", "headline", "make_probe"]
@@ -52,10 +53,13 @@ def headline(recipe: Recipe) -> Headline:
     """What early stopping goes by, where that is a ranking's figure; else the last recall."""
     stopping, last = recipe.training.early_stopping, recipe.evaluation.ks[-1]
     name = f"recall@{last}" if stopping is None else stopping.metric
-    metric = name.removesuffix(" removed")
-    if not metric.startswith(("recall@", "ndcg@", "mrr")):
-        name = metric = f"recall@{last}"
-    return Headline(name, metric, name != metric, int(metric.removeprefix("recall@")) if metric.startswith("recall@") else last)
+    watched = Watched.of(name)
+    if not watched.orders_rankers:
+        watched = Watched(f"recall@{last}")
+    metric, _, k = watched.metric.partition("@")
+    # rows are probed one by one: a figure per user is shown as that of its rows
+    name = Watched(watched.metric, removed=watched.removed).name
+    return Headline(name, watched.metric, watched.removed, int(k) if metric == "recall" else last)
 
 
 class VectorScorer:

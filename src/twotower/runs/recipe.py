@@ -14,6 +14,7 @@ from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
+from twotower.runs.watched import PER_USER, REMOVED
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -237,9 +238,10 @@ class Recipe(Config):
         if stopping is not None:
             plain = [*(f"recall@{k}" for k in self.evaluation.ks), "ndcg@10", "mrr"]
             errors = [f"{task.name} {figure}" for task in self.tasks for figure in ("rmse", "mae")]
-            if stopping.metric not in (*plain, *(f"{name} removed" for name in plain), *errors):
+            lists = [f"{kind}@{k}{PER_USER}" for kind in ("recall", "ndcg") for k in self.evaluation.ks]
+            if stopping.metric not in (*plain, *lists, *(f"{name}{REMOVED}" for name in (*plain, *lists)), *errors):
                 faults.append(
-                    f"training.early_stopping.metric: validation gives {', '.join(plain)}, and each with ' removed' "
+                    f"training.early_stopping.metric: validation gives {', '.join((*plain, *lists))}, and each with ' removed' "
                     f"(seen items left out){''.join(f', {name}' for name in errors)}, but no {stopping.metric!r}; name one of "
                     "them, or change evaluation.ks"
                 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from twotower.errors import ConfigError
 from twotower.evaluation import JudgedRows, compare_rankers, ranker_means
 from twotower.runs.recipe import Recipe
+from twotower.runs.watched import Watched
 
 __all__ = ["Headline", "JudgedRun", "chosen_for", "headline_of", "standings"]
 
@@ -58,13 +59,13 @@ def headline_of(recipe: Recipe, metric: str | None, removed: bool | None) -> Hea
     """
     stopping = recipe.training.early_stopping
     default = f"recall@{recipe.evaluation.ks[-1]}"
-    watched = stopping.metric if stopping is not None else default
-    if not _is_metric(watched.removesuffix(" removed")):  # an error of a rating head, say, orders no rankers
-        watched = default
-    chosen = watched.removesuffix(" removed") if metric is None else metric
-    if not _is_metric(chosen):
+    watched = Watched.of(stopping.metric if stopping is not None else default)
+    if not watched.orders_rankers:  # an error of a rating head, say
+        watched = Watched(default)
+    chosen = watched.metric if metric is None else metric
+    if not Watched(chosen).orders_rankers:
         raise ConfigError(f"metric must be recall@K, ndcg@K or mrr; came {chosen!r}")
-    return Headline(chosen, (metric is None and watched.endswith(" removed")) if removed is None else removed)
+    return Headline(chosen, (metric is None and watched.removed) if removed is None else removed)
 
 
 def chosen_for(recipe: Recipe, headline: Headline) -> Recipe:
@@ -148,11 +149,6 @@ def standings(
         "rankers": ranking,
         "views": views,
     }
-
-
-def _is_metric(name: str) -> bool:
-    kind, _, k = name.partition("@")
-    return name == "mrr" or (kind in ("recall", "ndcg") and k.isdigit() and int(k) > 0)
 
 
 def _pairs(models: Sequence[str], values: Mapping[str, object]) -> dict[str, list[tuple[str, str]]]:

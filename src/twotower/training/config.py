@@ -28,7 +28,9 @@ class EarlyStopping(Config):
     """Keep the epoch with the best validation figure, and stop when it no longer improves.
 
     Attributes:
-        metric: A key of what validation returns; larger is better, but for errors (see `smaller_is_better`).
+        metric: A key of what validation returns; larger is better, but for errors (see `smaller_is_better`). A recipe's
+            validation gives ``recall@K``, ``ndcg@10`` and ``mrr`` per row, ``recall@K per user`` and ``ndcg@K per user`` of one
+            list per user, and all of them with ``removed`` after them: seen items left out.
         patience: Validations without improvement before training stops; None trains all epochs and still keeps the best.
         min_delta: An improvement is more than this.
     """
