@@ -13,6 +13,7 @@ from twotower.preprocessing import FeatureConfig
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.task_config import TaskConfig
+from twotower.runs.tune_config import TuneKeyConfig
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -251,6 +252,8 @@ class Recipe(Config):
         training: The loop.
         evaluation: The judgement.
         baselines: What the model is judged beside.
+        tune: What ``twotower tune`` may vary, by dotted key. It is no part of a run: nothing that is trained depends on it, and
+            no run keeps it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -267,6 +270,7 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    tune: dict[str, TuneKeyConfig] = Field(default={}, exclude=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
