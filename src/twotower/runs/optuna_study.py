@@ -245,9 +245,7 @@ class Study:
 
     def _params(self, settings: Settings) -> dict[str, Any]:
         """Choices as the text that Optuna has for them."""
-        return {
-            key: toml_value(value) if self._space[key].choices is not None else value for key, value in settings.items()
-        }
+        return {key: toml_value(value) if self._space[key].choices is not None else value for key, value in settings.items()}
 
     def _settings(self, params: Mapping[str, Any], *, exact: bool) -> dict[str, Any]:
         return {key: _value(self._space[key], params[key], exact=exact) for key in self._space if key in params}

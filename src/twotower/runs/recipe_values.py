@@ -93,7 +93,8 @@ def _written(value: Any, dumped: Any) -> Any:
         return {**_written(value.feature, dumped["feature"]), **({"embedding": embedding} if embedding else {})}
     if isinstance(value, BaseModel):
         found = {}
-        for name, field in type(value).model_fields.items():
+        fields = sorted(type(value).model_fields.items(), key=lambda entry: entry[0] != "kind")
+        for name, field in fields:
             part = getattr(value, name)
             default = field.get_default(call_default_factory=True)
             said = name in value.model_fields_set or name == "kind" or part != default
@@ -112,11 +113,15 @@ def _table(values: Mapping[str, Any], path: str) -> list[str]:
         key = f"{path}.{toml_key(name)}" if path else toml_key(name)
         if isinstance(value, Mapping) and value:
             inner = _table(value, key)
-            plain = any(not isinstance(entry, Mapping) for entry in value.values())
+            plain = not all(isinstance(entry, Mapping) or _is_tables(entry) for entry in value.values())
             below += ["", *([f"[{key}]"] if plain else []), *inner] if inner else []
-        elif isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        elif _is_tables(value):
             for entry in value:
                 below += ["", f"[[{key}]]", *(f"{toml_key(of)} = {toml_value(part)}" for of, part in entry.items())]
         else:
             lines.append(f"{toml_key(name)} = {toml_value(value)}")
     return [*lines, *below]
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)

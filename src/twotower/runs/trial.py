@@ -95,9 +95,7 @@ class TrialGround:
                 raise _Pruned
 
         def ended(end: TrialEnd) -> TrialEnd:
-            return replace(
-                end, epochs_run=trained, seconds=time.perf_counter() - began, peak_memory_bytes=peak_memory_bytes()
-            )
+            return replace(end, epochs_run=trained, seconds=time.perf_counter() - began, peak_memory_bytes=peak_memory_bytes())
 
         try:
             untrained = self.build(recipe)

@@ -64,12 +64,14 @@ class TuningResult:
         summary: What ``--json`` prints: ``metric``, ``smaller_is_better``, ``rows`` (train, validation), ``trials`` (how many, by
             state), ``best`` and ``own`` (the trial with the recipe's own values; None where there is none), ``importances``,
             ``notes``, ``seconds`` of this call.
+        space: What was varied.
         records: Every trial.
         best: The recipe with the best trial's values.
     """
 
     folder: Path
     summary: dict[str, Any]
+    space: Space
     records: tuple[TrialRecord, ...]
     best: Recipe
 
@@ -157,7 +159,9 @@ def tune(
         try:
             _require_same(place, study.identity, identity)
             if own is None:
-                notes.append("the recipe itself lies outside of the space: it was not tried, and there is nothing to compare with")
+                notes.append(
+                    "the recipe itself lies outside of the space: it was not tried, and there is nothing to compare with"
+                )
             elif not study.records():
                 study.queue_own(own)
             rows = {"train": len(ground.tables.split.train), "validation": len(ground.tables.split.validation)}
@@ -193,9 +197,7 @@ def _checked(recipe: Recipe, wanted: Space, ground: TrialGround) -> tuple[dict[s
     return space, [f"{key} is not tuned: {found[0]}" for key, found in faults.items()]
 
 
-def _identity(
-    recipe: Recipe, space: Space, metric: str, seed: int, pruner: PrunerName, ground: TrialGround
-) -> dict[str, Any]:
+def _identity(recipe: Recipe, space: Space, metric: str, seed: int, pruner: PrunerName, ground: TrialGround) -> dict[str, Any]:
     """What a tuning is of: where any of it differs, figures would not compare."""
     found = {
         "recipe": recipe_values(recipe),
@@ -296,7 +298,9 @@ class _Desk:
         self._read()
         best = self._best()
         if best is None:
-            reasons = dict.fromkeys(record.end.reason for record in self.records if record.end is not None and record.end.reason)
+            reasons = dict.fromkeys(
+                record.end.reason for record in self.records if record.end is not None and record.end.reason
+            )
             why = f": {next(iter(reasons))}" if reasons else "; give it more time"
             raise TrainingError(f"no trial of {self._done()} gave a figure{why}")
         importances = self.study.importances()
@@ -315,7 +319,8 @@ class _Desk:
             "notes": self.notes,
             "seconds": time.monotonic() - self.began,
         }
-        return TuningResult(self.place.path, summary, self.records, tuned_recipe(self.recipe, self.space, best.settings))
+        tuned = tuned_recipe(self.recipe, self.space, best.settings)
+        return TuningResult(self.place.path, summary, self.space, self.records, tuned)
 
     def _best(self) -> TrialRecord | None:
         return best_of(self.records, smaller=smaller_is_better(self.metric))

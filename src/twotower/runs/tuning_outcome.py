@@ -94,9 +94,7 @@ def trials_table(
     }
 
 
-def best_recipe_toml(
-    recipe: Recipe, space: Space, metric: str, records: Sequence[TrialRecord], best: TrialRecord
-) -> str:
+def best_recipe_toml(recipe: Recipe, space: Space, metric: str, records: Sequence[TrialRecord], best: TrialRecord) -> str:
     """The recipe with the best trial's values, under the name ``NAME-tuned``; its comments say where it comes from."""
     tuned = tuned_recipe(recipe, space, best.settings).model_copy(update={"name": f"{recipe.name}-tuned"})
     assert best.end is not None
