@@ -108,7 +108,7 @@ def _figure_words(trial: dict[str, Any]) -> str:
 
 
 class TuneProgress:
-    """Shows a tuning on stderr: trials, what the ones that run have reached, the best, time left. Nothing where it is no terminal.
+    """Shows a tuning on stderr: trials, what those that run have reached, the best, time left. Nothing where it is no terminal.
 
     A `twotower.runs.tuning.TuneListener`; use it as a context manager.
     """

@@ -38,7 +38,7 @@ def tune(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Try values of a recipe's keys, keep what is best on validation rows, and write it as a recipe; test rows are not looked at."""
+    """Try values of a recipe's keys, and write what is best on validation rows as a recipe; test rows are not looked at."""
     from twotower.cli.tune import TuneOptions, tune_command
 
     tune_command(

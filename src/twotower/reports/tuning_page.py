@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twotower.bundle import write_text
-from twotower.reports.chart import BarChart, Chart, Line, LineChart, Strands, StrandsChart, Table, figure_text
+from twotower.reports.chart import BarChart, Chart, Strands, StrandsChart, Table, figure_text
 from twotower.reports.draw import draw, require_matplotlib
 from twotower.reports.markup import element
 from twotower.reports.page import charts_of, page_of
@@ -29,7 +29,7 @@ def write_tuning_page(report: TuningReport, path: Path) -> Path:
     require_matplotlib()
     panels = tuning_panels(report)
     drawings = {chart.key: draw(chart) for chart in charts_of(panels)}
-    footer = "All figures are of validation rows; test rows were not looked at. Every figure is also in trials.json beside this page."
+    footer = "All figures are of validation rows; test rows were not looked at. They are also in trials.json beside this page."
     write_text(path, page_of(report.title, panels, drawings, footer=footer))
     return path
 
@@ -63,33 +63,35 @@ def _with_value(report: TuningReport) -> list[tuple[TuningTrial, float]]:
 
 def _course(report: TuningReport) -> Panel:
     charts: list[Block] = [_by_trial(report), _by_epoch(report)]
-    lead = "The first trial is the recipe as it was, where its values lie in the space; those after it are drawn at random, and then by TPE."
+    lead = "The first trial is the recipe as it was, if its values are in the space; then come random ones, then those of TPE."
     return Panel("course", "How it went", (lead,), tuple(charts))
 
 
 def _by_trial(report: TuningReport) -> Chart:
-    found = _with_value(report)
-    best, so_far = None, []
-    for trial, value in found:
+    best: float | None = None
+    numbers, so_far = [], []
+    for trial, value in _with_value(report):
         if trial.state == "done":
             better = best is None or (value < best if report.smaller_is_better else value > best)
             best = value if better else best
-        so_far.append((trial.number, best))
-    lines = [
-        Line(name, tuple(float(t.number) for t, _ in chosen), tuple(v for _, v in chosen), style, faint=True)
-        for name, state, style in (("finished", "done", 0), ("given up early", "pruned", _PRUNED))
-        if (chosen := [(t, v) for t, v in found if t.state == state])
+        if best is not None:
+            numbers.append(float(trial.number))
+            so_far.append(best)
+    kinds = [
+        Strands(name, tuple(((float(trial.number),), (value,)) for trial, value in chosen), style)
+        for name, state, style in (("given up early", "pruned", _PRUNED), ("finished", "done", _FAINT))
+        if (chosen := [entry for entry in _with_value(report) if entry[0].state == state])
     ]
-    known = [(number, value) for number, value in so_far if value is not None]
-    lines.append(Line("best so far", tuple(float(n) for n, _ in known), tuple(v for _, v in known), _STRONG))
-    return LineChart(
+    rows = tuple((str(trial.number), _STATES[trial.state], figure_text(value)) for trial, value in _with_value(report)[:120])
+    return StrandsChart(
         key="by-trial",
         title=f"{report.metric} of each trial",
-        caption=f"{report.metric} on {report.rows:,} validation rows, of the epoch that would be kept; where the best no longer "
-        "changes, more trials of this space find little.",
+        caption=f"{report.metric} on {report.rows:,} validation rows, of the epoch that would be kept; where the best no "
+        "longer changes, more trials of this space find little.",
         x_label="trial",
         y_label=f"{report.metric} (validation rows)",
-        lines=tuple(lines),
+        kinds=(*kinds, Strands("best so far", ((tuple(numbers), tuple(so_far)),), _STRONG)),
+        rows=Table(("trial", "how it ended", report.metric), rows),
     )
 
 
@@ -134,8 +136,8 @@ def _importance(report: TuningReport) -> list[Panel]:
     chart = BarChart(
         key="importance",
         title="Importance",
-        caption="Share of what separates the better trials from the others that each key explains (PED-ANOVA, finished trials); of "
-        "few trials a rough guess.",
+        caption="Share of what separates the better trials from the others that each key explains (PED-ANOVA, finished "
+        "trials); of few trials a rough guess.",
         x_label="share",
         y_label="key",
         names=tuple(name for _, name in known),
@@ -157,8 +159,8 @@ def _settings(report: TuningReport) -> Panel:
     chart = StrandsChart(
         key="parallel",
         title="Values of every trial",
-        caption="A line per trial, from one key to the next and to its figure: where lines that end well lie close together, the "
-        "value matters.",
+        caption="A line per trial, from one key to the next and to its figure: where lines that end well lie close "
+        "together, the value matters.",
         x_label="",
         y_label="",
         kinds=_kinds(report, lines),

@@ -1,4 +1,4 @@
-"""A study of Optuna, of the extra ``tune``: which values to try next, and when to give a trial up. The one file that imports it.
+"""A study of Optuna, of the extra ``tune``: which values to try next, when to give a trial up. The one file that imports it.
 
 TPE is Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011). The median rule gives a trial up where its best
 figure is worse than the median of the others' figures at the same epoch; Hyperband is Li et al. (2018).
@@ -95,7 +95,7 @@ def open_study(path: Path, space: Space, *, seed: int, pruner: PrunerName, epoch
             f"{path}: damaged, or not the storage of a tuning ({error}); start over with --overwrite, or name another folder"
         ) from None
     rules = {
-        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 5)),
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(2, epochs // 4)),
         "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=min(every, epochs), max_resource=epochs),
         "none": optuna.pruners.NopPruner,
     }

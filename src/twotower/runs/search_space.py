@@ -96,10 +96,10 @@ def check_space(recipe: Recipe, space: Space, build: Callable[[Recipe], object] 
             except ConfigError as error:
                 faults.setdefault(key, []).extend(f"tune.{key} = {_as_written(value)}: {fault}" for fault in error.faults)
     # a key that does not exist is one fault, and not one for each end
-    return {key: _one_of_each_kind(key, found) for key, found in faults.items()}
+    return {key: _without_repeats(found) for key, found in faults.items()}
 
 
-def _one_of_each_kind(key: str, faults: Sequence[str]) -> list[str]:
+def _without_repeats(faults: Sequence[str]) -> list[str]:
     """The fault of the first value where it is the key that is wrong."""
     unknown = [fault.partition(": ")[2] for fault in faults if ": unknown key" in fault]
     return [f"tune: {unknown[0]}"] if unknown else list(dict.fromkeys(faults))

@@ -28,7 +28,7 @@ GoOn: TypeAlias = Callable[[int, float], bool]
 """Is told an epoch and its validation figure, and says whether the trial goes on."""
 
 
-class _Pruned(Exception):
+class _PrunedError(Exception):
     """Ends a training from its listener."""
 
 
@@ -91,8 +91,8 @@ class TrialGround:
             if not math.isfinite(value):
                 raise DataError(f"validation gives {self.metric} = {value} after epoch {event.epoch}")
             seen[event.epoch] = value
-            if not go_on(event.epoch, value):
-                raise _Pruned
+            if not go_on(event.epoch, value) and event.epoch < recipe.training.epochs:
+                raise _PrunedError
 
         def ended(end: TrialEnd) -> TrialEnd:
             return replace(end, epochs_run=trained, seconds=time.perf_counter() - began, peak_memory_bytes=peak_memory_bytes())
@@ -106,7 +106,7 @@ class TrialGround:
                 validation_rows=self.tables.split.validation,
                 listener=listen,
             )
-        except _Pruned:
+        except _PrunedError:
             best = max(seen, key=lambda epoch: sign * seen[epoch])
             return ended(TrialEnd("pruned", seen[best], best))
         except (TwotowerError, MemoryError, torch.OutOfMemoryError) as error:
@@ -139,7 +139,7 @@ def with_metric(recipe: Recipe, metric: str) -> Recipe:
     return recipe.model_copy(update={"training": training})
 
 
-def load_ground(recipe: Recipe, metric: str, frames: Frames = Frames()) -> TrialGround:
+def load_ground(recipe: Recipe, metric: str, frames: Frames) -> TrialGround:
     """Read the tables of a recipe, and leave its test rows out.
 
     Raises:

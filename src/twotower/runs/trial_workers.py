@@ -1,7 +1,8 @@
-"""Where the trials of a tuning run: in this process, or several at a time in processes of their own, as many as fit into memory."""
+"""Where the trials of a tuning run: in this process, or in processes of their own, as many as fit into memory."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -110,7 +111,8 @@ class _Worker:
 class WorkerPool:
     """Trials in processes of their own.
 
-    One process starts; what it takes is measured while its first trial trains, and so many others follow as memory has room for.
+    One process starts; what it takes is measured while it trains its first trial, and as many others follow as there is memory
+    for.
     When this process ends, however it does, theirs end with it.
 
     Args:
@@ -204,10 +206,8 @@ class WorkerPool:
         self._answer(line, job)
 
     def _answer(self, line: Connection, value: object) -> None:
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is gone, which is felt when it is listened to
             line.send(value)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it is gone, which is felt when it is listened to
 
     def _dismiss(self, line: Connection, worker: _Worker) -> None:
         del self.workers[line]
@@ -228,7 +228,7 @@ class WorkerPool:
             )
 
     def _lost(self, line: Connection, worker: _Worker) -> None:
-        """A process that ended by itself takes its trial with it; one less runs from here on, since memory is what mostly ends one."""
+        """A process that ended by itself takes its trial with it; one less runs from here on, since mostly it was memory."""
         del self.workers[line]
         line.close()
         worker.process.join()

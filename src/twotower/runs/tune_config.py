@@ -21,8 +21,8 @@ _STEP_SLACK = 1e-9
 class TuneKeyConfig(Config):
     """What ``twotower tune`` may try for one key of the recipe.
 
-    In ``[tune]`` every key is a key of the recipe, dotted as for ``--set``, and has a table of these: either ``low`` and ``high``,
-    or ``choices``. ``train`` and the other commands take no notice of it. Without ``[tune]``, a space is made from the recipe.
+    In ``[tune]`` every key is a key of the recipe, dotted as for ``--set``, and has a table of these: ``low`` and ``high``, or
+    ``choices``. ``train`` and the other commands take no notice of it. Without ``[tune]``, a space is made from the recipe.
 
     Attributes:
         low: The least value. Where both ends are integers, so is every value.

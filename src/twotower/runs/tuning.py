@@ -61,8 +61,8 @@ class TuningResult:
 
     Attributes:
         folder: Holds ``best.toml``, ``trials.json`` and the storage.
-        summary: What ``--json`` prints: ``metric``, ``smaller_is_better``, ``rows`` (train, validation), ``trials`` (how many, by
-            state), ``best`` and ``own`` (the trial with the recipe's own values; None where there is none), ``importances``,
+        summary: What ``--json`` prints: ``metric``, ``smaller_is_better``, ``rows`` (train, validation), ``trials`` (how many,
+            by state), ``best`` and ``own`` (the trial with the recipe's own values; None where there is none), ``importances``,
             ``notes``, ``seconds`` of this call.
         space: What was varied.
         records: Every trial.
@@ -214,8 +214,8 @@ def _require_same(place: TuningFolder, stored: Mapping[str, Any], wanted: Mappin
     found = differences(stored, wanted)
     if found:
         raise ConfigError(
-            f"--run-dir {place.path}: the tuning there is of another recipe ({', '.join(found)}); go on with the same one, start "
-            "over with --overwrite, or name another folder"
+            f"--run-dir {place.path}: the tuning there is of another recipe ({', '.join(found)}); go on with the same one, "
+            "start over with --overwrite, or name another folder"
         )
 
 
@@ -301,7 +301,7 @@ class _Desk:
             reasons = dict.fromkeys(
                 record.end.reason for record in self.records if record.end is not None and record.end.reason
             )
-            why = f": {next(iter(reasons))}" if reasons else "; give it more time"
+            why = f": {reasons[0]}" if reasons else "; give it more time"
             raise TrainingError(f"no trial of {self._done()} gave a figure{why}")
         importances = self.study.importances()
         self.notes += edge_notes(best, self.space)

@@ -23,8 +23,8 @@ _SHOWN = 3
 class TuningFolder:
     """A tuning's folder.
 
-    ``study.sqlite`` is the storage of Optuna, from which a tuning goes on; it holds what the tuning is of. ``trials.json`` is the
-    table of all trials, ``best.toml`` the best recipe so far, ``report.html`` the page.
+    ``study.sqlite`` is the storage of Optuna, from which a tuning goes on; it holds what the tuning is of. ``trials.json`` is
+    the table of all trials, ``best.toml`` the best recipe so far, ``report.html`` the page.
     """
 
     path: Path
@@ -54,8 +54,8 @@ class TuningFolder:
             overwrite: Start over where a tuning is.
 
         Raises:
-            ConfigError: If a tuning is there and neither was asked for, or both are; if the folder holds other things or can't be
-                written, or another process is tuning into it.
+            ConfigError: If a tuning is there and neither was asked for, or both are; if the folder holds other things or can't
+                be written, or another process is tuning into it.
         """
         if resume and overwrite:
             raise ConfigError("--resume goes on with a tuning and --overwrite starts it over: give one of them")

@@ -46,8 +46,8 @@ def tuning_content(recipe: Recipe, found: TuningResult) -> TuningReport:
     elif own is not None and own["value"] is not None:
         sentences.append(f"The recipe as it was reaches {own['value']:.4f} (trial {own['number']}).")
     sentences.append(
-        "The best of many is a little too good on the rows that it was chosen by; what it is worth is what twotower train best.toml "
-        "finds on test rows."
+        "The best of many is a little too good on the rows that it was chosen by; what it is worth is what twotower train "
+        "best.toml finds on test rows."
     )
     importances = summary["importances"]
     keys = tuple(
