@@ -298,9 +298,7 @@ class _Desk:
         self._read()
         best = self._best()
         if best is None:
-            reasons = dict.fromkeys(
-                record.end.reason for record in self.records if record.end is not None and record.end.reason
-            )
+            reasons = [record.end.reason for record in self.records if record.end is not None and record.end.reason]
             why = f": {reasons[0]}" if reasons else "; give it more time"
             raise TrainingError(f"no trial of {self._done()} gave a figure{why}")
         importances = self.study.importances()
