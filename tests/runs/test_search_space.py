@@ -82,9 +82,7 @@ def test_an_unknown_key_is_one_fault_with_the_nearest_name(make_recipe: Any) -> 
     recipe = make_recipe(tune={"training.optimizer.learnin_rate": RATE})
     faults = check_space(recipe, search_space(recipe))
     assert faults == {
-        "training.optimizer.learnin_rate": [
-            "tune: training.optimizer.learnin_rate: unknown key; did you mean 'learning_rate'?"
-        ]
+        "training.optimizer.learnin_rate": ["tune: training.optimizer.learnin_rate: unknown key; did you mean 'learning_rate'?"]
     }
 
 

@@ -8,7 +8,9 @@ from twotower.runs.trial_record import TrialEnd, TrialRecord
 
 
 def test_a_record_is_plain_json() -> None:
-    record = TrialRecord(3, "done", {"model.layer_sizes": (8, 4)}, {2: 0.5, 1: 0.25}, TrialEnd("done", 0.5, 2, 2, 1.5), own=True)
+    record = TrialRecord(
+        3, "done", {"model.layer_sizes": (8, 4)}, {2: 0.5, 1: 0.25}, TrialEnd("done", 0.5, 2, 2, 1.5), own=True
+    )
     assert record.value == 0.5
     assert record.counts
     assert json.loads(json.dumps(record.to_json())) == {

@@ -15,8 +15,9 @@ def test_a_tuning_that_is_there_is_gone_on_with_or_started_over(tmp_path: Path) 
     with place.open(resume=True, overwrite=False):
         place.study.write_text("study")
         place.best.write_text("best")
-    with pytest.raises(ConfigError, match="a tuning is there already; go on with --resume"), place.open(
-        resume=False, overwrite=False
+    with (
+        pytest.raises(ConfigError, match="a tuning is there already; go on with --resume"),
+        place.open(resume=False, overwrite=False),
     ):
         pass
     with place.open(resume=True, overwrite=False):
@@ -33,20 +34,24 @@ def test_a_tuning_that_is_there_is_gone_on_with_or_started_over(tmp_path: Path) 
 
 def test_other_things_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(ConfigError, match=r"holds other things than a tuning \(mine.txt\)"), TuningFolder(tmp_path).open(
-        resume=False, overwrite=True
+    with (
+        pytest.raises(ConfigError, match=r"holds other things than a tuning \(mine.txt\)"),
+        TuningFolder(tmp_path).open(resume=False, overwrite=True),
     ):
         pass
-    with pytest.raises(ConfigError, match="a file is in the way"), TuningFolder(tmp_path / "mine.txt").open(
-        resume=False, overwrite=False
+    with (
+        pytest.raises(ConfigError, match="a file is in the way"),
+        TuningFolder(tmp_path / "mine.txt").open(resume=False, overwrite=False),
     ):
         pass
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     place = TuningFolder(tmp_path)
-    with place.open(resume=False, overwrite=False), pytest.raises(ConfigError, match="another process is tuning"), place.open(
-        resume=True, overwrite=False
+    with (
+        place.open(resume=False, overwrite=False),
+        pytest.raises(ConfigError, match="another process is tuning"),
+        place.open(resume=True, overwrite=False),
     ):
         pass
 
