@@ -13,6 +13,10 @@ from twotower.runs.run_many import Frames
 from twotower.runs.trial import TrialGround, load_ground, tuning_metric, with_metric
 
 
+def _always(epoch: int, value: float) -> bool:
+    return True
+
+
 def ground_of(recipe: Any, interactions: pl.DataFrame) -> TrialGround:
     return load_ground(recipe, tuning_metric(recipe), Frames(interactions))
 
@@ -38,21 +42,21 @@ def test_a_trial_has_the_figure_of_the_epoch_that_is_kept(make_recipe: Any, inte
     assert end.value == max(value for _, value in seen) == dict(seen)[end.epoch]
     assert end.peak_memory_bytes > 2**20
     last = make_recipe(training={"epochs": 3, "early_stopping": False})
-    assert ground_of(last, interactions).run(last, lambda epoch, value: True).epoch == 3
+    assert ground_of(last, interactions).run(last, _always).epoch == 3
 
 
 def test_a_trial_ends_when_it_is_told_to_but_not_behind_its_last_epoch(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"epochs": 4})
     ground = ground_of(recipe, interactions)
-    pruned = ground.run(recipe, lambda epoch, value: epoch < 2)
+    pruned = ground.run(recipe, lambda epoch, _: epoch < 2)
     assert (pruned.state, pruned.epochs_run) == ("pruned", 2)
     assert pruned.value is not None
-    assert ground.run(recipe, lambda epoch, value: epoch < 4).state == "done"
+    assert ground.run(recipe, lambda epoch, _: epoch < 4).state == "done"
 
 
 def test_a_trial_that_fails_says_why(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"optimizer": {"kind": "adamw", "learning_rate": 1e38}})
-    end = ground_of(recipe, interactions).run(recipe, lambda epoch, value: True)
+    end = ground_of(recipe, interactions).run(recipe, _always)
     assert (end.state, end.value) == ("failed", None)
     assert "finite" in end.reason
 
