@@ -21,13 +21,16 @@ SPACE = {
 
 
 def result(recipe: Any, folder: Path) -> TuningResult:
+    def record(number: int, state: Any, warmth: float, sizes: tuple[int, ...], **rest: Any) -> TrialRecord:
+        return TrialRecord(number, state, {"loss.temperature": warmth, "model.layer_sizes": sizes}, **rest)
+
     records = (
-        TrialRecord(0, "done", {"loss.temperature": 1.0, "model.layer_sizes": ()}, {1: 0.2, 2: 0.3}, TrialEnd("done", 0.3, 2, 2), own=True),
-        TrialRecord(1, "interrupted", {"loss.temperature": 2.0, "model.layer_sizes": ()}),
-        TrialRecord(2, "done", {"loss.temperature": 2.0, "model.layer_sizes": (8,)}, {1: 0.4}, TrialEnd("done", 0.4, 1, 1), again=1),
-        TrialRecord(3, "pruned", {"loss.temperature": 10.0, "model.layer_sizes": (8,)}, {1: 0.1}, TrialEnd("pruned", 0.1, 1, 1)),
-        TrialRecord(4, "failed", {"loss.temperature": 0.1, "model.layer_sizes": ()}, {}, TrialEnd("failed", reason="<no number>")),
-    )  # fmt: skip
+        record(0, "done", 1.0, (), curve={1: 0.2, 2: 0.3}, end=TrialEnd("done", 0.3, 2, 2), own=True),
+        record(1, "interrupted", 2.0, ()),
+        record(2, "done", 2.0, (8,), curve={1: 0.4}, end=TrialEnd("done", 0.4, 1, 1), again=1),
+        record(3, "pruned", 10.0, (8,), curve={1: 0.1}, end=TrialEnd("pruned", 0.1, 1, 1)),
+        record(4, "failed", 0.1, (), end=TrialEnd("failed", reason="<no number>")),
+    )
     summary = {
         "metric": "recall@5",
         "smaller_is_better": False,
