@@ -18,13 +18,17 @@ from twotower.runs.trial_record import TrialEnd
 from twotower.runs.trial_workers import TrialJob, WorkerPool, jobs_that_fit, run_here
 
 
+def _nothing(number: int, epoch: int) -> None:
+    pass
+
+
 @dataclass
 class Desk:
     """Gives out so many trials of one recipe."""
 
     recipe: Recipe
     trials: int
-    when_told: Callable[[int, int], None] = lambda number, epoch: None
+    when_told: Callable[[int, int], None] = _nothing
     given: int = 0
     curves: dict[int, dict[int, float]] = field(default_factory=dict)
     ends: dict[int, TrialEnd] = field(default_factory=dict)

@@ -118,7 +118,7 @@ def test_time_ends_a_tuning_and_no_trial_is_an_error(recipe: Any, planted: pl.Da
             )}
         }
     )  # fmt: skip
-    with pytest.raises(TrainingError, match="no trial of 2 gave a figure: .*finite"):
+    with pytest.raises(TrainingError, match=r"no trial of 2 gave a figure: .*finite"):
         tune(failing, tmp_path / "b", trials=2, interactions=planted)
 
 
