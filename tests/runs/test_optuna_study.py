@@ -35,7 +35,7 @@ def opened(path: Path, **changes: Any) -> Study:
 
 
 def value_of(settings: dict[str, Any]) -> float:
-    return float(settings["dropout"]) + 0.01 * int(settings["count"]) - abs(settings["rate"] - 0.01)
+    return float(settings["dropout"]) + 0.01 * int(settings["count"]) - abs(float(settings["rate"]) - 0.01)
 
 
 def play(study: Study, trials: int) -> list[dict[str, Any]]:

@@ -36,7 +36,12 @@ def curve_of(recipe: Any, interactions: pl.DataFrame) -> dict[int, float]:
 def test_a_trial_has_the_figure_of_the_epoch_that_is_kept(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"epochs": 6, "early_stopping": {"metric": "recall@5", "patience": 6}})
     seen: list[tuple[int, float]] = []
-    end = ground_of(recipe, interactions).run(recipe, lambda epoch, value: seen.append((epoch, value)) or True)
+
+    def keep(epoch: int, value: float) -> bool:
+        seen.append((epoch, value))
+        return True
+
+    end = ground_of(recipe, interactions).run(recipe, keep)
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
     assert (end.state, end.epochs_run, end.reason) == ("done", 6, "")
     assert end.value == max(value for _, value in seen) == dict(seen)[end.epoch]

@@ -31,6 +31,6 @@ def test_a_record_is_plain_json() -> None:
 
 def test_what_did_not_end_does_not_count() -> None:
     for state in ("interrupted", "running", "waiting"):
-        record = TrialRecord(0, state, {})  # type: ignore[arg-type]
+        record = TrialRecord(0, state, {})
         assert not record.counts
         assert record.value is None

@@ -50,7 +50,7 @@ def test_the_figures_of_the_page(make_recipe: Any, tmp_path: Path) -> None:
     first, second = content.keys
     assert (first.low, first.high, first.own, first.best, first.importance) == ("0.1", "10.0", "1.0", "2.0", 0.75)
     assert (second.low, second.high, second.own, second.best) == ("[]", "[8]", "[]", "[8]")
-    assert content.trials[0].places == (pytest.approx(0.5), 0.0)
+    assert content.trials[0].places == pytest.approx((0.5, 0.0))
     assert (content.trials[0].epochs, content.trials[0].curve) == ((1, 2), (0.2, 0.3))
     assert "4 trials (2 finished, 1 given up early, 1 failed)" in content.sentences[0]
 

@@ -53,6 +53,7 @@ class TuningProgress:
 
 
 TuneListener: TypeAlias = Callable[[TuningProgress], None]
+"""Is told how far a tuning is: whenever a trial begins, is validated or ends, and now and then between."""
 
 
 @dataclass(frozen=True)
