@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from twotower.runs import Recipe
+from twotower.runs.recipe_values import recipe_toml
 from twotower.runs.run_many import Frames
 from twotower.runs.trial import load_ground
 from twotower.runs.trial_record import TrialEnd
@@ -76,6 +81,51 @@ def test_processes_find_what_this_one_finds_and_room_decides_how_many(make_recip
     assert [end.state for end in there.ends.values()] == ["done"] * 3
     (note,) = there.notes
     assert "MiB more are free: 1 at a time in place of 2" in note
+
+
+ORPHANS = """
+import sys, time
+from pathlib import Path
+from twotower.runs import read_recipe
+from twotower.runs.run_many import Frames
+from twotower.runs.trial_record import TrialEnd
+from twotower.runs.trial_workers import TrialJob, WorkerPool
+
+class Desk:
+    def next_trial(self):
+        return TrialJob(0, recipe)
+    def epoch(self, number, epoch, value):
+        (worker,) = pool.workers.values()
+        print(worker.process.pid, flush=True)
+        time.sleep(60)
+    def idle(self):
+        pass
+
+if __name__ == "__main__":
+    recipe = read_recipe(Path(sys.argv[1]))
+    pool = WorkerPool(recipe, "recall@5", Frames(), 1, Desk())
+    pool.run()
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(make_recipe: Any, interactions: pl.DataFrame, tmp_path: Path) -> None:
+    interactions.write_csv(tmp_path / "log.csv")
+    text = recipe_toml(make_recipe()).replace("[data.columns]", "[data.interactions]\npath = 'log.csv'\n[data.columns]")
+    (tmp_path / "recipe.toml").write_text(text)
+    (tmp_path / "program.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "recipe.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        os.kill(worker, 0)  # it is there
+        process.kill()
+    ends = time.monotonic() + 30
+    while Path(f"/proc/{worker}/stat").exists() and time.monotonic() < ends:
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
 
 
 @pytest.mark.slow

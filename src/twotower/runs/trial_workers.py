@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -79,9 +80,18 @@ def jobs_that_fit(asked: int, peak: int, available: int | None) -> int:
     return max(1, min(asked, 1 + int(available / (_SLACK * peak))))
 
 
+def _end_with_parent() -> None:
+    """Wait for the process that started this one to end, and end at once: an epoch may take hours, for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
 def _work(recipe: Recipe, metric: str, frames: Frames, threads: int, line: Connection) -> None:
     """What a process does: it reads the tables, then runs what it is sent until the line is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         try:
