@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing $(TORCH)"
 	@$(PIP) install '$(TORCH)'
 	@echo "installing twotower and what it is developed with"
-	@$(PIP) install -c constraints.txt -e '.[dev,pandas,baselines,report,serve,ann,onnx]'
+	@$(PIP) install -c constraints.txt -e '.[dev,pandas,baselines,report,serve,ann,onnx,tune]'
 	@touch $@
 
 install: $(STAMP) ## a virtual environment with twotower and what it is developed with

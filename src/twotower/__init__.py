@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # from the files themselves: a type checker takes `twotower.r
     from twotower.runs.reevaluate import reevaluate as evaluate_run
     from twotower.runs.report import report_runs
     from twotower.runs.run import RunResult, run
+    from twotower.runs.tuning import tune
 
 try:
     __version__ = version("twotower")
@@ -44,6 +45,7 @@ __all__ = [
     "read_recipe",
     "report_runs",
     "run",
+    "tune",
 ]
 
 _PLACES = {
@@ -60,6 +62,7 @@ _PLACES = {
     "read_recipe": ("twotower.runs", "read_recipe"),
     "report_runs": ("twotower.runs", "report_runs"),
     "run": ("twotower.runs", "run"),
+    "tune": ("twotower.runs", "tune"),
 }
 
 

@@ -12,6 +12,7 @@ import twotower
 from twotower.cli.arguments import AsJson, RunPath
 from twotower.cli.commands import Commands
 from twotower.cli.export_options import export
+from twotower.cli.tune_options import tune
 from twotower.errors import ConfigError
 
 __all__ = ["app"]
@@ -150,6 +151,9 @@ def compare(
         report=report,
         as_json=as_json,
     )
+
+
+app.command()(tune)
 
 
 @app.command()

@@ -25,6 +25,7 @@ _EXTRAS = {
     "serve": "granian",
     "ann": "faiss-cpu",
     "onnx": "onnxruntime",
+    "tune": "optuna",
 }
 
 

@@ -28,6 +28,8 @@ from twotower.reports.content import (
 )
 from twotower.reports.draw import require_matplotlib
 from twotower.reports.panels import verdict_sentences
+from twotower.reports.tuning import TunedKey, TuningReport, TuningTrial
+from twotower.reports.tuning_page import write_tuning_page
 from twotower.reports.write import require_report_folder, write_report
 
 __all__ = [
@@ -54,9 +56,13 @@ __all__ = [
     "RunContent",
     "Seen",
     "Training",
+    "TunedKey",
+    "TuningReport",
+    "TuningTrial",
     "VectorFigures",
     "require_matplotlib",
     "require_report_folder",
     "verdict_sentences",
     "write_report",
+    "write_tuning_page",
 ]

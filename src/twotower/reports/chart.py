@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Chart", "DotChart", "Dots", "Line", "LineChart", "Points", "PointsChart", "Table", "figure_text"]
+__all__ = [
+    "BarChart",
+    "Chart",
+    "DotChart",
+    "Dots",
+    "Line",
+    "LineChart",
+    "Points",
+    "PointsChart",
+    "Strands",
+    "StrandsChart",
+    "Table",
+    "figure_text",
+]
 
 MOST_TABLE_ROWS = 120
 """Rows of a chart's table; a longer one says how many it leaves out (``report.json`` has them all)."""
@@ -189,7 +202,83 @@ class PointsChart:
         return Table(("item", self.x_label, self.y_label, "kind"), rows, note)
 
 
-Chart: TypeAlias = LineChart | DotChart | PointsChart
+@dataclass(frozen=True)
+class BarChart:
+    """One figure for each of some names, as bars that lie.
+
+    Attributes:
+        key: Names the file, and the chart on the page.
+        title: Above it.
+        caption: One sentence: what it shows and what to look for.
+        x_label: With its unit.
+        y_label: What the names are of.
+        names: At least one, the first at the top.
+        values: One per name, none below 0.
+    """
+
+    key: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def table(self) -> Table:
+        """A row per name."""
+        rows = tuple((name, figure_text(value)) for name, value in zip(self.names, self.values, strict=True))
+        return Table((self.y_label, self.x_label), rows)
+
+
+@dataclass(frozen=True)
+class Strands:
+    """Many lines of one kind.
+
+    Attributes:
+        name: In the legend.
+        lines: x and y of each.
+        style: As for `Line`.
+        faint: Drawn thin and half through.
+    """
+
+    name: str
+    lines: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]
+    style: int
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class StrandsChart:
+    """Many lines of a few kinds over a common axis, or from one upright axis to the next.
+
+    Attributes:
+        key: Names the file, and the chart on the page.
+        title: Above it.
+        caption: One sentence: what it shows and what to look for.
+        x_label: With its unit.
+        y_label: With its unit.
+        kinds: At least one; later ones are drawn over earlier ones.
+        rows: The numbers, as a table.
+        x_names: What stands at x = 1, 2, ...: upright axes, on which y goes from 0 to 1; empty for plain numbers.
+        ends: With ``x_names``, what stands at the lower and the upper end of each.
+    """
+
+    key: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    kinds: tuple[Strands, ...]
+    rows: Table
+    x_names: tuple[str, ...] = ()
+    ends: tuple[tuple[str, str], ...] = ()
+
+    def table(self) -> Table:
+        """As it was given."""
+        return self.rows
+
+
+Chart: TypeAlias = LineChart | DotChart | PointsChart | BarChart | StrandsChart
 
 
 def figure_text(value: float) -> str:

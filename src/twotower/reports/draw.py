@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twotower.errors import ConfigError
-from twotower.reports.chart import Chart, DotChart, LineChart, PointsChart
+from twotower.reports.chart import BarChart, Chart, DotChart, LineChart, PointsChart, StrandsChart
 from twotower.reports.palette import FRAME, INK, RULE, style_of, variables
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["Drawing", "draw", "require_matplotlib"]
 
 _WIDTH_IN, _PLOT_IN, _LEGEND_ROW_IN, _LABELS_IN = 4.3, 2.3, 0.18, 0.6
 _LETTERS_ACROSS, _LETTERS_UP = 48, 30
+_BAR_IN = 0.24
 _PNG_DOTS_PER_IN = 200
 _MOST_MARKERS = 14
 _NAMED = "named"
@@ -109,7 +110,8 @@ def _figure(chart: Chart) -> Figure:
     names = _names(chart)
     columns = _legend_columns(names)
     rows = -(-len(names) // columns) if len(names) > 1 else 0
-    height = _PLOT_IN + _LABELS_IN + _LEGEND_ROW_IN * rows + (0.9 if isinstance(chart, PointsChart) else 0.0)
+    plot = max(0.8, _BAR_IN * len(chart.names)) if isinstance(chart, BarChart) else _PLOT_IN
+    height = plot + _LABELS_IN + _LEGEND_ROW_IN * rows + (0.9 if isinstance(chart, PointsChart) else 0.0)
     figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(fill(chart.x_label, _LETTERS_ACROSS))
@@ -119,6 +121,10 @@ def _figure(chart: Chart) -> Figure:
         _draw_lines(axes, chart)
     elif isinstance(chart, DotChart):
         _draw_dots(axes, chart)
+    elif isinstance(chart, BarChart):
+        _draw_bars(axes, chart)
+    elif isinstance(chart, StrandsChart):
+        _draw_strands(axes, chart)
     else:
         _draw_points(axes, chart)
     if rows:
@@ -135,6 +141,8 @@ def _figure(chart: Chart) -> Figure:
 def _names(chart: Chart) -> list[str]:
     if isinstance(chart, LineChart):
         return [line.name for line in chart.lines]
+    if isinstance(chart, BarChart):
+        return []
     return [part.name for part in (chart.series if isinstance(chart, DotChart) else chart.kinds)]
 
 
@@ -212,6 +220,43 @@ def _draw_points(axes: Axes, chart: PointsChart) -> None:
             kind.x, kind.y, color=style.light, linestyle="none", marker=style.marker, markersize=2.8, markeredgewidth=0,
             alpha=0.75, label=_NAMED, gid=f"points-{number}",
         )  # fmt: skip
+
+
+def _draw_bars(axes: Axes, chart: BarChart) -> None:
+    axes.grid(axis="x")
+    axes.barh(range(len(chart.names)), chart.values, height=0.62, color=style_of(0).light)
+    axes.set_yticks(range(len(chart.names)), list(chart.names))
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+
+
+def _draw_strands(axes: Axes, chart: StrandsChart) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for kind in chart.kinds:
+        style = style_of(kind.style)
+        for place, (x, y) in enumerate(kind.lines):
+            axes.plot(
+                x, y, color=style.light, linewidth=0.8 if kind.faint else 1.8, alpha=0.45 if kind.faint else 1.0,
+                marker=style.marker if len(x) < 2 or (chart.x_names and not kind.faint) else "none", markersize=3.0,
+                linestyle=style.dash, label="_more" if place else _NAMED,
+            )  # fmt: skip
+    if not chart.x_names:
+        axes.grid(axis="both")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        return
+    places = range(1, len(chart.x_names) + 1)
+    axes.set_xticks(places, list(chart.x_names), rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_ylim(-0.09, 1.09)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(axis="x", length=0)
+    for place, (low, high) in zip(places, chart.ends, strict=True):
+        axes.plot([place, place], [0, 1], color=FRAME, linewidth=0.9, zorder=0, label="_axis")
+        axes.text(place, -0.03, low, ha="center", va="top", fontsize=7.5)
+        axes.text(place, 1.03, high, ha="center", va="bottom", fontsize=7.5)
 
 
 _NOT_FOR_A_PAGE = (

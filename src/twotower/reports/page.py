@@ -30,7 +30,7 @@ from twotower.reports.panels import (
     verdict_panel,
 )
 
-__all__ = ["charts_of", "page", "panels_of"]
+__all__ = ["charts_of", "page", "page_of", "panels_of"]
 
 _PANELS = (
     verdict_panel,
@@ -70,6 +70,27 @@ def page(report: Report, panels: list[Panel], drawings: Mapping[str, Drawing]) -
     Returns:
         HTML.
     """
+    return page_of(
+        report.title,
+        panels,
+        drawings,
+        footer=f"Intervals are 95% intervals from {report.draws:,} draws of users. Every figure is also in report.json, "
+        "every chart in figures/, beside this page.",
+    )
+
+
+def page_of(title: str, panels: list[Panel], drawings: Mapping[str, Drawing], *, footer: str) -> str:
+    """A page of panels: one file that asks nobody for anything.
+
+    Args:
+        title: Of the page.
+        panels: What it shows.
+        drawings: By the key of their chart.
+        footer: The last sentence.
+
+    Returns:
+        HTML.
+    """
     style = (
         files("twotower.reports").joinpath("page.css").read_text(encoding="utf-8")
         .replace("LIGHT", _colours("light")).replace("DARK", _colours("dark"))
@@ -82,22 +103,16 @@ def page(report: Report, panels: list[Panel], drawings: Mapping[str, Drawing]) -
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        element("title", report.title),
+        element("title", title),
         Html(f"<style>{style}</style>"),
     )
     links = [element("li", element("a", panel.title, href=f"#{panel.key}")) for panel in panels]
     body = element(
         "body",
-        element("header", element("h1", report.title)),
+        element("header", element("h1", title)),
         element("nav", element("ul", *links), aria_label="Parts of the report"),
         element("main", *(_section(panel, drawings) for panel in panels)),
-        element(
-            "footer",
-            paragraphs(
-                f"Intervals are 95% intervals from {report.draws:,} draws of users. Every figure is also in report.json, "
-                "every chart in figures/, beside this page."
-            ),
-        ),
+        element("footer", paragraphs(footer)),
         Html(f"<script>{script}</script>"),
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n{head.text}\n{body.text}\n</html>\n'

@@ -12,6 +12,8 @@ from twotower.runs.report import ReportResult, report_runs
 from twotower.runs.run import RunListener, RunResult, run
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
+from twotower.runs.tuning import TuningResult, tune
+from twotower.runs.tuning_report import report_tuning
 
 __all__ = [
     "BaselinesResult",
@@ -24,6 +26,7 @@ __all__ = [
     "RunListener",
     "RunResult",
     "Tables",
+    "TuningResult",
     "compare",
     "diagnose",
     "diagnose_run",
@@ -36,5 +39,7 @@ __all__ = [
     "read_recipe",
     "reevaluate",
     "report_runs",
+    "report_tuning",
     "run",
+    "tune",
 ]

@@ -13,9 +13,11 @@ import torch
 from twotower.bundle import JSON
 from twotower.native import native_status
 
-__all__ = ["hardware", "peak_memory_bytes"]
+__all__ = ["available_memory_bytes", "hardware", "peak_memory_bytes"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_MEMORY_INFO = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def hardware(device: torch.device) -> dict[str, JSON]:
@@ -44,6 +46,33 @@ def peak_memory_bytes() -> int:
     """The largest resident set of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory_bytes() -> int | None:
+    """How much memory more processes could take, within what the container may have; None where the system does not tell."""
+    found = [left for left in (_of_machine(), _of_container()) if left is not None]
+    return min(found) if found else None
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = _MEMORY_INFO.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _of_container() -> int | None:
+    """Its limit, less what is in use and could not be given back at once."""
+    try:
+        limit = (_CONTAINER / "memory.max").read_text(encoding="ascii").strip()
+        if limit == "max":
+            return None
+        used = int((_CONTAINER / "memory.current").read_text(encoding="ascii"))
+        facts = dict(line.split() for line in (_CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines())
+        return max(0, int(limit) - used + int(facts.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return None
 
 
 def _cpu() -> str:

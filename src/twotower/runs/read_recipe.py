@@ -10,8 +10,9 @@ from typing import Any
 from twotower.config import parse_config
 from twotower.errors import ConfigError
 from twotower.runs.recipe import Recipe
+from twotower.runs.tune_config import flat_tune
 
-__all__ = ["parse_recipe", "read_recipe"]
+__all__ = ["parse_recipe", "put_key", "read_recipe"]
 
 
 def read_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -55,6 +56,8 @@ def parse_recipe(values: dict[str, Any], *, source: str | None = None) -> Recipe
     Raises:
         ConfigError: With every fault, each with its key and the nearest valid name.
     """
+    if "tune" in values:
+        values = {**values, "tune": flat_tune(values["tune"])}
     return parse_config(Recipe, values, source=source)
 
 
@@ -66,21 +69,36 @@ def _override(values: dict[str, Any], text: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    *sections, last = key.strip().split(".")
+    put_key(values, key.strip(), value, said=f"--set {text}")
+
+
+def put_key(values: dict[str, Any], key: str, value: Any, *, said: str) -> None:
+    """Put a value into plain values of a recipe, in place.
+
+    Args:
+        values: Changed where the key says; sections that are not there yet are made.
+        key: Dotted; an entry of a list is named by its number.
+        value: Plain.
+        said: What asked for it, for the message.
+
+    Raises:
+        ConfigError: If the key leads through a value that is no section, or to an entry that a list does not have.
+    """
+    *sections, last = key.split(".")
     place: Any = values
     for position, section in enumerate(sections):
-        place = place[_position(place, section, text)] if isinstance(place, list) else place.setdefault(section, {})
+        place = place[_position(place, section, said)] if isinstance(place, list) else place.setdefault(section, {})
         if not isinstance(place, dict | list):
-            raise ConfigError(f"--set {text}: {'.'.join(sections[: position + 1])} is a value, not a section")
+            raise ConfigError(f"{said}: {'.'.join(sections[: position + 1])} is a value, not a section")
     if isinstance(place, list):
-        place[_position(place, last, text)] = value
+        place[_position(place, last, said)] = value
     else:
         place[last] = value
 
 
-def _position(entries: list[Any], section: str, text: str) -> int:
+def _position(entries: list[Any], section: str, said: str) -> int:
     if not section.isdigit() or int(section) >= len(entries):
-        raise ConfigError(f"--set {text}: {section!r} must be the number of an entry, 0 to {len(entries) - 1}")
+        raise ConfigError(f"{said}: {section!r} must be the number of an entry, 0 to {len(entries) - 1}")
     return int(section)
 
 

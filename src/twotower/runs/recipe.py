@@ -14,6 +14,7 @@ from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
+from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.watched import PER_USER, REMOVED
 from twotower.training import DeviceName, TrainingConfig
 
@@ -209,6 +210,8 @@ class Recipe(Config):
         training: The loop.
         evaluation: The judgement.
         baselines: What the model is judged beside.
+        tune: What ``twotower tune`` may vary, by dotted key. It is no part of a run: nothing that is trained depends on it, and
+            no run keeps it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -225,6 +228,7 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    tune: dict[str, TuneKeyConfig] = Field(default={}, exclude=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
