@@ -16,8 +16,9 @@ from torch import Tensor
 
 from twotower.data.examples import Examples, Taken
 from twotower.data.native_distinct import Distinct
+from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
-from twotower.types import Features
+from twotower.types import QueryFeatures
 
 __all__ = ["Batch", "Batches"]
 
@@ -40,7 +41,7 @@ class Batch:
     """
 
     rows: Tensor
-    queries: Features
+    queries: QueryFeatures
     candidate_rows: Tensor | None
     positives: Tensor
     counts: Tensor | None = None
@@ -51,6 +52,9 @@ class Batch:
 
 class Batches:
     """Batches of examples, reshuffled every epoch.
+
+    Where an encoder reads histories in order, rows that share a sequence are in one batch (see `SequenceOrder`), which then has
+    about ``batch_size`` rows.
 
     Args:
         examples: All of whose items are in the catalogue.
@@ -92,13 +96,25 @@ class Batches:
         self._part: tuple[int, int, Tensor] | None = None
         self._ahead: tuple[int, int, Taken] | None = None
         self._distinct = Distinct(catalogue_size)
+        self._sequences = self._in_order()
+
+    def _in_order(self) -> SequenceOrder | None:
+        read = [entry for entry in self.examples.history_inputs if entry.in_order]
+        if not read:
+            return None
+        # the rows that share a sequence of the longest kind share those of shorter ones for the most part
+        longest = max(read, key=lambda entry: entry.max_length or 0)
+        starts, lengths = self.examples.sequences(longest)
+        return SequenceOrder(starts, lengths, batch_size=self.batch_size, seed=self.seed)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.examples) // self.batch_size)
+        return -(-len(self.examples) // self.batch_size) if self._sequences is None else self._sequences.num_batches
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of an epoch, int64 ``[n]``: a function of the seed and the epoch alone."""
+        if self._sequences is not None:
+            return self._sequences.order(epoch)
         return self._rows(epoch, 0, len(self.examples))
 
     def _rows(self, epoch: int, start: int, end: int) -> Tensor:
@@ -136,10 +152,14 @@ class Batches:
 
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch."""
-        start = index * self.batch_size
-        end = min(start + self.batch_size, len(self.examples))
-        rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
-        queries, items = self.examples.queries_of(taken, training=True), taken.items
+        if self._sequences is not None:
+            rows = self._sequences.batch(epoch, index)
+            taken = self.examples.take(rows)
+        else:
+            start = index * self.batch_size
+            end = min(start + self.batch_size, len(self.examples))
+            rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
+        queries, items = self.examples.shared_queries_of(taken), taken.items
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
             return Batch(rows, queries, None, items, weights=taken.weights, masked=masked, outcomes=taken.outcomes)
