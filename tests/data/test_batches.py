@@ -272,9 +272,11 @@ def test_rows_that_share_a_sequence_are_in_one_batch() -> None:
         for batch in found:
             column = batch.queries["history"]
             assert isinstance(column, Prefixes)
-            alone = feed.examples.queries(batch.rows, training=True)["history"]
-            assert torch.equal(column.ragged().values, alone.values)  # type: ignore[union-attr]
-            assert batch.queries["row"].tolist() == batch.rows.tolist()  # type: ignore[union-attr]
+            alone, row = feed.examples.queries(batch.rows, training=True)["history"], batch.queries["row"]
+            assert isinstance(alone, Ragged)
+            assert isinstance(row, torch.Tensor)
+            assert torch.equal(column.ragged().values, alone.values)
+            assert row.tolist() == batch.rows.tolist()
             assert batch.candidate_rows is not None
             assert torch.equal(batch.candidate_rows[batch.positives], feed.examples.item_rows[batch.rows])
     assert torch.equal(in_order().batch(1, 1).rows, feed.batch(1, 1).rows)

@@ -149,16 +149,24 @@ def test_a_sequence_that_is_judged_is_the_latest_items(table: list[Row], max_len
     in_order, pooled = (
         examples(table, rows, entry, grow=grow).queries(torch.tensor(rows), training=False) for entry in entries
     )
-    assert torch.equal(in_order["read"].values, pooled["read"].values)  # type: ignore[union-attr]
+    one, other = in_order["read"], pooled["read"]
+    assert isinstance(one, Ragged)
+    assert isinstance(other, Ragged)
+    assert torch.equal(one.values, other.values)
 
 
 def test_what_is_read_in_order_is_what_came_before() -> None:
     lookup = torch.tensor(LOOKUP, dtype=torch.int32)
-    for wrong in ((None, "before", "allow"), (5, "others", "allow"), (5, "before", "exclude")):
+    wrongs: list[tuple[int | None, Mode, OwnItem]] = [
+        (None, "before", "allow"),
+        (5, "others", "allow"),
+        (5, "before", "exclude"),
+    ]
+    for wrong in wrongs:
         with pytest.raises(
             ValueError, match="'read': what is read in order needs max_length, mode 'before' and own_item 'allow'"
         ):
-            HistoryInput("read", lookup, *wrong, in_order=True)  # type: ignore[arg-type]
+            HistoryInput("read", lookup, *wrong, in_order=True)
 
 
 @given(tables, st.booleans(), st.booleans())

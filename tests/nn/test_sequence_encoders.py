@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def made(spec: EncoderSpec) -> SequenceEncoder:
     encoder = build_encoder(spec, WIDTH, LONGEST, generator=torch.Generator().manual_seed(3)).double()
     with torch.no_grad():  # starts and positions that can be told apart
         for parameter in encoder.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64))
     return encoder
 
 
@@ -51,6 +52,7 @@ def transformer(encoder: TransformerEncoder, items_LD: Tensor) -> Tensor:
         return centred / (centred.square().mean(1, keepdim=True) + layer.eps).sqrt() * layer.weight + layer.bias
 
     x = torch.cat([encoder.start[None], items_LD * math.sqrt(WIDTH)]) + encoder.positions[: len(items_LD) + 1]
+    block: Any
     for block in encoder.blocks:
         normal = norm(x, block.attention_norm)
         read = normal @ block.read.weight.T + block.read.bias
@@ -79,7 +81,7 @@ def transformer(encoder: TransformerEncoder, items_LD: Tensor) -> Tensor:
 
 
 def gru(encoder: GRUEncoder, items_LD: Tensor) -> Tensor:
-    states = list(encoder.start)
+    states: list[Any] = list(encoder.start)
     for item_D in items_LD:
         given = item_D * math.sqrt(WIDTH)
         for layer in range(encoder.layers):
@@ -91,7 +93,8 @@ def gru(encoder: GRUEncoder, items_LD: Tensor) -> Tensor:
             reset, update = ((a + b).sigmoid() for a, b in zip(of_input[:2], of_state[:2], strict=True))
             new = torch.tanh(of_input[2] + reset * of_state[2])
             states[layer] = given = (1 - update) * new + update * states[layer]
-    return states[-1]
+    found: Tensor = states[-1]
+    return found
 
 
 def attention(encoder: AttentionEncoder, items_LD: Tensor) -> Tensor:
@@ -128,13 +131,11 @@ def test_values_and_gradients_of_every_beginning_are_those_of_a_slow_encoder(spe
     starts = column.sequences.offsets[column.sequence_of].tolist()
     rows = [own_VD[start : start + length] for start, length in zip(starts, column.lengths.tolist(), strict=True)]
     expected_BD = torch.stack([slow(encoder)(row) for row in rows])
-    (expected_BD * weights_B).sin().sum().backward()
+    (expected_BD * weights_B).sin().sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found_BD, expected_BD, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(given_VD.grad, own_VD.grad, rtol=1e-9, atol=1e-12)
     for name, parameter in encoder.named_parameters():
-        torch.testing.assert_close(
-            gradients[name], parameter.grad, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-9, atol=1e-12, msg=f"gradient of {name}")
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)

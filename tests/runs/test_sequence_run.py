@@ -18,6 +18,7 @@ from twotower.runs import parse_recipe, run
 from twotower.runs.fit_model import untrained_model
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import load_tables
+from twotower.types import Ragged
 
 ITEMS, USERS, LENGTH = 24, 120, 14
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -98,8 +99,8 @@ def test_the_same_history_has_the_same_vector_everywhere(trained: dict[str, Path
         in_training_BD = recommender.model.encode_queries(batch.queries)
     alone = untrained.batches.examples.queries(batch.rows, training=True)["sequence"]
     ids = np.array(["", *untrained.phase.preprocessor.spec.history[0].lookup.ids.to_list()])  # row 0 is unknown
-    ends = alone.offsets.tolist()  # type: ignore[union-attr]
-    rows = alone.values.tolist()  # type: ignore[union-attr]
+    assert isinstance(alone, Ragged)
+    ends, rows = alone.offsets.tolist(), alone.values.tolist()
     histories = [[str(ids[row]) for row in rows[start:end]] for start, end in itertools.pairwise(ends)]
     served_BD = recommender.encode_queries(histories=histories)
     torch.testing.assert_close(served_BD, in_training_BD, rtol=1e-4, atol=1e-5)

@@ -19,7 +19,7 @@ def sequence_starts(first: Tensor, before: Tensor, max_length: int) -> Tensor:
 
     At the user's first item while no more than ``max_length`` lie before the row; then at every half ``max_length`` of what
     the user did, the earliest from which the row is reached. So a row of a long history reads at least half of
-    ``max_length`` items, the rows of one half share their sequence, and each sequence is a beginning of what the user did from there on.
+    ``max_length`` items, and the rows of one half share their sequence.
 
     Args:
         first: int64 ``[m]``: where the user's items begin.

@@ -80,6 +80,18 @@ class Tower(nn.Module):
                 given[at] = self.embeddings.pooled(each, entry)
         return run_native_tower(given, *dense)
 
+    def encoder(self, column: str) -> SequenceEncoder:
+        """What reads a column in order.
+
+        Raises:
+            KeyError: If nothing does.
+        """
+        if not any(entry.column == column and entry.encoder is not None for entry in self.spec.inputs):
+            raise KeyError(column)
+        found = self.encoders[_module_name(column)]
+        assert isinstance(found, SequenceEncoder)
+        return found
+
     def _given(self, features: QueryFeatures, entry: InputSpec) -> Lookup | Tensor:
         column = features[entry.column]
         if entry.table is None:
@@ -90,7 +102,7 @@ class Tower(nn.Module):
             return self.embeddings.lookup(column.ragged() if isinstance(column, Prefixes) else column, entry)
         if isinstance(column, Tensor):
             raise TypeError(f"column {entry.column!r} must hold sequences; it holds one value a row")
-        states_BD: Tensor = self.encoders[_module_name(entry.column)](self.embeddings.read(column, entry), column)
+        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(column, entry), column)
         return states_BD
 
     def _vectors(self, given: Lookup | Tensor, entry: InputSpec) -> Tensor:

@@ -20,7 +20,6 @@ from twotower.types import Prefixes, Ragged
 __all__ = ["AttentionEncoder", "GRUEncoder", "SequenceEncoder", "TransformerEncoder", "build_encoder"]
 
 _POSITION_SCALE = 0.02
-_STEEPEST = 8.0
 _NUMBERS_AT_ONCE = 2**25
 _COPIES = 12
 
@@ -196,6 +195,9 @@ class AttentionEncoder(SequenceEncoder):
         generator: Source of the initial values.
     """
 
+    steepest = 8.0
+    """Bounds the weights' logarithms."""
+
     def __init__(self, spec: AttentionEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
         super().__init__(width, max_length)
         self.hidden = _linear(width, spec.hidden or width, generator)
@@ -206,7 +208,7 @@ class AttentionEncoder(SequenceEncoder):
         """See `SequenceEncoder.states`."""
         read_SLD = torch.cat([self.start.expand(len(items_SLD), 1, self.width), items_SLD], dim=1)
         scores_SL1 = self.score(torch.tanh(self.hidden(read_SLD * self.width**0.5)))
-        weights_SL1 = (_STEEPEST * torch.tanh(scores_SL1 / _STEEPEST)).exp()
+        weights_SL1 = (self.steepest * torch.tanh(scores_SL1 / self.steepest)).exp()
         return (weights_SL1 * read_SLD).cumsum(1) / weights_SL1.cumsum(1)
 
 
