@@ -12,8 +12,11 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from twotower.config import Config
 
 __all__ = [
+    "AttentionEncoderSpec",
     "ColumnSpec",
+    "EncoderSpec",
     "FloatsColumn",
+    "GRUEncoderSpec",
     "HeadInput",
     "HeadSpec",
     "InputSpec",
@@ -23,6 +26,7 @@ __all__ = [
     "RowsColumn",
     "TableSpec",
     "TowerSpec",
+    "TransformerEncoderSpec",
 ]
 
 
@@ -71,8 +75,55 @@ class TableSpec(Config):
     update: Literal["dense", "rows"] = "dense"
 
 
+class TransformerEncoderSpec(Config):
+    """A causal transformer over a sequence.
+
+    Attributes:
+        blocks: How many, one after the other.
+        heads: Of the attention; the width must be a multiple.
+        hidden: Width of the layer within a block, as a multiple of the width.
+        dropout: On what is read, and on what each half of a block adds.
+        gates: Whether what a half of a block adds is gated, number by number.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    blocks: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    hidden: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    gates: bool = False
+
+
+class GRUEncoderSpec(Config):
+    """Gated recurrent units over a sequence.
+
+    Attributes:
+        layers: How many, one on the other.
+        dropout: On what is read.
+    """
+
+    kind: Literal["gru"] = "gru"
+    layers: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class AttentionEncoderSpec(Config):
+    """A weighted mean of a sequence, whose weights are learned.
+
+    Attributes:
+        hidden: Width of the layer that weights are computed from; None: that of the items.
+    """
+
+    kind: Literal["attention"] = "attention"
+    hidden: int | None = Field(default=None, ge=1)
+
+
+EncoderSpec: TypeAlias = Annotated[TransformerEncoderSpec | GRUEncoderSpec | AttentionEncoderSpec, Field(discriminator="kind")]
+"""What reads a sequence in order."""
+
+
 class InputSpec(Config):
-    """One input of a tower: a column, looked up in a table (or taken as it is), pooled if ragged.
+    """One input of a tower: a column, looked up in a table (or taken as it is), pooled or read in order if ragged.
 
     Attributes:
         column: Name of the encoded column.
@@ -83,6 +134,9 @@ class InputSpec(Config):
             which is how that row is trained. For ragged columns, each value for itself.
         value_dropout: For ragged columns, in training: the probability that a value is left out of the pooling
             (the pooled vector of a sum is scaled to keep its expectation).
+        encoder: What reads a ragged column in order, in place of the pooling.
+        max_length: The most values that the encoder reads; given where there is one. Both are written only where they are
+            given, so that a model without encoders reads as it did before there were any.
     """
 
     column: str
@@ -91,6 +145,26 @@ class InputSpec(Config):
     pooling: Literal["mean", "sum", "sqrt_n"] | None = None
     id_dropout: float = Field(default=0.0, ge=0, lt=1)
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
+    encoder: EncoderSpec | None = None
+    max_length: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _encoder_with_length(self) -> InputSpec:
+        if (self.encoder is None) != (self.max_length is None):
+            raise ValueError("encoder and max_length are given together, or neither")
+        if self.encoder is not None and (self.pooling is not None or self.value_dropout or self.table is None):
+            raise ValueError("an encoder takes the place of pooling and value_dropout, and reads rows of a table")
+        if isinstance(self.encoder, TransformerEncoderSpec) and self.width % self.encoder.heads:
+            raise ValueError(f"width must be a multiple of the encoder's heads; came {self.width} for {self.encoder.heads}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_encoder(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.encoder is None:
+            values.pop("encoder", None)
+            values.pop("max_length", None)
+        return values
 
 
 class TowerSpec(Config):

@@ -17,6 +17,8 @@ __all__ = [
     "Features",
     "HistoryStore",
     "Id",
+    "Prefixes",
+    "QueryFeatures",
     "Ragged",
     "StoredColumn",
     "StoredFeatures",
@@ -103,11 +105,49 @@ def gather_slices(values: Tensor, starts: Tensor, lengths: Tensor) -> Ragged:
     return Ragged(values.index_select(0, torch.arange(shift.shape[0], device=shift.device) + shift), offsets)
 
 
+class Prefixes(NamedTuple):
+    """Rows of different lengths, each the beginning of a sequence that others may begin with too.
+
+    What a batch of training holds of a column whose tower reads it in order: the histories of one user's rows are prefixes of
+    one another, so that the sequence is there once, and encoded once.
+
+    Attributes:
+        sequences: The sequences, ragged, S of them.
+        sequence_of: int64 ``[n]``, in ``[0, S)``: of which sequence each row is the beginning.
+        lengths: int64 ``[n]``: how much of it.
+
+    Example:
+        >>> sequences = Ragged(torch.tensor([7, 8, 9]), torch.tensor([0, 3]))
+        >>> column = Prefixes(sequences, torch.tensor([0, 0]), torch.tensor([1, 3]))
+        >>> column.num_rows, column.ragged().values.tolist(), column.ragged().offsets.tolist()
+        (2, [7, 7, 8, 9], [0, 1, 4])
+    """
+
+    sequences: Ragged
+    sequence_of: Tensor
+    lengths: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.lengths.shape[0])
+
+    def ragged(self) -> Ragged:
+        """Every row for itself."""
+        return gather_slices(self.sequences.values, self.sequences.offsets[self.sequence_of], self.lengths)
+
+    def to(self, device: torch.device | str) -> Prefixes:
+        return Prefixes(self.sequences.to(device), self.sequence_of.to(device), self.lengths.to(device))
+
+
 Column: TypeAlias = Tensor | Ragged
 """One encoded feature: integer rows ``[n]``, ragged integer rows, or floats ``[n, width]``."""
 
 Features: TypeAlias = Mapping[str, Column]
 """Encoded features by column name; every column has the same number of rows."""
+
+
+QueryFeatures: TypeAlias = Mapping[str, Column | Prefixes]
+"""What a tower is given: `Features`, of which some may be `Prefixes` while it is trained."""
 
 
 class Coded(NamedTuple):

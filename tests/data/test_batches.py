@@ -12,7 +12,7 @@ import torch
 from twotower.data import Batch, Batches, Examples, HistoryInput, build_histories
 from twotower.data import batches as room
 from twotower.data.shuffle import permuted
-from twotower.types import Coded, Ragged
+from twotower.types import Coded, Prefixes, Ragged
 
 USERS, ITEMS, ROWS = 5, 7, 23
 _DRAWN = np.random.default_rng(0)
@@ -42,6 +42,13 @@ def batches(**options: Any) -> Batches:
     made = {name: options.pop(name, None) for name in ("weights", "outcomes")}
     defaults: dict[str, Any] = {"batch_size": 8, "catalogue_size": ITEMS, "seed": 1, "candidates": "in_batch"}
     return Batches(examples(**made), **{**defaults, **options})
+
+
+def in_order(**options: Any) -> Batches:
+    """Batches of examples whose histories an encoder reads, at most four items each."""
+    entry = HistoryInput("history", torch.arange(ITEMS, dtype=torch.int32), 4, "before", "allow", in_order=True)
+    defaults: dict[str, Any] = {"batch_size": 8, "catalogue_size": ITEMS, "seed": 1, "candidates": "in_batch"}
+    return Batches(replace(examples(), history_inputs=(entry,)), **{**defaults, **options})
 
 
 def all_of(feed: Batches, epoch: int) -> list[Batch]:
@@ -296,3 +303,43 @@ def test_batches_that_are_taken_together_are_those_that_are_taken_alone(
         assert torch.equal(batch.positives if batch.candidate_rows is None else batch.candidate_rows[batch.positives], items)
         assert torch.equal(batch.weights, rich.weights[rows])  # type: ignore[arg-type, index]
         torch.testing.assert_close(batch.outcomes["rating"], rated[rows], equal_nan=True)
+
+
+def test_rows_that_share_a_sequence_are_in_one_batch() -> None:
+    feed = in_order()
+    starts, _ = feed.examples.sequences(feed.examples.history_inputs[0])
+    for epoch in range(2):
+        found = all_of(feed, epoch)
+        rows = torch.cat([batch.rows for batch in found])
+        assert sorted(rows.tolist()) == list(range(ROWS))
+        assert torch.equal(rows, feed.order(epoch))
+        of = [set(starts[batch.rows].tolist()) for batch in found]
+        assert sum(map(len, of)) == len(set.union(*of))
+        for batch in found:
+            column = batch.queries["history"]
+            assert isinstance(column, Prefixes)
+            alone, row = feed.examples.queries(batch.rows, training=True)["history"], batch.queries["row"]
+            assert isinstance(alone, Ragged)
+            assert isinstance(row, torch.Tensor)
+            assert torch.equal(column.ragged().values, alone.values)
+            assert row.tolist() == batch.rows.tolist()
+            assert batch.candidate_rows is not None
+            assert torch.equal(batch.candidate_rows[batch.positives], feed.examples.item_rows[batch.rows])
+    assert torch.equal(in_order().batch(1, 1).rows, feed.batch(1, 1).rows)
+
+
+def test_batches_that_are_too_small_for_sequences() -> None:
+    with pytest.raises(ValueError, match=r"batches of 1 rows are too small for sequences that .* rows share"):
+        in_order(batch_size=1)
+
+
+def test_a_queue_of_batches_that_share_sequences() -> None:
+    feed = in_order(queue_batches=1)
+    walked = [[feed.batch(epoch, index) for index in range(len(feed))] for epoch in range(2)]
+    again = in_order(queue_batches=1).batch(1, 0)  # a training that is resumed there
+    before, here = walked[0][-1], walked[1][0]
+    assert here.candidate_rows is not None
+    assert again.candidate_rows is not None
+    assert torch.equal(again.candidate_rows, here.candidate_rows)
+    items = feed.examples.item_rows
+    assert set(here.candidate_rows.tolist()) == {*items[here.rows].tolist(), *items[before.rows].tolist()}

@@ -3,12 +3,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data import Examples, HistoryInput, build_histories
-from twotower.types import Ragged
+from twotower.types import Prefixes, Ragged
 
 USERS, ITEMS = 3, 4
 LOOKUP = [5, 0, 7, 6]  # the row in the vocabulary of each item of the catalogue
@@ -107,6 +108,65 @@ def test_the_own_item_is_never_in_its_history_in_training(table: list[Row], mode
     )
     for row, history in enumerate(history_of(found, list(range(len(table))), training=True)):
         assert table[row].item + 1 not in history
+
+
+@given(tables, st.integers(1, 5))
+def test_rows_that_share_sequences_read_what_they_would_read_alone(table: list[Row], max_length: int) -> None:
+    entry = HistoryInput("sequence", torch.tensor(LOOKUP, dtype=torch.int32), max_length, "before", "allow", in_order=True)
+    rows = [number for number, row in enumerate(table) if row.train]
+    if not rows:
+        return
+    found = examples(table, rows, entry, grow=False)
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    alone, shared = found.queries(chosen, training=True), found.shared_queries_of(found.take(chosen))
+    column, sequences = alone["sequence"], shared["sequence"]
+    assert isinstance(column, Ragged)
+    assert isinstance(sequences, Prefixes)
+    assert torch.equal(sequences.ragged().values, column.values)
+    assert torch.equal(sequences.ragged().offsets, column.offsets)
+    assert alone.keys() == shared.keys()
+    # all of it is what lies directly in front of the row, and at least half of what may be read where there is so much
+    for place, number in enumerate(chosen.tolist()):
+        row = rows[number]
+        before = [
+            LOOKUP[other.item]
+            for at, other in sorted(enumerate(table), key=lambda pair: (pair[1].time, pair[0]))
+            if other.user == table[row].user and other.train and (other.time, at) < (table[row].time, row)
+        ]
+        own = column.values[column.offsets[place] : column.offsets[place + 1]].tolist()
+        assert own == before[len(before) - len(own) :]
+        assert len(own) >= min(len(before), max_length - max(1, max_length // 2) + 1)
+
+
+@given(tables, st.integers(1, 5), st.booleans())
+def test_a_sequence_that_is_judged_is_the_latest_items(table: list[Row], max_length: int, grow: bool) -> None:
+    rows = list(range(len(table)))
+    lookup = torch.tensor(LOOKUP, dtype=torch.int32)
+    entries = [
+        HistoryInput("read", lookup, max_length, "before", "allow", in_order=True),
+        HistoryInput("read", lookup, max_length, "before", "allow"),
+    ]
+    in_order, pooled = (
+        examples(table, rows, entry, grow=grow).queries(torch.tensor(rows), training=False) for entry in entries
+    )
+    one, other = in_order["read"], pooled["read"]
+    assert isinstance(one, Ragged)
+    assert isinstance(other, Ragged)
+    assert torch.equal(one.values, other.values)
+
+
+def test_what_is_read_in_order_is_what_came_before() -> None:
+    lookup = torch.tensor(LOOKUP, dtype=torch.int32)
+    wrongs: list[tuple[int | None, Mode, OwnItem]] = [
+        (None, "before", "allow"),
+        (5, "others", "allow"),
+        (5, "before", "exclude"),
+    ]
+    for wrong in wrongs:
+        with pytest.raises(
+            ValueError, match="'read': what is read in order needs max_length, mode 'before' and own_item 'allow'"
+        ):
+            HistoryInput("read", lookup, *wrong, in_order=True)
 
 
 @given(tables, st.booleans(), st.booleans())

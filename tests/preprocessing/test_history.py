@@ -9,7 +9,7 @@ import torch
 
 from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError
-from twotower.preprocessing import FittedHistory, HistoryFeature
+from twotower.preprocessing import FittedHistory, HistoryFeature, SequenceFeature
 from twotower.spec import RowsColumn
 
 
@@ -47,3 +47,21 @@ def test_errors_name_the_column() -> None:
         HistoryFeature().fit(pl.Series("item", [1.5]))
     with pytest.raises(DataError, match="column 'item ids' must hold what it was fitted on"):
         HistoryFeature().fit(pl.Series([1])).encode(pl.Series(["1"]))
+
+
+def test_a_sequence_has_the_vocabulary_of_a_history() -> None:
+    items, counts = pl.Series(["x", "y", "z"]), np.array([5, 1, 2])
+    config = SequenceFeature(name="read", max_length=7, min_count=2)
+    fitted = config.fit(items, counts)
+    assert fitted.lookup == HistoryFeature(min_count=2).fit(items, counts).lookup
+    assert (fitted.columns[0].name, fitted.columns[0].ragged) == ("read", True)
+    assert (config.mode, config.own_item, config.source_columns) == ("before", "allow", ())
+    assert FittedHistory.model_validate_json(fitted.model_dump_json()) == fitted
+    assert fitted.encode(pl.Series(["z", "w"])).tolist() == [2, 0]
+
+
+def test_a_sequence_has_a_length() -> None:
+    with pytest.raises(ConfigError, match="max_length"):
+        parse_config(SequenceFeature, {"max_length": None})
+    with pytest.raises(ConfigError, match="mode"):
+        parse_config(SequenceFeature, {"mode": "others"})

@@ -15,13 +15,13 @@ from twotower.models import TwoTower, build
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, parse_recipe, reevaluate, run
 from twotower.spec import ModelSpec
-from twotower.types import Features
+from twotower.types import QueryFeatures
 
 
 class Halved(TwoTower):
     """The same parameters, another forward: what a bundle could not tell by its weights."""
 
-    def encode_queries(self, features: Features) -> Tensor:
+    def encode_queries(self, features: QueryFeatures) -> Tensor:
         return super().encode_queries(features).flip(1)
 
 

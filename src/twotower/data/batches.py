@@ -16,8 +16,9 @@ from torch import Tensor
 
 from twotower.data.examples import Examples, Taken
 from twotower.data.native_distinct import Distinct
+from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
-from twotower.types import Features
+from twotower.types import QueryFeatures
 
 __all__ = ["Batch", "Batches", "CandidateSource"]
 
@@ -45,7 +46,7 @@ class Batch:
     """
 
     rows: Tensor
-    queries: Features
+    queries: QueryFeatures
     candidate_rows: Tensor | None
     positives: Tensor
     counts: Tensor | None = None
@@ -57,6 +58,9 @@ class Batch:
 
 class Batches:
     """Batches of examples, reshuffled every epoch.
+
+    Where an encoder reads histories in order, rows that share a sequence are in one batch (see `SequenceOrder`), which then has
+    about ``batch_size`` rows.
 
     Args:
         examples: All of whose items are in the catalogue.
@@ -111,13 +115,25 @@ class Batches:
         self._ahead: tuple[int, int, Taken] | None = None
         self._former: dict[tuple[int, int], Tensor] = {}
         self._distinct = Distinct(catalogue_size)
+        self._sequences = self._in_order()
+
+    def _in_order(self) -> SequenceOrder | None:
+        read = [entry for entry in self.examples.history_inputs if entry.in_order]
+        if not read:
+            return None
+        # the rows that share a sequence of the longest kind share those of shorter ones for the most part
+        longest = max(read, key=lambda entry: entry.max_length or 0)
+        starts, lengths = self.examples.sequences(longest)
+        return SequenceOrder(starts, lengths, batch_size=self.batch_size, seed=self.seed)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.examples) // self.batch_size)
+        return -(-len(self.examples) // self.batch_size) if self._sequences is None else self._sequences.num_batches
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of an epoch, int64 ``[n]``: a function of the seed and the epoch alone."""
+        if self._sequences is not None:
+            return self._sequences.order(epoch)
         return self._rows(epoch, 0, len(self.examples))
 
     def _rows(self, epoch: int, start: int, end: int) -> Tensor:
@@ -155,10 +171,10 @@ class Batches:
 
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch."""
+        rows = self._rows_of(epoch, index)
         start = index * self.batch_size
-        end = min(start + self.batch_size, len(self.examples))
-        rows, taken = self._rows(epoch, start, end), self._taken(epoch, start, end)
-        queries, items = self.examples.queries_of(taken, training=True), taken.items
+        taken = self.examples.take(rows) if self._sequences is not None else self._taken(epoch, start, start + len(rows))
+        queries, items = self.examples.shared_queries_of(taken), taken.items
         users = self.examples.user_rows.index_select(0, rows).to(torch.int64) if self.users else None
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
@@ -184,9 +200,13 @@ class Batches:
         return list(self._former.values())
 
     def _items(self, epoch: int, index: int) -> Tensor:
+        return self.examples.item_rows.index_select(0, self._rows_of(epoch, index)).to(torch.int64)
+
+    def _rows_of(self, epoch: int, index: int) -> Tensor:
+        if self._sequences is not None:
+            return self._sequences.batch(epoch, index)
         start = index * self.batch_size
-        rows = self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
-        return self.examples.item_rows.index_select(0, rows).to(torch.int64)
+        return self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
 
     def _known_positives(self, rows: Tensor, candidate_rows: Tensor | None) -> tuple[Tensor, Tensor]:
         examples = self.examples

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from twotower.data.histories import Histories
-from twotower.types import Column, Features, Ragged, StoredFeatures, take_column
+from twotower.data.sequences import sequence_starts, share_sequences
+from twotower.types import Column, Features, Prefixes, Ragged, StoredFeatures, gather_slices, take_column
 
 __all__ = ["Examples", "HistoryInput", "Taken"]
 
@@ -28,6 +29,8 @@ class HistoryInput:
             before it all the same: the histories then hold the row itself and later ones.
         own_item: ``exclude``: in training, the row's own item is left out wherever it occurs, so that the target is never
             its own feature. ``allow``: only the row itself is left out (re-watching is a signal).
+        in_order: Whether an encoder reads it: in training, rows of a user then share sequences, see `sequence_starts`. With
+            ``max_length``, ``before`` and ``allow`` only.
     """
 
     name: str
@@ -35,6 +38,11 @@ class HistoryInput:
     max_length: int | None = None
     mode: Literal["before", "others"] = "before"
     own_item: Literal["exclude", "allow"] = "exclude"
+    in_order: bool = False
+
+    def __post_init__(self) -> None:
+        if self.in_order and (self.max_length is None or self.mode != "before" or self.own_item != "allow"):
+            raise ValueError(f"{self.name!r}: what is read in order needs max_length, mode 'before' and own_item 'allow'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +145,38 @@ class Examples:
         """The query features of rows that were taken; see `queries`."""
         columns = dict(taken.columns)
         for entry in self.history_inputs:
-            items = self._history(entry, taken, training=training)
-            columns[entry.name] = Ragged(entry.lookup.index_select(0, items.values), items.offsets)
+            columns[entry.name] = _looked_up(entry, self._history(entry, taken, training=training))
         return columns
+
+    def shared_queries_of(self, taken: Taken) -> dict[str, Column | Prefixes]:
+        """The query features of rows that are trained on; what is read in order is there once for all rows that share it.
+
+        The rows are those that `queries_of` gives in training.
+        """
+        columns: dict[str, Column | Prefixes] = dict(taken.columns)
+        for entry in self.history_inputs:
+            if entry.in_order:
+                assert taken.before is not None
+                starts, lengths = self._sequences(entry, taken.users, taken.before)
+                shared = share_sequences(self.histories.item_rows, starts, lengths)
+                columns[entry.name] = shared._replace(sequences=_looked_up(entry, shared.sequences))
+            else:
+                columns[entry.name] = _looked_up(entry, self._history(entry, taken, training=True))
+        return columns
+
+    def sequences(self, entry: HistoryInput) -> tuple[Tensor, Tensor]:
+        """Where in the histories the sequence of each row begins when it is trained on, and its length: int64 ``[n]`` each."""
+        return self._sequences(entry, self.user_rows.to(torch.int64), self.before.to(torch.int64))
+
+    def _sequences(self, entry: HistoryInput, users: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        assert entry.max_length is not None
+        starts = sequence_starts(self.histories.offsets[users], before, entry.max_length)
+        return starts, before - starts
 
     def _history(self, entry: HistoryInput, taken: Taken, *, training: bool) -> Ragged:
         assert taken.before is not None
+        if entry.in_order and training:
+            return gather_slices(self.histories.item_rows, *self._sequences(entry, taken.users, taken.before))
         in_front = entry.mode == "before" or (self.seen_before and not training)
         ends = taken.before if in_front else self.histories.ends_of(taken.users)
         items = self.histories.slices(taken.users, ends, max_length=entry.max_length)
@@ -161,6 +195,10 @@ class Examples:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""
         users = _integers(self.user_rows, rows)
         return self.histories.seen(users, _integers(self.before, rows) if self.seen_before else self.histories.ends_of(users))
+
+
+def _looked_up(entry: HistoryInput, items: Ragged) -> Ragged:
+    return Ragged(entry.lookup.index_select(0, items.values), items.offsets)
 
 
 def _integers(values: Tensor, rows: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from twotower.errors import ConfigError
 from twotower.export.arithmetic import whole
 from twotower.export.columns import Encoded, FloatsValue, RaggedValue
 from twotower.export.graph import Graph
+from twotower.export.sequence_layers import ENCODERS, sequence_state
 from twotower.models import Tower, TwoTower
 from twotower.nn import MLP, EmbeddingCollection
 from twotower.spec import InputSpec
@@ -45,6 +46,11 @@ def require_exportable(model: TwoTower) -> None:
         ]
         if type(tower.layers) is MLP:
             faults += [f"the {name} tower has a layer {_name(layer)}" for layer in tower.layers.layers if not _known(layer)]
+        faults += [
+            f"the {name} tower has an encoder {_name(encoder)}"
+            for encoder in (tower.encoder(entry.column) for entry in tower.spec.inputs if entry.encoder is not None)
+            if type(encoder) not in ENCODERS
+        ]
         hooked = [part for part in tower.modules() if part._forward_hooks or part._forward_pre_hooks]
         faults += [f"a hook is on {_name(part)} of the {name} tower" for part in hooked]
     if faults:
@@ -87,6 +93,8 @@ def _part(graph: Graph, tower: Tower, entry: InputSpec, column: Encoded) -> str:
     rows = graph.node("Gather", table_VD, column.rows, axis=0)
     if not isinstance(column, RaggedValue):
         return rows
+    if entry.encoder is not None:
+        return sequence_state(graph, tower.encoder(entry.column), rows, column, f"encoder:{entry.column}")
     # a product of [1, L] with [L, D] each: nothing is summed that is not there
     weights_B1L = graph.node("Unsqueeze", column.there, whole(graph, 1))
     pooled_BD = graph.node("Squeeze", graph.node("MatMul", weights_B1L, rows), whole(graph, 1))

@@ -11,7 +11,7 @@ from twotower.errors import ConfigError
 from twotower.models.heads import build_head
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
-from twotower.nn import MLP, EmbeddingCollection
+from twotower.nn import MLP, EmbeddingCollection, SequenceEncoder, build_encoder
 from twotower.spec import ColumnSpec, ModelSpec, RowsColumn, TowerSpec
 
 __all__ = ["ModelBuilder", "build", "builder_name", "check_columns"]
@@ -34,7 +34,7 @@ def builder_name(builder: ModelBuilder) -> str:
 
 
 def build(spec: ModelSpec, *, seed: int) -> TwoTower:
-    """Build a model with fresh weights: tables first, then the layers of the query tower, the candidate's, and the heads.
+    """Build a model with fresh weights: tables first, then the layers of the query tower and the candidate's, encoders, heads.
 
     Heads come last, so that a model with them starts with the same towers as one without.
 
@@ -61,8 +61,8 @@ def build(spec: ModelSpec, *, seed: int) -> TwoTower:
     embeddings = EmbeddingCollection(spec.tables, generator=generator)
     query_layers = _layers(spec.query, generator)
     candidate_layers = query_layers if spec.share_layers else _layers(spec.candidate, generator)
-    query = Tower(spec.query, embeddings, query_layers)
-    candidate = Tower(spec.candidate, embeddings, candidate_layers)
+    query = Tower(spec.query, embeddings, query_layers, _encoders(spec.query, generator))
+    candidate = Tower(spec.candidate, embeddings, candidate_layers, _encoders(spec.candidate, generator))
     heads = [build_head(head, spec.query.output_width, generator=generator) for head in spec.heads]
     return TwoTower(spec, embeddings, query, candidate, heads)
 
@@ -84,11 +84,21 @@ def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str)
         column = given.get(entry.column)
         if column is None:
             faults.append(f"{name} tower: no column {entry.column!r}; preprocessing gives {', '.join(sorted(given))}")
+        elif entry.encoder is not None and not (isinstance(column, RowsColumn) and column.ragged):
+            faults.append(f"{name} tower: column {entry.column!r} holds one value a row, its encoder reads sequences")
         elif isinstance(column, RowsColumn) != (entry.table is not None):
             wanted = "floats" if entry.table is None else "rows"
             faults.append(f"{name} tower: column {entry.column!r} holds {column.kind}, its input expects {wanted}")
     if faults:
         raise ConfigError(faults, source="model")
+
+
+def _encoders(tower: TowerSpec, generator: torch.Generator) -> dict[str, SequenceEncoder]:
+    return {
+        entry.column: build_encoder(entry.encoder, entry.width, entry.max_length, generator=generator)
+        for entry in tower.inputs
+        if entry.encoder is not None and entry.max_length is not None
+    }
 
 
 def _layers(tower: TowerSpec, generator: torch.Generator) -> MLP:

@@ -1,14 +1,16 @@
-"""A tower: embedded inputs side by side, then dense layers."""
+"""A tower: inputs that are embedded, or read in order, side by side; then dense layers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.nn import MLP, EmbeddingCollection, Lookup, run_native_tower, unhooked
+from twotower.nn import MLP, EmbeddingCollection, Lookup, SequenceEncoder, run_native_tower, unhooked
 from twotower.spec import InputSpec, TowerSpec
-from twotower.types import Features
+from twotower.types import Prefixes, QueryFeatures
 
 __all__ = ["Tower"]
 
@@ -20,16 +22,31 @@ class Tower(nn.Module):
         spec: Inputs and layers.
         embeddings: The model's tables; the other tower may hold the same ones.
         layers: The dense layers; towers that share their layers are given the same module.
+        encoders: Of the inputs that have one, by name of the column; see `twotower.nn.build_encoder`.
+
+    Raises:
+        ValueError: If an input's encoder is missing, or there is one that no input has.
     """
 
-    def __init__(self, spec: TowerSpec, embeddings: EmbeddingCollection, layers: MLP) -> None:
+    def __init__(
+        self,
+        spec: TowerSpec,
+        embeddings: EmbeddingCollection,
+        layers: MLP,
+        encoders: Mapping[str, SequenceEncoder] | None = None,
+    ) -> None:
         super().__init__()
+        wanted = [entry.column for entry in spec.inputs if entry.encoder is not None]
+        if sorted(encoders or {}) != sorted(wanted):
+            raise ValueError(f"the tower's inputs have encoders of {wanted} (came: {sorted(encoders or {})})")
         self.spec = spec
         self.embeddings = embeddings
         self.layers = layers
         self.dropout = nn.Dropout(spec.input_dropout)
+        if encoders:  # a tower without them has the parts that it always had
+            self.encoders = nn.ModuleDict({_module_name(name): encoder for name, encoder in encoders.items()})
 
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: QueryFeatures) -> Tensor:
         """Encode rows.
 
         Args:
@@ -38,10 +55,7 @@ class Tower(nn.Module):
         Returns:
             Vectors, float32 ``[n, output_width]``.
         """
-        given = [
-            self.embeddings.lookup(features[entry.column], entry) if entry.table else _floats(features, entry.column)
-            for entry in self.spec.inputs
-        ]
+        given = [self._given(features, entry) for entry in self.spec.inputs]
         output_BD = self._in_one(given)
         if output_BD is None:
             vectors = {entry.column: self._vectors(each, entry) for each, entry in zip(given, self.spec.inputs, strict=True)}
@@ -66,12 +80,35 @@ class Tower(nn.Module):
                 given[at] = self.embeddings.pooled(each, entry)
         return run_native_tower(given, *dense)
 
+    def encoder(self, column: str) -> SequenceEncoder:
+        """What reads a column in order.
+
+        Raises:
+            KeyError: If nothing does.
+        """
+        if not any(entry.column == column and entry.encoder is not None for entry in self.spec.inputs):
+            raise KeyError(column)
+        found = self.encoders[_module_name(column)]
+        assert isinstance(found, SequenceEncoder)
+        return found
+
+    def _given(self, features: QueryFeatures, entry: InputSpec) -> Lookup | Tensor:
+        column = features[entry.column]
+        if entry.table is None:
+            if not isinstance(column, Tensor):
+                raise TypeError(f"column {entry.column!r} must hold floats; it holds ragged rows")
+            return column
+        if entry.encoder is None:
+            return self.embeddings.lookup(column.ragged() if isinstance(column, Prefixes) else column, entry)
+        if isinstance(column, Tensor):
+            raise TypeError(f"column {entry.column!r} must hold sequences; it holds one value a row")
+        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(column, entry), column)
+        return states_BD
+
     def _vectors(self, given: Lookup | Tensor, entry: InputSpec) -> Tensor:
         return self.embeddings.pooled(given, entry) if isinstance(given, Lookup) else given
 
 
-def _floats(features: Features, name: str) -> Tensor:
-    column = features[name]
-    if not isinstance(column, Tensor):
-        raise TypeError(f"column {name!r} must hold floats; it holds ragged rows")
-    return column
+def _module_name(column: str) -> str:
+    """A name that is free in every module, and without the dots that torch forbids."""
+    return f"encoder:{column.replace('%', '%25').replace('.', '%2E')}"

@@ -10,7 +10,7 @@ from twotower.models.heads import Head
 from twotower.models.tower import Tower
 from twotower.nn import EmbeddingCollection
 from twotower.spec import ModelSpec
-from twotower.types import Features
+from twotower.types import Features, QueryFeatures
 
 __all__ = ["TwoTower"]
 
@@ -64,7 +64,7 @@ class TwoTower(nn.Module):
         """D, the width of the vectors that are compared."""
         return self.spec.query.output_width
 
-    def encode_queries(self, features: Features) -> Tensor:
+    def encode_queries(self, features: QueryFeatures) -> Tensor:
         """Query vectors, float32 ``[n, D]``."""
         vectors_BD: Tensor = self.query(features)
         return vectors_BD

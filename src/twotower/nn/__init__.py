@@ -5,15 +5,28 @@ from twotower.nn.embedding import EmbeddingCollection
 from twotower.nn.lookup import Lookup
 from twotower.nn.mlp import MLP
 from twotower.nn.native_tower import run_native_tower
-from twotower.nn.pooling import pool_rows
+from twotower.nn.pooling import look_up_rows, pool_rows
+from twotower.nn.sequence_encoders import (
+    AttentionEncoder,
+    GRUEncoder,
+    SequenceEncoder,
+    TransformerEncoder,
+    build_encoder,
+)
 from twotower.nn.untraced import unhooked
 
 __all__ = [
     "MLP",
+    "AttentionEncoder",
     "EmbeddingCollection",
+    "GRUEncoder",
     "Lookup",
+    "SequenceEncoder",
+    "TransformerEncoder",
+    "build_encoder",
     "drop_to_row",
     "drop_values",
+    "look_up_rows",
     "pool_rows",
     "run_native_tower",
     "unhooked",

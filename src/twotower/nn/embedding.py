@@ -11,7 +11,7 @@ from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.lookup import Lookup
 from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.spec import InputSpec, TableSpec
-from twotower.types import Column, Ragged
+from twotower.types import Column, Prefixes, Ragged
 
 __all__ = ["EmbeddingCollection"]
 
@@ -89,6 +89,24 @@ class EmbeddingCollection(nn.Module):
             column = drop_values(column, entry.value_dropout)
             scale = 1.0 / (1.0 - entry.value_dropout) if pooling == "sum" else 1.0
         return Lookup(table_VD, column.values, column.offsets, pooling, scale)
+
+    def read(self, column: Ragged | Prefixes, entry: InputSpec) -> Tensor:
+        """The vectors of what is read in order, some of it dropped in training: ``[total, embedding_dim]``.
+
+        Args:
+            column: Integer rows; of prefixes, the sequences.
+            entry: The input, which has a table.
+
+        Raises:
+            ValueError: If it has none.
+        """
+        if entry.table is None:
+            raise ValueError(f"input {entry.column!r} has no table")
+        values: Column = (column.sequences if isinstance(column, Prefixes) else column).values
+        if self.training and entry.id_dropout:
+            values = drop_to_row(values, entry.id_dropout)
+        assert isinstance(values, Tensor)
+        return look_up_rows(self.table(entry.table), values, sparse=self.has_sparse_gradient(entry))
 
     def pooled(self, lookup: Lookup, entry: InputSpec) -> Tensor:
         """The vectors of a lookup, ``[n, embedding_dim]``."""

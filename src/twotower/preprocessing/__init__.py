@@ -9,7 +9,7 @@ from twotower.preprocessing.buckets import BucketsFeature, FittedBuckets
 from twotower.preprocessing.category import CategoryFeature, FillCategory, FittedCategory
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
 from twotower.preprocessing.geo import FittedGeo, GeoFeature
-from twotower.preprocessing.history import FittedHistory, HistoryFeature
+from twotower.preprocessing.history import FittedHistory, HistoryFeature, SequenceFeature
 from twotower.preprocessing.id import FittedId, IdFeature
 from twotower.preprocessing.lookup import Lookup
 from twotower.preprocessing.missing import FillNumber
@@ -47,6 +47,7 @@ __all__ = [
     "NumberFeature",
     "Preprocessor",
     "PreprocessorSpec",
+    "SequenceFeature",
     "TextFeature",
     "TimestampFeature",
     "VectorFeature",

@@ -9,7 +9,7 @@ from pydantic import Field
 from twotower.preprocessing.buckets import BucketsFeature, FittedBuckets
 from twotower.preprocessing.category import CategoryFeature, FittedCategory
 from twotower.preprocessing.geo import FittedGeo, GeoFeature
-from twotower.preprocessing.history import HistoryFeature
+from twotower.preprocessing.history import HistoryFeature, SequenceFeature
 from twotower.preprocessing.id import FittedId, IdFeature
 from twotower.preprocessing.multi_category import FittedMultiCategory, MultiCategoryFeature
 from twotower.preprocessing.number import FittedNumber, NumberFeature
@@ -32,7 +32,7 @@ ColumnFeatureConfig: TypeAlias = (
 )
 """A chosen feature that reads a table."""
 
-FeatureConfig: TypeAlias = Annotated[ColumnFeatureConfig | HistoryFeature, Field(discriminator="kind")]
+FeatureConfig: TypeAlias = Annotated[ColumnFeatureConfig | HistoryFeature | SequenceFeature, Field(discriminator="kind")]
 """A chosen feature of any kind."""
 
 FittedFeature: TypeAlias = Annotated[

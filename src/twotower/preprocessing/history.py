@@ -1,8 +1,8 @@
-"""What a user has interacted with before, as a feature of the query: the vocabulary of its items."""
+"""What a user has interacted with before, as a feature of the query, pooled or in order: the vocabulary of its items."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from twotower.preprocessing.categories import encode_by_category, fit_by_categor
 from twotower.preprocessing.lookup import Lookup
 from twotower.spec import RowsColumn
 
-__all__ = ["FittedHistory", "HistoryFeature"]
+__all__ = ["FittedHistory", "HistoryFeature", "SequenceFeature"]
 
 
 class HistoryFeature(Config):
@@ -63,11 +63,58 @@ class HistoryFeature(Config):
         Raises:
             DataError: If the ids are neither text nor integers, or none is left.
         """
-        if isinstance(item_ids.dtype, pl.Enum):
-            return fit_by_category(lambda ids, each: self.fit(ids.alias(item_ids.name), each), item_ids, counts)
-        return FittedHistory(
-            config=self, lookup=Lookup.fit(item_ids, counts, min_count=self.min_count, column=_named(item_ids))
-        )
+        return _fit(self, item_ids, counts)
+
+
+class SequenceFeature(Config):
+    """What a user did before, in order, to be read by an encoder of the query tower.
+
+    A row's sequence is the latest ``max_length`` items before it, in the order of time, its own item among them where the user
+    had it before. In training, a user's rows share sequences: these begin every half ``max_length`` of what the user did, and
+    each row reads the one of which it has seen most, its items in front of the row; so one pass over a sequence encodes as many
+    rows as it has items.
+
+    Attributes:
+        name: Name of the encoded column.
+        max_length: At most so many items, the most recent ones.
+        min_count: Items of fewer interactions share row 0 with the unknown ones.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    name: str = Field(default="sequence", min_length=1)
+    max_length: int = Field(default=50, ge=1)
+    min_count: int = Field(default=1, ge=1)
+
+    @property
+    def output_name(self) -> str:
+        """Name of the encoded column."""
+        return self.name
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """None: a sequence is not read from a table."""
+        return ()
+
+    @property
+    def mode(self) -> Literal["before"]:
+        """As of a history: what the user did before the row."""
+        return "before"
+
+    @property
+    def own_item(self) -> Literal["allow"]:
+        """As of a history: the row's own item may be in it, where it came before."""
+        return "allow"
+
+    def fit(self, item_ids: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedHistory:
+        """Collect the items of the train rows; see `HistoryFeature.fit`."""
+        return _fit(self, item_ids, counts)
+
+
+def _fit(config: HistoryFeature | SequenceFeature, item_ids: pl.Series, counts: NDArray[np.int64] | None) -> FittedHistory:
+    if isinstance(item_ids.dtype, pl.Enum):
+        return fit_by_category(lambda ids, each: _fit(config, ids.alias(item_ids.name), each), item_ids, counts)
+    lookup = Lookup.fit(item_ids, counts, min_count=config.min_count, column=_named(item_ids))
+    return FittedHistory(config=config, lookup=lookup)
 
 
 class FittedHistory(Config):
@@ -80,7 +127,7 @@ class FittedHistory(Config):
     """
 
     kind: Literal["history"] = "history"
-    config: HistoryFeature
+    config: Annotated[HistoryFeature | SequenceFeature, Field(discriminator="kind")]
     lookup: Lookup
 
     @property

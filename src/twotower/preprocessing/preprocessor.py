@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, FittedFeature
-from twotower.preprocessing.history import FittedHistory, HistoryFeature
+from twotower.preprocessing.history import FittedHistory, HistoryFeature, SequenceFeature
 from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
 from twotower.preprocessing.stored_columns import chosen_rows, encode_stored, fit_stored
 from twotower.preprocessing.vocabulary_field import LargeVocabularies, with_vocabularies
@@ -99,7 +99,7 @@ class Preprocessor:
         for tower, features in (("query", query), ("candidate", candidate)):
             for feature in features:
                 try:
-                    if isinstance(feature, HistoryFeature):
+                    if isinstance(feature, HistoryFeature | SequenceFeature):
                         history.append(feature.fit(items[item_column], item_counts))
                     elif tower == "candidate":
                         fitted["candidate"].append(feature.fit(feature.source(items), item_counts))
@@ -269,11 +269,11 @@ def _faults(
             if names.count(name) > 1
         ]
     for feature in query:
-        if not isinstance(feature, HistoryFeature):
+        if not isinstance(feature, HistoryFeature | SequenceFeature):
             faults += _query_faults(feature, users, context, user_column, item_column)
     for feature in candidate:
         start = f"candidate feature {feature.output_name!r}"
-        if isinstance(feature, HistoryFeature):
+        if isinstance(feature, HistoryFeature | SequenceFeature):
             faults.append(f"{start}: a history belongs to the query; items have none")
         else:
             faults += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twotower.errors import ConfigError
-from twotower.preprocessing import Preprocessor
+from twotower.preprocessing import Preprocessor, SequenceFeature
 from twotower.runs.recipe import (
     WITH_UNKNOWN_ROW,
     AskedUpdate,
@@ -119,9 +119,11 @@ def _tower(
                         column=column.name,
                         width=embedding.dim,
                         table=name,
-                        pooling=(embedding.pooling or "mean") if column.ragged else None,
+                        pooling=(embedding.pooling or "mean") if column.ragged and embedding.encoder is None else None,
                         id_dropout=_id_dropout(entry),
                         value_dropout=embedding.value_dropout if column.ragged else 0.0,
+                        encoder=embedding.encoder,
+                        max_length=entry.feature.max_length if isinstance(entry.feature, SequenceFeature) else None,
                     )
                 )
             else:

@@ -218,6 +218,7 @@ class _Encoded:
                     max_length=fitted.config.max_length,
                     mode=fitted.config.mode,
                     own_item=fitted.config.own_item,
+                    in_order=fitted.config.kind == "sequence",
                 )
                 for fitted in self.preprocessor.spec.history
             ),

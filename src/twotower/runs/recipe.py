@@ -9,13 +9,14 @@ from pydantic import Field, field_validator, model_validator
 from twotower.config import Config
 from twotower.data import GivenSplit, SplitConfig, TimeSplit
 from twotower.data.positives import parse_positives
-from twotower.preprocessing import FeatureConfig
+from twotower.preprocessing import FeatureConfig, SequenceFeature
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.watched import PER_USER, REMOVED
+from twotower.spec import EncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -40,10 +41,10 @@ AskedUpdate: TypeAlias = Literal["auto", "dense", "rows"]
 """What a recipe says of how a table is updated."""
 
 
-WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history", "geo"})
+WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "history", "sequence", "geo"})
 """Kinds of features whose row 0 stands for values that train does not know."""
 
-WITH_MANY_VALUES = frozenset({"text", "multi_category", "history"})
+WITH_MANY_VALUES = frozenset({"text", "multi_category", "history", "sequence"})
 """Kinds of features that have any number of values a row, pooled to one vector."""
 
 
@@ -59,6 +60,7 @@ class EmbeddingConfig(Config):
             trained. None: .01 for features that have such a row (ids, categories, words, histories), else 0.
         value_dropout: Probability, in training, that a pooled value is left out.
         init_scale: The table starts uniform in plus and minus this.
+        encoder: Of a sequence: what reads it in order; see `twotower.spec.EncoderSpec`.
         update: ``dense`` gradients, or ``rows``: only the rows that a batch touches are updated (with ``adamw`` by row-wise
             Adagrad, another optimiser). ``auto``: by rows where that is quicker and learns the same, see
             ``twotower train --explain``; features that share a table do as the one that says something.
@@ -70,6 +72,7 @@ class EmbeddingConfig(Config):
     id_dropout: float | None = Field(default=None, ge=0, lt=1)
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
     init_scale: float = Field(default=0.05, gt=0)
+    encoder: EncoderSpec | None = None
     update: AskedUpdate = "auto"
 
 
@@ -105,7 +108,22 @@ class FeatureEntry(Config):
                 f"embedding.id_dropout: a feature of kind {self.feature.kind!r} has no row of unknown values to train; "
                 f"kinds that have one: {', '.join(sorted(WITH_UNKNOWN_ROW))}"
             )
+        is_sequence = self.feature.kind == "sequence"
+        if is_sequence != (self.embedding.encoder is not None):
+            raise ValueError(
+                "embedding.encoder: a sequence needs what reads it in order, such as { kind = 'transformer' }; a history "
+                "is pooled"
+                if is_sequence
+                else f"embedding.encoder: a feature of kind {self.feature.kind!r} is not read in order; use kind = 'sequence'"
+            )
         pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
+        encoder = self.embedding.encoder
+        if isinstance(encoder, TransformerEncoderSpec) and self.embedding.dim % encoder.heads:
+            raise ValueError(
+                f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {encoder.heads}"
+            )
+        if pooled and is_sequence:
+            raise ValueError(f"embedding.{pooled[0]}: a sequence is read by its encoder, and not pooled: leave it out")
         if pooled and self.feature.kind not in WITH_MANY_VALUES:
             raise ValueError(
                 f"embedding.{pooled[0]}: a feature of kind {self.feature.kind!r} has one value a row, so nothing is pooled; "
@@ -256,6 +274,12 @@ class Recipe(Config):
                 )
         if isinstance(self.split, TimeSplit) and self.data.columns.time is None and self.data.columns.order == "time":
             faults.append("split.kind = 'time' needs data.columns.time")
+        faults += [
+            f"training.batch_size: up to {entry.feature.max_length + 1:,} rows share a sequence "
+            f"(query.features.{i}.max_length) and are in one batch; batches of {self.training.batch_size:,} are too small"
+            for i, entry in enumerate(self.query.features)
+            if isinstance(entry.feature, SequenceFeature) and self.training.batch_size <= entry.feature.max_length
+        ]
         faults += self._task_faults()
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:

@@ -15,7 +15,7 @@ from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
 from twotower.runs.recipe import AskedUpdate, Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
-from twotower.types import Features, Ragged, column_length, take_column
+from twotower.types import Features, Prefixes, QueryFeatures, Ragged, column_length, take_column
 
 __all__ = ["TableUpdate", "TouchedRows", "decide_updates", "with_updates"]
 
@@ -62,13 +62,13 @@ class TouchedRows:
         return column_length(next(iter(self.items.values()))) if rows is None else len(rows)
 
     @cached_property
-    def _first(self) -> tuple[Features, Tensor | None]:
+    def _first(self) -> tuple[QueryFeatures, Tensor | None]:
         # the first one whose queue is full
         batch = self.batches.batch(0, min(self.batches.queue_batches, len(self.batches) - 1))
         return batch.queries, batch.candidate_rows
 
     @property
-    def _queries(self) -> Features:
+    def _queries(self) -> QueryFeatures:
         return self._first[0]
 
     @cached_property
@@ -133,8 +133,10 @@ def _by_rule(table: TableSpec, touched: Callable[[str], int]) -> tuple[AskedUpda
     return ("rows" if pays else "dense"), f"{sign} {ROWS_PER_TOUCHED} rows for each that a batch touches"
 
 
-def _values(inputs: Iterable[InputSpec], table: str, columns: Features) -> Iterator[Tensor]:
+def _values(inputs: Iterable[InputSpec], table: str, columns: QueryFeatures) -> Iterator[Tensor]:
     for entry in inputs:
         if entry.table == table:
             column = columns[entry.column]
+            if isinstance(column, Prefixes):
+                column = column.sequences
             yield (column.values if isinstance(column, Ragged) else column).to(torch.int64)

@@ -13,7 +13,7 @@ from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
 from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
-from twotower.types import Column, Features, Ragged, column_to, take_column
+from twotower.types import Column, Features, Prefixes, QueryFeatures, Ragged, take_column
 
 __all__ = ["Place", "batch_loss", "batch_losses", "explain_divergence"]
 
@@ -59,7 +59,7 @@ def batch_losses(
     Returns:
         Scalars with a gradient, by name of the task, not weighted yet.
     """
-    queries_BD = model.encode_queries({name: column_to(column, device) for name, column in batch.queries.items()})
+    queries_BD = model.encode_queries({name: column.to(device) for name, column in batch.queries.items()})
     rows = None if batch.candidate_rows is None else batch.candidate_rows.to(device)
     candidates = items if rows is None else {name: take_column(column, rows) for name, column in items.items()}
     candidates_CD = model.encode_candidates(candidates)
@@ -122,7 +122,7 @@ def explain_divergence(
     )
 
 
-def _not_finite(features: Features, rows: Tensor | None) -> list[tuple[str, str]]:
+def _not_finite(features: QueryFeatures, rows: Tensor | None) -> list[tuple[str, str]]:
     """Columns of floats that hold NaN or infinity, each with the first few rows where."""
     found = []
     for name, column in features.items():
@@ -133,7 +133,7 @@ def _not_finite(features: Features, rows: Tensor | None) -> list[tuple[str, str]
     return found
 
 
-def _wrong_rows(column: Column) -> Tensor:
-    if isinstance(column, Ragged) or not column.is_floating_point():
+def _wrong_rows(column: Column | Prefixes) -> Tensor:
+    if isinstance(column, Ragged | Prefixes) or not column.is_floating_point():
         return torch.empty(0, dtype=torch.int64)
     return (~column.isfinite().reshape(len(column), -1).all(1)).nonzero().flatten().cpu()
