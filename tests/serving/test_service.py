@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 
 from twotower.errors import ConfigError, IncompatibleStoreError
 from twotower.serving import Limits
+from twotower.serving.problems import Problem
 from twotower.serving.token_file import read_token
 from twotower.store import LiveStore
 
@@ -62,6 +64,32 @@ def test_a_client_may_ask_so_many_things_at_a_time(make_client: Any) -> None:
     for thread in crowd:
         thread.join()
     assert set(statuses) == {200, 429}
+
+
+def test_a_write_counts_until_it_is_done_though_the_client_has_gone(make_client: Any) -> None:
+    service = make_client(limits=Limits(max_waiting=1)).app.service
+    go_on, done = threading.Event(), []
+
+    def work() -> None:
+        assert go_on.wait(timeout=60)
+        done.append(True)
+
+    async def asked() -> None:
+        write = asyncio.create_task(service.write(work))
+        await asyncio.sleep(0.05)
+        write.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await write
+        with pytest.raises(Problem, match="1 writes wait already"):
+            await service.write(work)
+        go_on.set()
+        while not done:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        await service.write(lambda: done.append(True))
+
+    asyncio.run(asked())
+    assert done == [True, True]
 
 
 def test_no_route_means_a_problem(client: TestClient) -> None:

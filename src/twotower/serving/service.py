@@ -90,12 +90,14 @@ class Service:
         """
         if self._writes >= self.config.limits.max_waiting:
             raise Problem(503, f"{self._writes} writes wait already; try again", headers={"Retry-After": "1"})
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, work)
         self._writes += 1
-        try:
-            # a write that has begun is finished, whatever becomes of who asked
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, work))
-        finally:
-            self._writes -= 1
+        writing.add_done_callback(self._written)
+        # a write that has begun is finished, and counts until then, whatever becomes of who asked
+        return await asyncio.shield(writing)
+
+    def _written(self, _: object) -> None:
+        self._writes -= 1
 
     def endpoint(
         self, handler: Handler, *, write: bool = False, open_to_all: bool = False
