@@ -125,3 +125,18 @@ def test_the_metric_is_that_of_early_stopping_unless_another_is_named(make_recip
     assert with_metric(recipe, "recall@5") == recipe
     with pytest.raises(ConfigError, match=r"--metric 'recall@7': validation gives recall@1, recall@5"):
         with_metric(recipe, "recall@7")
+    by_user = "ndcg@5 per user removed"
+    for named in (recipe, make_recipe(training={"early_stopping": {"metric": by_user}})):
+        stopping = with_metric(named, tuning_metric(named, by_user if named is recipe else None)).training.early_stopping
+        assert stopping is not None
+        assert stopping.metric == by_user
+    with pytest.raises(ConfigError, match="per user where early stopping watches one"):
+        with_metric(make_recipe(training={"early_stopping": False}), by_user)
+
+
+def test_a_trial_is_judged_per_user_where_that_is_asked_for(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    metric = "recall@5 per user removed"
+    recipe = with_metric(make_recipe(training={"epochs": 2}), metric)
+    end = load_ground(recipe, metric, Frames(interactions)).run(recipe, _always)
+    assert (end.state, end.reason) == ("done", "")
+    assert end.value is not None
