@@ -50,6 +50,19 @@ def test_a_trial_has_the_figure_of_the_epoch_that_is_kept(make_recipe: Any, inte
     assert ground_of(last, interactions).run(last, _always).epoch == 3
 
 
+def test_the_figure_is_of_the_epoch_that_is_kept_and_not_the_highest(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    seen: dict[int, float] = {}
+
+    def keep(epoch: int, value: float) -> bool:
+        seen[epoch] = value
+        return True
+
+    slow = make_recipe(training={"epochs": 12, "early_stopping": {"metric": "mrr", "patience": 12, "min_delta": 0.99}})
+    end = ground_of(slow, interactions).run(slow, keep)
+    assert max(seen.values()) > seen[1]
+    assert (end.epoch, end.value) == (1, seen[1])
+
+
 def test_a_trial_ends_when_it_is_told_to_but_not_behind_its_last_epoch(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"epochs": 4})
     ground = ground_of(recipe, interactions)
