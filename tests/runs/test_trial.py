@@ -72,6 +72,31 @@ def test_a_trial_ends_when_it_is_told_to_but_not_behind_its_last_epoch(make_reci
     assert ground.run(recipe, lambda epoch, _: epoch < 4).state == "done"
 
 
+def test_a_trial_that_is_given_up_has_its_best_until_then(
+    make_recipe: Any, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = with_metric(make_recipe(training={"epochs": 12}), "mrr")
+    for smaller, best in ((False, max), (True, min)):
+        seen: list[float] = []
+        monkeypatch.setattr("twotower.runs.trial.smaller_is_better", lambda _, smaller=smaller: smaller)
+
+        def keep(epoch: int, value: float, seen: list[float] = seen) -> bool:
+            seen.append(value)
+            return epoch < 10
+
+        end = load_ground(recipe, "mrr", Frames(interactions)).run(recipe, keep)
+        assert len(set(seen)) > 1
+        assert (end.state, end.value) == ("pruned", best(seen))
+
+
+def test_preprocessing_is_fitted_anew_where_the_other_tower_differs(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    recipe = make_recipe()
+    ground = ground_of(recipe, interactions)
+    first = ground.build(recipe).phase
+    other = make_recipe(candidate={"features": [{"kind": "id", "column": "item", "min_count": 2, "embedding": {"dim": 4}}]})
+    assert ground.build(other).phase is not first
+
+
 def test_a_trial_that_fails_says_why(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"optimizer": {"kind": "adamw", "learning_rate": 1e38}})
     end = ground_of(recipe, interactions).run(recipe, _always)
