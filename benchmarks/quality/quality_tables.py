@@ -118,8 +118,10 @@ def prepare(name: str, data: Path | None, work: Path) -> Path:
             raise SystemExit(f"{name}: the files are not part of this repository, and {where}: --data, or {DATA_VARIABLE}")
         interactions, items = PREPARED[name](data / name)
         place.mkdir(parents=True, exist_ok=True)
-        interactions.write_parquet(place / "interactions.parquet")
-        items.write_parquet(place / "items.parquet")
+        for table, path in ((interactions, place / "interactions.parquet"), (items, place / "items.parquet")):
+            part = path.with_suffix(".part")  # so that what an interruption leaves is not taken for a table
+            table.write_parquet(part)
+            part.replace(path)
     return place
 
 

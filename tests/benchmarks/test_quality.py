@@ -111,6 +111,23 @@ def test_tables_are_written_once(beauty_files: Path, tmp_path: Path) -> None:
         quality_tables.prepare("gowalla", beauty_files.parent, tmp_path / "work")
 
 
+def test_tables_that_were_half_written_are_made_anew(
+    beauty_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(frame: pl.DataFrame, path: Path) -> None:
+        path.write_bytes(b"PAR1")
+        if "items" in path.name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", half)
+        with pytest.raises(KeyboardInterrupt):
+            quality_tables.prepare("beauty", beauty_files.parent, tmp_path / "work")
+    place = quality_tables.prepare("beauty", beauty_files.parent, tmp_path / "work")
+    assert pl.read_parquet(place / "items.parquet").height > 0
+    assert pl.read_parquet(place / "interactions.parquet").height > 0
+
+
 def test_the_folder_is_an_argument_or_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(quality_tables.DATA_VARIABLE, raising=False)
     assert quality_tables.data_folder() is None

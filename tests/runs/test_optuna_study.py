@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twotower.errors import ConfigError, MissingExtraError, StoreError
-from twotower.runs.optuna_study import Study, create_study, open_study, optuna_library
+from twotower.runs.optuna_study import Study, create_study, open_study, optuna_library, storage_faults
 from twotower.runs.trial_record import TrialEnd
 from twotower.runs.tune_config import TuneKeyConfig
 
@@ -152,8 +154,57 @@ def test_damage_is_one_error(optuna: Any, tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(StoreError, match="damaged, or not the storage of a tuning"):
         opened(path)
+    path.unlink()
+    create_study(path, ["no", "table"], smaller=False)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="damaged, or not the storage of a tuning"):
+        opened(path)
     with pytest.raises(ConfigError, match="question mark"):
         opened(tmp_path / "what?.sqlite")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DROP TABLE trial_params", "DELETE FROM trial_params WHERE param_name = 'rate'", "DELETE FROM trial_user_attributes",
+     "UPDATE trial_user_attributes SET value_json = '{\"a\": 1}'"],
+)  # fmt: skip
+def test_a_trial_that_lost_its_values_or_its_figure_is_damage(optuna: Any, tmp_path: Path, statement: str) -> None:
+    study = opened(tmp_path / "p.sqlite")
+    play(study, 2)
+    study.close()
+    with closing(sqlite3.connect(tmp_path / "p.sqlite")) as connection, connection:
+        connection.execute(statement)
+    with pytest.raises(StoreError, match="damaged: trial 0 ended, and its values or its figure are not there"):
+        opened(tmp_path / "p.sqlite").records()
+
+
+def test_pages_that_are_damaged_or_missing_are_one_error(optuna: Any, tmp_path: Path) -> None:
+    path = tmp_path / "q.sqlite"
+    study = opened(path)
+    play(study, 2)
+    study.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE study_user_attributes")
+        connection.execute("CREATE TABLE study_user_attributes (other INTEGER)")
+    with pytest.raises(StoreError, match="damaged, or not the storage of a tuning"):
+        opened(path)
+    path = tmp_path / "r.sqlite"
+    study = opened(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE trials")
+    with pytest.raises(StoreError, match=r"can't be read or written .*no such table"), storage_faults(path):
+        study.ask()
+
+
+def test_a_trial_that_was_cut_while_it_took_its_values_has_all_of_them_again(optuna: Any, tmp_path: Path) -> None:
+    own = {"rate": 0.0123456789, "layers": (16, 8), "dropout": 0.3, "count": 8}
+    study = opened(tmp_path / "cut.sqlite")
+    study.queue_own(own)
+    begun = study._study.ask()
+    begun.suggest_int("count", 1, 64, log=True)  # and killed
+    study.close()
+    study = opened(tmp_path / "cut.sqlite")
+    assert study.requeue() == [0]
+    assert study.ask() == (1, own)
 
 
 def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ def test_what_a_recipe_says_takes_the_place_of_the_default(make_recipe: Any) -> 
         ({"split.test": {"choices": [10, 20]}}, "'split.test' decides what is judged"),
         ({"seed": {"low": 1, "high": 5}}, "'seed' decides what is judged"),
         ({"trainig.batch_size": {"choices": [8, 16]}}, "'trainig.batch_size' is no key of a recipe; did you mean 'training'"),
-        ({"training.early_stopping.metric": {"choices": ["mrr", "ndcg@10"]}}, "say it with --metric"),
+        ({"training.early_stopping.metric": {"choices": ["mrr", "ndcg@10"]}}, "say that with --metric"),
+        ({"training.early_stopping": {"choices": [{"metric": "mrr"}, {"metric": "ndcg@10"}]}}, "say that with --metric"),
         ({"model": {"choices": [{"a": 1}, {"a": 2}]}, "model.layer_sizes": {"choices": [[1], [2]]}}, "is a part of 'model'"),
         (
             {"loss.temperature": {**RATE, "also": ["training.batch_size"]}, "training.batch_size": {"choices": [8, 16]}},
@@ -107,6 +108,11 @@ def test_a_recipe_outside_of_its_space_has_no_settings_there(make_recipe: Any) -
     recipe = make_recipe()
     assert own_settings(recipe, {"loss.temperature": TuneKeyConfig(**RATE)}) is None
     assert own_settings(recipe, {"loss.temperature": TuneKeyConfig(low=0.5, high=2.0)}) == {"loss.temperature": 1.0}
+    of_integers = own_settings(recipe, {"loss.temperature": TuneKeyConfig(low=1, high=3)})
+    assert of_integers == {"loss.temperature": 1}
+    assert isinstance(of_integers["loss.temperature"], int)
+    half = make_recipe(loss={"temperature": 1.5})
+    assert own_settings(half, {"loss.temperature": TuneKeyConfig(low=1, high=3)}) is None
     keys = ("query.features.0.embedding.dim", "training.batch_size")
     assert own_settings(recipe, {keys[0]: TuneKeyConfig(choices=(2, 4), also=(keys[1],))}) is None
     assert own_settings(recipe, {"model.layer_sizes": TuneKeyConfig(choices=((8,), ()))}) == {"model.layer_sizes": ()}

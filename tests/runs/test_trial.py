@@ -50,6 +50,19 @@ def test_a_trial_has_the_figure_of_the_epoch_that_is_kept(make_recipe: Any, inte
     assert ground_of(last, interactions).run(last, _always).epoch == 3
 
 
+def test_the_figure_is_of_the_epoch_that_is_kept_and_not_the_highest(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    seen: dict[int, float] = {}
+
+    def keep(epoch: int, value: float) -> bool:
+        seen[epoch] = value
+        return True
+
+    slow = make_recipe(training={"epochs": 12, "early_stopping": {"metric": "mrr", "patience": 12, "min_delta": 0.99}})
+    end = ground_of(slow, interactions).run(slow, keep)
+    assert max(seen.values()) > seen[1]
+    assert (end.epoch, end.value) == (1, seen[1])
+
+
 def test_a_trial_ends_when_it_is_told_to_but_not_behind_its_last_epoch(make_recipe: Any, interactions: pl.DataFrame) -> None:
     recipe = make_recipe(training={"epochs": 4})
     ground = ground_of(recipe, interactions)
@@ -57,6 +70,31 @@ def test_a_trial_ends_when_it_is_told_to_but_not_behind_its_last_epoch(make_reci
     assert (pruned.state, pruned.epochs_run) == ("pruned", 2)
     assert pruned.value is not None
     assert ground.run(recipe, lambda epoch, _: epoch < 4).state == "done"
+
+
+def test_a_trial_that_is_given_up_has_its_best_until_then(
+    make_recipe: Any, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = with_metric(make_recipe(training={"epochs": 12}), "mrr")
+    for smaller, best in ((False, max), (True, min)):
+        seen: list[float] = []
+        monkeypatch.setattr("twotower.runs.trial.smaller_is_better", lambda _, smaller=smaller: smaller)
+
+        def keep(epoch: int, value: float, seen: list[float] = seen) -> bool:
+            seen.append(value)
+            return epoch < 10
+
+        end = load_ground(recipe, "mrr", Frames(interactions)).run(recipe, keep)
+        assert len(set(seen)) > 1
+        assert (end.state, end.value) == ("pruned", best(seen))
+
+
+def test_preprocessing_is_fitted_anew_where_the_other_tower_differs(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    recipe = make_recipe()
+    ground = ground_of(recipe, interactions)
+    first = ground.build(recipe).phase
+    other = make_recipe(candidate={"features": [{"kind": "id", "column": "item", "min_count": 2, "embedding": {"dim": 4}}]})
+    assert ground.build(other).phase is not first
 
 
 def test_a_trial_that_fails_says_why(make_recipe: Any, interactions: pl.DataFrame) -> None:
@@ -125,3 +163,18 @@ def test_the_metric_is_that_of_early_stopping_unless_another_is_named(make_recip
     assert with_metric(recipe, "recall@5") == recipe
     with pytest.raises(ConfigError, match=r"--metric 'recall@7': validation gives recall@1, recall@5"):
         with_metric(recipe, "recall@7")
+    by_user = "ndcg@5 per user removed"
+    for named in (recipe, make_recipe(training={"early_stopping": {"metric": by_user}})):
+        stopping = with_metric(named, tuning_metric(named, by_user if named is recipe else None)).training.early_stopping
+        assert stopping is not None
+        assert stopping.metric == by_user
+    with pytest.raises(ConfigError, match="per user where early stopping watches one"):
+        with_metric(make_recipe(training={"early_stopping": False}), by_user)
+
+
+def test_a_trial_is_judged_per_user_where_that_is_asked_for(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    metric = "recall@5 per user removed"
+    recipe = with_metric(make_recipe(training={"epochs": 2}), metric)
+    end = load_ground(recipe, metric, Frames(interactions)).run(recipe, _always)
+    assert (end.state, end.reason) == ("done", "")
+    assert end.value is not None

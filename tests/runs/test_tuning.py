@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from twotower.errors import ConfigError, TrainingError
+from twotower.errors import ConfigError, StoreError, TrainingError
 from twotower.runs import read_recipe
 from twotower.runs.recipe_values import recipe_toml
 from twotower.runs.tuning import TuningProgress, TuningResult, tune
@@ -137,6 +139,16 @@ def test_bad_input_is_one_error_and_writes_nothing(
     with pytest.raises(ConfigError, match=message):
         tune(make_recipe(**changes), tmp_path / "tune", trials=1, interactions=interactions)
     assert [path.name for path in (tmp_path / "tune").iterdir() if path.name != ".lock"] == []
+
+
+def test_a_storage_that_fails_in_the_middle_is_one_error(recipe: Any, planted: pl.DataFrame, tmp_path: Path) -> None:
+    def break_it(progress: TuningProgress) -> None:
+        if progress.running.get(1) is not None:
+            with closing(sqlite3.connect(tmp_path / "tune" / "study.sqlite")) as connection, connection:
+                connection.execute("DROP TABLE trials")
+
+    with pytest.raises(StoreError, match="can't be read or written"):
+        tune(recipe, tmp_path / "tune", trials=3, interactions=planted, listener=break_it)
 
 
 PROGRAM = """

@@ -46,6 +46,25 @@ def test_other_things_are_left_alone(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_results_without_their_storage_are_not_written_over(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "best.toml").write_text("mine")
+    place = TuningFolder(tmp_path)
+    with (
+        pytest.raises(ConfigError, match=r"best.toml would be written over.*study.sqlite is missing"),
+        place.open(resume=resume, overwrite=False),
+    ):
+        pass
+    with place.open(resume=False, overwrite=True):
+        place.begin(overwrite=True)
+    assert not place.best.exists()
+
+
+def test_a_file_that_may_not_be_read_elsewhere_is_not_said_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), TuningFolder(tmp_path).open(resume=False, overwrite=False):
+        raise PermissionError(13, "Permission denied", "log.csv")
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     place = TuningFolder(tmp_path)
     with (

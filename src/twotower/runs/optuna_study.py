@@ -11,8 +11,9 @@ import importlib
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -22,7 +23,7 @@ from twotower.runs.toml_text import toml_value
 from twotower.runs.trial_record import TrialEnd, TrialRecord, TrialState
 from twotower.runs.tune_config import TuneKeyConfig
 
-__all__ = ["PrunerName", "Study", "create_study", "open_study", "optuna_library"]
+__all__ = ["PrunerName", "Study", "create_study", "open_study", "optuna_library", "storage_faults"]
 
 PrunerName: TypeAlias = Literal["median", "hyperband", "none"]
 
@@ -47,6 +48,25 @@ def optuna_library() -> Any:
         raise MissingExtraError("tuning needs the library optuna: pip install 'twotower[tune]'") from None
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna
+
+
+@contextmanager
+def storage_faults(path: Path) -> Iterator[None]:
+    """Turns what the libraries below raise of a storage, at whatever page they find it, into one error of ours.
+
+    Raises:
+        StoreError: If the file is damaged, or can't be read or written.
+    """
+    optuna = optuna_library()
+    sql = importlib.import_module("sqlalchemy.exc")
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sql.SQLAlchemyError, sqlite3.Error) as error:
+        reason = str(getattr(error.__cause__ or error, "orig", None) or error).partition("\n")[0]
+        raise StoreError(
+            f"{path}: the storage can't be read or written ({reason}); where the disk is full, make room, and go on with "
+            "--resume; where the file is damaged, start over with --overwrite, or name another folder"
+        ) from None
 
 
 def create_study(path: Path, identity: Mapping[str, Any], *, smaller: bool) -> None:
@@ -89,8 +109,8 @@ def open_study(path: Path, space: Space, *, seed: int, pruner: PrunerName, epoch
             connection.execute("SELECT count(*) FROM studies").fetchone()
         connection.close()
         study = optuna.load_study(study_name=_NAME, storage=_storage(optuna, path))
-        identity = json.loads(study.user_attrs["identity"])
-    except (sqlite3.DatabaseError, RuntimeError, KeyError, ValueError) as error:
+        identity = dict(json.loads(study.user_attrs["identity"]))
+    except (sqlite3.Error, optuna.exceptions.StorageInternalError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{path}: damaged, or not the storage of a tuning ({error}); start over with --overwrite, or name another folder"
         ) from None
@@ -100,7 +120,7 @@ def open_study(path: Path, space: Space, *, seed: int, pruner: PrunerName, epoch
         "none": optuna.pruners.NopPruner,
     }
     study.pruner = rules[pruner]()
-    return Study(study, space, identity, seed, parallel)
+    return Study(study, path, space, identity, seed, parallel)
 
 
 def _storage(optuna: Any, path: Path) -> Any:
@@ -119,7 +139,8 @@ class Study:
         identity: What it is a study of.
     """
 
-    def __init__(self, study: Any, space: Space, identity: dict[str, Any], seed: int, parallel: bool) -> None:
+    def __init__(self, study: Any, path: Path, space: Space, identity: dict[str, Any], seed: int, parallel: bool) -> None:
+        self._path = path
         self.identity = identity
         self._optuna = optuna_library()
         self._study = study
@@ -151,8 +172,11 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         tried = {trial.user_attrs.get("again") for trial in trials}
         for number in [number for number in marked if number not in tried]:
-            own = {"own": True} if trials[number].user_attrs.get("own") else {}
-            self._study.enqueue_trial(trials[number].params, user_attrs={"again": number, **own})
+            cut = trials[number]
+            own = {"own": True} if cut.user_attrs.get("own") else {}
+            # what waited for it stands beside it: it may have ended before it had stored all of these values
+            params = {**cut.system_attrs.get("fixed_params", {}), **cut.params}
+            self._study.enqueue_trial(params, user_attrs={"again": number, **own})
         return [number for number in marked if number not in tried]
 
     def ask(self) -> tuple[int, dict[str, Any]]:
@@ -225,6 +249,13 @@ class Study:
             states.WAITING: "waiting",
         }
         stored, own = trial.user_attrs.get("end"), bool(trial.user_attrs.get("own", False))
+        known = {field.name for field in fields(TrialEnd)}
+        ended = trial.state in (states.COMPLETE, states.PRUNED) or stored is not None
+        if ended and (not set(self._space) <= set(trial.params) or not isinstance(stored, Mapping) or set(stored) != known):
+            raise StoreError(
+                f"{self._path}: damaged: trial {trial.number} ended, and its values or its figure are not there; start over "
+                "with --overwrite, or name another folder"
+            )
         return TrialRecord(
             number=trial.number,
             state=names[trial.state],

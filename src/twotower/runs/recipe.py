@@ -15,7 +15,7 @@ from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
-from twotower.runs.watched import PER_USER, REMOVED
+from twotower.runs.watched import PER_USER, validation_figures
 from twotower.spec import EncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
 
@@ -261,7 +261,7 @@ class Recipe(Config):
             plain = [*(f"recall@{k}" for k in self.evaluation.ks), "ndcg@10", "mrr"]
             errors = [f"{task.name} {figure}" for task in self.tasks for figure in ("rmse", "mae")]
             lists = [f"{kind}@{k}{PER_USER}" for kind in ("recall", "ndcg") for k in self.evaluation.ks]
-            if stopping.metric not in (*plain, *lists, *(f"{name}{REMOVED}" for name in (*plain, *lists)), *errors):
+            if stopping.metric not in validation_figures(self.evaluation.ks, [task.name for task in self.tasks]):
                 faults.append(
                     f"training.early_stopping.metric: validation gives {', '.join((*plain, *lists))}, and each with ' removed' "
                     f"(seen items left out){''.join(f', {name}' for name in errors)}, but no {stopping.metric!r}; name one of "

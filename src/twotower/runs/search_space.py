@@ -43,8 +43,9 @@ def search_space(recipe: Recipe) -> dict[str, TuneKeyConfig]:
             )
         if section not in type(recipe).model_fields:
             faults.append(f"tune: {name!r} is no key of a recipe{nearest(section, TUNED_SECTIONS)}")
-        if f"{name}.".startswith("training.early_stopping.metric."):
-            faults.append(f"tune: {name!r} is what trials are compared by; say it with --metric")
+        metric = "training.early_stopping.metric."
+        if f"{name}.".startswith(metric) or metric.startswith(f"{name}."):
+            faults.append(f"tune: {name!r} has what trials are compared by; say that with --metric")
         clash = next((other for _, other in keys if other != name and f"{name}.".startswith(f"{other}.")), None)
         if clash is not None:
             faults.append(f"tune: {name!r} is a part of {clash!r}: tune one of them")
@@ -113,6 +114,8 @@ def own_settings(recipe: Recipe, space: Space) -> dict[str, Any] | None:
     found = {}
     for key, config in space.items():
         value = _value_of(recipe, key)
+        if config.is_integer and isinstance(value, float) and value.is_integer():
+            value = int(value)  # a key of decimals, and a range that has integers of them
         inside = [choice for choice in config.ends if _as_written(choice) == value] if config.choices is not None else [value]
         if not inside or not config.holds(inside[0]) or any(_value_of(recipe, name) != value for name in config.also):
             return None

@@ -20,6 +20,7 @@ from twotower.runs.recipe import Recipe
 from twotower.runs.run_many import Frames
 from twotower.runs.tables import Tables, load_tables
 from twotower.runs.trial_record import TrialEnd
+from twotower.runs.watched import Watched, validation_figures
 from twotower.training import EpochDone, TrainingEvent, resolve_device, smaller_is_better
 
 __all__ = ["GoOn", "TrialGround", "load_ground", "tuning_metric", "with_metric"]
@@ -125,14 +126,17 @@ def with_metric(recipe: Recipe, metric: str) -> Recipe:
     """The recipe, its early stopping (if any) by the metric: the epoch that is kept is then the one that a trial is judged by.
 
     Raises:
-        ConfigError: If validation gives no such figure.
+        ConfigError: If validation gives no such figure, or would not for lack of early stopping.
     """
-    plain = [*(f"recall@{k}" for k in recipe.evaluation.ks), "ndcg@10", "mrr"]
-    known = [*plain, *(f"{name} removed" for name in plain)]
-    known += [f"{task.name} {figure}" for task in recipe.tasks for figure in ("rmse", "mae")]
+    known = validation_figures(recipe.evaluation.ks, [task.name for task in recipe.tasks])
     if metric not in known:
         raise ConfigError(f"--metric {metric!r}: validation gives {', '.join(known)}")
     stopping = recipe.training.early_stopping
+    if stopping is None and Watched.of(metric).per_user:
+        raise ConfigError(
+            f"--metric {metric!r}: validation gives figures per user where early stopping watches one, and "
+            "training.early_stopping is false: leave it out of the recipe, or name a figure per row"
+        )
     if stopping is None or stopping.metric == metric:
         return recipe
     training = recipe.training.model_copy(update={"early_stopping": stopping.model_copy(update={"metric": metric})})

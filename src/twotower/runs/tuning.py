@@ -14,7 +14,7 @@ import polars as pl
 
 from twotower.bundle import JSON, write_json, write_text
 from twotower.errors import ConfigError, TrainingError
-from twotower.runs.optuna_study import PrunerName, Study, create_study, open_study, optuna_library
+from twotower.runs.optuna_study import PrunerName, Study, create_study, open_study, optuna_library, storage_faults
 from twotower.runs.recipe import Recipe
 from twotower.runs.recipe_values import recipe_values
 from twotower.runs.run_many import Frames
@@ -136,7 +136,7 @@ def tune(
     wanted = search_space(recipe)
     frames = Frames(interactions, items, users, cache_dir)
     place = TuningFolder(Path(folder))
-    with place.open(resume=resume, overwrite=overwrite):
+    with place.open(resume=resume, overwrite=overwrite), storage_faults(place.study):
         _raise(check_space(recipe, wanted) if recipe.tune else {})
         ground = load_ground(recipe, metric, frames)
         space, notes = _checked(recipe, wanted, ground)

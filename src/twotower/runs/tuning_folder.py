@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twotower.bundle import remove_leftovers
 from twotower.errors import ConfigError
@@ -59,17 +59,26 @@ class TuningFolder:
         """
         if resume and overwrite:
             raise ConfigError("--resume goes on with a tuning and --overwrite starts it over: give one of them")
+        with self._lock() as lock:
+            self._hold(lock.fileno())
+            if self.study.exists() and not (resume or overwrite):
+                raise ConfigError(
+                    f"--run-dir {self.path}: a tuning is there already; go on with --resume, start over with --overwrite, "
+                    "or name another folder"
+                )
+            left = [path.name for path in (self.trials, self.best, self.page) if path.exists()]
+            if left and not self.study.exists() and not overwrite:
+                raise ConfigError(
+                    f"--run-dir {self.path}: {', '.join(left)} would be written over, and the tuning that it is of is not "
+                    f"there ({self.study.name} is missing); start over with --overwrite, or name another folder"
+                )
+            yield
+
+    def _lock(self) -> TextIO:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
-            with (self.path / _LOCK).open("w") as lock:
-                self._hold(lock.fileno())
-                if self.study.exists() and not (resume or overwrite):
-                    raise ConfigError(
-                        f"--run-dir {self.path}: a tuning is there already; go on with --resume, start over with --overwrite, "
-                        "or name another folder"
-                    )
-                yield
+            return (self.path / _LOCK).open("w")
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(f"--run-dir {self.path}: must be a folder, or a new name; a file is in the way") from None
         except PermissionError as error:
@@ -81,7 +90,8 @@ class TuningFolder:
         """Remove what a killed process left behind, and, where the tuning starts over, the old one."""
         remove_leftovers(self.path)
         if overwrite:
-            for path in (self.study, self.study.with_name(f"{self.study.name}-journal"), self.trials, self.best, self.page):
+            # the storage last: what an interruption leaves of the old one is then still a tuning
+            for path in (self.page, self.best, self.trials, self.study.with_name(f"{self.study.name}-journal"), self.study):
                 path.unlink(missing_ok=True)
 
     def _refuse_foreign(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["PER_USER", "REMOVED", "Watched"]
+__all__ = ["PER_USER", "REMOVED", "Watched", "validation_figures"]
 
 PER_USER = " per user"
 """Marks a figure of one list per user, against all of the user's rows."""
@@ -50,3 +51,21 @@ class Watched:
         """Whether it is a figure of rankings, and not an error of an outcome."""
         kind, _, k = self.metric.partition("@")
         return self.metric == "mrr" or (kind in ("recall", "ndcg") and k.isdigit() and int(k) > 0)
+
+
+def validation_figures(ks: Sequence[int], tasks: Sequence[str]) -> list[str]:
+    """Every figure that a recipe's validation can give.
+
+    Args:
+        ks: Cut-offs of recall.
+        tasks: Names of the outcomes that are predicted.
+
+    Example:
+        >>> validation_figures([5], ["rating"])  # doctest: +NORMALIZE_WHITESPACE
+        ['recall@5', 'ndcg@10', 'mrr', 'recall@5 per user', 'ndcg@5 per user', 'recall@5 removed', 'ndcg@10 removed',
+         'mrr removed', 'recall@5 per user removed', 'ndcg@5 per user removed', 'rating rmse', 'rating mae']
+    """
+    rankings = [*(f"recall@{k}" for k in ks), "ndcg@10", "mrr"]
+    rankings += [f"{kind}@{k}{PER_USER}" for kind in ("recall", "ndcg") for k in ks]
+    errors = [f"{task} {figure}" for task in tasks for figure in ("rmse", "mae")]
+    return [*rankings, *(f"{name}{REMOVED}" for name in rankings), *errors]
