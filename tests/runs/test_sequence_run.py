@@ -184,3 +184,14 @@ def test_more_rows_may_be_judged_by_one_history_than_a_batch_has(tmp_path: Path)
     assert len(judged) > 9
     run(short, tmp_path / "run", interactions=table)
     assert diagnose(tmp_path / "run", interactions=table).findings is not None
+
+
+def test_no_advice_is_what_a_sequence_does_not_have(tmp_path: Path) -> None:
+    # the same items again and again, until a last one that is new
+    rows = [(f"u{user}", f"i{at % 3 if at < 9 else at + user % 9}", at) for user in range(30) for at in range(11)]
+    table = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    short = recipe(training={"epochs": 1, "batch_size": 64, "early_stopping": False})
+    run(short, tmp_path / "run", interactions=table)
+    leakage = next(found for found in diagnose(tmp_path / "run", interactions=table).findings if found.code == "leakage")
+    assert any("'sequence' holds the row's own item" in said for said in leakage.evidence)
+    assert not any("own_item" in fix for fix in leakage.fix)
