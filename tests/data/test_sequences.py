@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.data import Batches, Examples, HistoryInput, build_histories
 from twotower.data.sequences import SequenceOrder, sequence_starts, share_sequences
 
 
@@ -102,3 +103,28 @@ def test_a_batch_must_hold_a_sequence() -> None:
         ValueError, match="batches of 8 rows are too small for sequences that 9 rows share: raise the batch size"
     ):
         SequenceOrder(torch.zeros(9, dtype=torch.int64), torch.arange(9), batch_size=8, seed=0)
+
+
+def test_batches_do_not_come_by_length() -> None:
+    order, _, lengths = made(40, batch_size=45)  # so few that all are sorted together
+    longest = [int(lengths[order.batch(0, index)].max()) for index in range(order.num_batches)]
+    assert len(longest) > 10
+    assert longest != sorted(longest)
+
+
+def test_of_two_features_the_longer_decides_who_is_together() -> None:
+    # one user of 41 rows beside 40 of one row
+    users = torch.cat([torch.zeros(41, dtype=torch.int64), torch.arange(1, 41)])
+    items = (torch.arange(81) % 7).numpy()
+    histories, before = build_histories(users.numpy(), items, None, num_users=41)
+    inputs = tuple(
+        HistoryInput(name, torch.arange(7), max_length=most, own_item="allow", in_order=True)
+        for name, most in (("few", 2), ("many", 40), ("some", 5))
+    )
+    examples = Examples(users, torch.from_numpy(items), {}, {}, histories, before, seen_before=True, history_inputs=inputs)
+    batches = Batches(examples, batch_size=41, catalogue_size=7, seed=0, candidates="catalogue")
+    for epoch in range(4):
+        holding = [index for index in range(len(batches)) if (batches.batch(epoch, index).rows < 41).any()]
+        rows = batches.batch(epoch, holding[0]).rows
+        assert len(holding) == 1
+        assert rows[rows < 41].tolist() == list(range(41))

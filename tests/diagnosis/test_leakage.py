@@ -67,3 +67,12 @@ def test_all_ways_are_one_finding() -> None:
     assert len(finding.evidence) == 5  # the time is read, too
     assert "leak" in finding.title
     assert len(finding.fix) == len(set(finding.fix))
+
+
+def test_what_is_read_in_order_has_no_own_item_to_set() -> None:
+    repeated = replace(SOUND, own_in_train=(("history", 0.5),))
+    pooled, read = check_leakage(repeated), check_leakage(replace(repeated, in_order=("history",)))
+    assert pooled is not None
+    assert read is not None
+    assert pooled.fix == ("query.features: own_item = 'exclude' for the history 'history', or data.columns.repeats = 'first'",)
+    assert read.fix == ("data.columns.repeats = 'first'",)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twotower.nn import EmbeddingCollection
-from twotower.spec import InputSpec, TableSpec
+from twotower.spec import GRUEncoderSpec, InputSpec, TableSpec
 from twotower.types import Ragged
 
 TABLE = TableSpec(name="item", vocabulary_size=50, embedding_dim=4, init_scale=0.5)
@@ -148,3 +148,16 @@ def test_id_dropout_of_a_history_replaces_each_value_for_itself() -> None:
     # the number of values replaced is binomial: of 4 with probability 0.3
     expected = torch.tensor([0.2401, 0.4116, 0.2646, 0.0756, 0.0081])
     assert ((counts - expected).abs() < 5 * (expected * (1 - expected) / 2_000).sqrt()).all()
+
+
+def test_what_is_read_in_order_is_dropped_to_the_unknown_row_in_training_alone() -> None:
+    item = TableSpec(name="item", vocabulary_size=5, embedding_dim=2)
+    tables = collection(item)
+    entry = InputSpec(column="s", width=2, table="item", id_dropout=0.5, encoder=GRUEncoderSpec(), max_length=400)
+    column = Ragged(torch.full((400,), 3), torch.tensor([0, 400]))
+    torch.manual_seed(0)
+    read = tables.train().read(column, entry)
+    unknown = (read == tables.table("item")[0]).all(1)
+    assert 140 < int(unknown.sum()) < 260
+    assert torch.equal(read[~unknown], tables.table("item")[3].expand(400 - int(unknown.sum()), 2))
+    assert torch.equal(tables.eval().read(column, entry), tables.table("item")[3].expand(400, 2))

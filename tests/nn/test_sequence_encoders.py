@@ -207,3 +207,16 @@ def test_attention_weighs_no_item_away() -> None:
     encoder = made(AttentionEncoderSpec()).float()
     states_SLD = encoder.states(1e6 * torch.randn(2, 9, WIDTH))
     assert bool(states_SLD.isfinite().all())
+
+
+def test_what_a_block_adds_is_dropped_in_both_halves() -> None:
+    encoder = made(TransformerEncoderSpec(blocks=1, dropout=0.5))
+    block, items_SLD = encoder.blocks[0], torch.randn(2, 4, WIDTH, dtype=encoder.start.dtype)
+    encoder.train()
+    with torch.no_grad():
+        for half, other in ((block.attended, block.output), (block.output, block.attended)):
+            weight, bias = other.weight.clone(), other.bias.clone()
+            other.weight.zero_(), other.bias.zero_()  # what is left to be dropped is of one half
+            assert float(half.weight.abs().sum()) > 0
+            assert not torch.equal(block(items_SLD), block(items_SLD))
+            other.weight.copy_(weight), other.bias.copy_(bias)

@@ -14,7 +14,7 @@ import torch
 
 from twotower.errors import ConfigError
 from twotower.recommender import Recommender
-from twotower.runs import parse_recipe, run
+from twotower.runs import diagnose, parse_recipe, run
 from twotower.runs.fit_model import untrained_model
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import load_tables
@@ -167,3 +167,31 @@ def test_batches_must_hold_a_sequence() -> None:
     with pytest.raises(ConfigError, match=r"training.batch_size: up to 9 rows share a sequence"):
         recipe(training={"epochs": 1, "batch_size": 8, "early_stopping": False})
     assert recipe(training={"epochs": 1, "batch_size": 9, "early_stopping": False}).training.batch_size == 9
+
+
+def test_more_rows_may_be_judged_by_one_history_than_a_batch_has(tmp_path: Path) -> None:
+    # histories stay at the train rows, so that all later rows of a user are judged by one
+    at = pl.col("time") % 1_000
+    part = pl.when(at < 8).then(pl.lit("train")).when(at % 2 == 0).then(pl.lit("validation")).otherwise(pl.lit("test"))
+    long = pl.concat([planted(), planted().filter(user="u6").with_columns(time=pl.col("time") + 100)] * 2)
+    table = long.with_columns(part=part)
+    judged = table.filter(user="u6", part="validation")
+    short = recipe(
+        split={"kind": "given", "column": "part"},
+        training={"epochs": 1, "batch_size": 9, "early_stopping": False},
+        evaluation={"ks": [1], "draws": 0, "per_user": False},
+    )
+    assert len(judged) > 9
+    run(short, tmp_path / "run", interactions=table)
+    assert diagnose(tmp_path / "run", interactions=table).findings is not None
+
+
+def test_no_advice_is_what_a_sequence_does_not_have(tmp_path: Path) -> None:
+    # the same items again and again, until a last one that is new
+    rows = [(f"u{user}", f"i{at % 3 if at < 9 else at + user % 9}", at) for user in range(30) for at in range(11)]
+    table = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    short = recipe(training={"epochs": 1, "batch_size": 64, "early_stopping": False})
+    run(short, tmp_path / "run", interactions=table)
+    leakage = next(found for found in diagnose(tmp_path / "run", interactions=table).findings if found.code == "leakage")
+    assert any("'sequence' holds the row's own item" in said for said in leakage.evidence)
+    assert not any("own_item" in fix for fix in leakage.fix)

@@ -29,6 +29,7 @@ class TestKnowledge:
         validate_on_test: Whether the curve that was watched in training is of test rows.
         own_in_train: Train rows that find their own item in their history, by name of the feature.
         own_in_test: The same of test rows.
+        in_order: Those that an encoder reads, which has no ``own_item``, by name of the feature.
         cold_users: Test rows whose user has no train row.
         cold_items: Test rows whose item has no train row.
         only_user_ids: Whether the query reads nothing but the user's id.
@@ -45,6 +46,7 @@ class TestKnowledge:
     validate_on_test: bool = False
     own_in_train: tuple[tuple[str, float], ...] = ()
     own_in_test: tuple[tuple[str, float], ...] = ()
+    in_order: tuple[str, ...] = ()
     cold_users: float = 0.0
     cold_items: float = 0.0
     only_user_ids: bool = False
@@ -115,7 +117,8 @@ def _own_items(evidence: TestKnowledge, found: list[str], fix: list[str]) -> Non
                 f"{in_test.get(name, 0.0):.0%} of "
                 "the test rows: in training the target is among its own inputs"
             )
-            fix.append(f"query.features: own_item = 'exclude' for the history {name!r}, or data.columns.repeats = 'first'")
+            own = "" if name in evidence.in_order else f"query.features: own_item = 'exclude' for the history {name!r}, or "
+            fix.append(f"{own}data.columns.repeats = 'first'")
 
 
 def _unseen(evidence: TestKnowledge, found: list[str], fix: list[str]) -> None:

@@ -57,6 +57,7 @@ def known_of_test(loaded: LoadedRun) -> TestKnowledge:
         validate_on_test=recipe.evaluation.validate_on == "test",
         own_in_train=_own_shares(phase.train, train, training=True),
         own_in_test=_own_shares(examples, torch.arange(len(examples)), training=False),
+        in_order=tuple(entry.name for entry in examples.history_inputs if entry.in_order),
         cold_users=float((~trained).mean()),
         cold_items=float(((items < 0) | (phase.item_counts[items] == 0)).mean()),
         only_user_ids=only_ids(recipe, phase, "query"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -101,7 +101,9 @@ def softmax_scale(recipe: Recipe, parts: UntrainedModel, probe: Probe | None) ->
         known = np.flatnonzero((judged if weights is None else judged & (weights > 0)).numpy())
         if len(known):
             examples = _some(probe.examples, torch.from_numpy(known))
-            held_out = curve(_encoded(parts, _like(parts.batches, examples), examples, training=False))
+            # without what is read in order: many rows may be judged by one history that does not grow, more than a batch has
+            unread = replace(examples, history_inputs=())
+            held_out = curve(_encoded(parts, _like(parts.batches, unread), examples, training=False))
     confidence, entropy = _sharpness(train[0], temperature)
     normalised = parts.model.spec.query.l2_normalise and parts.model.spec.candidate.l2_normalise
     return SoftmaxScale(
