@@ -210,7 +210,7 @@ def test_attention_weighs_no_item_away() -> None:
 
 
 def test_what_a_block_adds_is_dropped_in_both_halves() -> None:
-    encoder = made(TransformerEncoderSpec(blocks=1, dropout=0.5))
+    encoder: Any = made(TransformerEncoderSpec(blocks=1, dropout=0.5))
     block, items_SLD = encoder.blocks[0], torch.randn(2, 4, WIDTH, dtype=encoder.start.dtype)
     encoder.train()
     with torch.no_grad():
