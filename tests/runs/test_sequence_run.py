@@ -14,7 +14,7 @@ import torch
 
 from twotower.errors import ConfigError
 from twotower.recommender import Recommender
-from twotower.runs import diagnose, parse_recipe, run
+from twotower.runs import diagnose, explain, parse_recipe, run
 from twotower.runs.fit_model import untrained_model
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import load_tables
@@ -155,6 +155,11 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
 def test_what_a_recipe_may_not_say(embedding: dict[str, Any], kind: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe(query={"features": [{"kind": kind, "embedding": embedding}]})
+
+
+def test_how_rows_are_ordered_is_explained() -> None:
+    found: Any = explain(recipe(), interactions=planted())
+    assert found["feed"]["order"] == "sequences whole, those of about one length together"
 
 
 def test_heads_must_divide_the_width() -> None:

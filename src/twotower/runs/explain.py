@@ -197,7 +197,7 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
 
 
 def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
-    examples, batches = untrained.batches.examples, untrained.batches
+    examples = untrained.batches.examples
     columns = {**examples.users, **examples.context}
     in_files = [name for name, column in columns.items() if stored_bytes(_tensors(column))[1]]
     computed = [name for name, column in columns.items() if isinstance(column, Computed)]
@@ -206,8 +206,15 @@ def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
         "in_files": list(in_files),
         "computed": list(computed),
         "histories": [entry.name for entry in examples.history_inputs],
-        "order": "computed batch by batch" if len(examples) > batches.most_in_memory else "one permutation an epoch",
+        "order": _order(untrained),
     }
+
+
+def _order(untrained: UntrainedModel) -> str:
+    examples, batches = untrained.batches.examples, untrained.batches
+    if any(entry.in_order for entry in examples.history_inputs):
+        return "sequences whole, those of about one length together"
+    return "computed batch by batch" if len(examples) > batches.most_in_memory else "one permutation an epoch"
 
 
 def _evaluation(recipe: Recipe, untrained: UntrainedModel, device: torch.device) -> dict[str, JSON]:
