@@ -1,8 +1,8 @@
 """How near log Q is when counts are not held: three ways to estimate it from a stream of batches, by Monte Carlo.
 
 Batches of ids are drawn by Zipf's law. Each way sees a batch, and is then asked for the probability of every id in it, as
-training asks; what is measured are the later batches. The ways: counts (a table of all ids), a count-min sketch with the plain and
-with the conservative update, and the moving average of the steps between two occurrences (Yi et al. 2019, algorithm 2: two
+training asks; what is measured are the later batches. The ways: counts (a table of all ids), a count-min sketch with the plain
+and with the conservative update, and the moving average of the steps between two occurrences (Yi et al. 2019, algorithm 2: two
 arrays of float32 for each hash function, the largest of the estimates, the first gap as its start), which estimates the
 probability of being in a batch at all. All hash with the same functions; sketch and gaps are compared at the same memory.
 

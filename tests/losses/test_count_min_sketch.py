@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ class SlowSketch:
     """By whole numbers of any size; takes the numbers of the hash functions and nothing else."""
 
     def __init__(self, sketch: CountMinSketch) -> None:
-        drawn = np.random.SeedSequence(0).generate_state(3 * sketch.depth, np.uint64).tolist()
+        drawn: list[int] = np.random.SeedSequence(0).generate_state(3 * sketch.depth, np.uint64).tolist()
         self.width, self.depth, self.conservative = sketch.width, sketch.depth, sketch.conservative
         self.numbers = [(drawn[row], drawn[sketch.depth + row], drawn[2 * sketch.depth + row]) for row in range(sketch.depth)]
         self.counters = [[0] * self.width for _ in range(self.depth)]
@@ -28,7 +29,8 @@ class SlowSketch:
     def place(self, row: int, key: int) -> int:
         low, high, plus = self.numbers[row]
         bits = key % 2**64
-        return (low * (bits % 2**32) + high * (bits // 2**32) + plus) % 2**64 // (2**64 // self.width)
+        place: int = (low * (bits % 2**32) + high * (bits // 2**32) + plus) % 2**64 // (2**64 // self.width)
+        return place
 
     def estimate(self, key: int) -> int:
         return min(self.counters[row][self.place(row, key)] for row in range(self.depth))
@@ -80,16 +82,16 @@ def zipf(rows: int, size: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("conservative", [True, False])
 def test_no_estimate_is_below_the_count_and_few_are_far_above_it(conservative: bool) -> None:
-    # of one id, P[error > e N / width] <= exp(-depth): Markov's bound for each row, and rows are independent. Over the seeds, the
-    # share of an id's errors above that has that mean at most, and a share that is never above 1 differs from its mean over
-    # 200 seeds by more than 4 standard errors of a coin as unfair as that less often than once in 10,000 times
+    # of one id, P[error > e N / width] <= exp(-depth): Markov's bound for each row, and rows are independent. So the share of
+    # ids with such an error has at most that mean over the seeds, and at most a coin's variance: 4 standard errors above it
+    # come once in 30,000 times
     size, rows, width, depth, seeds = 3_000, 20_000, 64, 2, 200
     items = zipf(rows, size)
     true = torch.bincount(items, minlength=size)
     shares = []
     for seed in range(seeds):
         sketch = CountMinSketch(width, depth, seed=seed, conservative=conservative)
-        for batch in items.split(1_000):
+        for batch in torch.split(items, 1_000):
             sketch.add(batch)
         errors = sketch.estimate(torch.arange(size)) - true
         assert int(errors.min()) >= 0
@@ -114,7 +116,7 @@ def test_the_conservative_update_is_nearer_than_the_plain_one() -> None:
     items, size = zipf(20_000, 3_000), 3_000
     sketches = [CountMinSketch(256, 3, conservative=conservative) for conservative in (True, False)]
     for sketch in sketches:
-        for batch in items.split(500):
+        for batch in torch.split(items, 500):
             sketch.add(batch)
     conservative, plain = (sketch.estimate(torch.arange(size)) for sketch in sketches)
     assert bool((conservative <= plain).all())
@@ -133,7 +135,7 @@ def test_a_plain_sketch_is_the_sum_of_its_parts() -> None:
 def test_ids_that_share_no_counter_have_their_counts_and_the_log_q_of_held_ones_to_the_bit() -> None:
     items = zipf(5_000, 40)
     sketch = CountMinSketch(2**14, 4)
-    for batch in items.split(300):
+    for batch in torch.split(items, 300):
         sketch.add(batch)
     true = torch.bincount(items, minlength=41)
     assert torch.equal(sketch.estimate(torch.arange(41)), true)
@@ -194,10 +196,10 @@ def test_counters_never_overflow() -> None:
 
 def test_its_state_is_its_state() -> None:
     one, other = CountMinSketch(64, 3, half_life=50), CountMinSketch(64, 3, half_life=50)
-    for batch in zipf(70, 30).split(10):
+    for batch in torch.split(zipf(70, 30), 10):
         one.add(batch)
     other.load_state_dict(one.state_dict())
-    for batch in zipf(100, 30, seed=1).split(10):
+    for batch in torch.split(zipf(100, 30, seed=1), 10):
         one.add(batch)
         other.add(batch)
     assert {name: value.tolist() for name, value in one.state_dict().items()} == {
@@ -212,7 +214,7 @@ def test_no_probability_before_anything_was_counted() -> None:
 
 
 @pytest.mark.parametrize("options", [{"width": 1}, {"width": 100}, {"width": 0}, {"width": 2**32}])
-def test_widths_are_powers_of_two(options: dict[str, int]) -> None:
+def test_widths_are_powers_of_two(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"width must be a power of 2, from 2 to 2.31; came {options['width']}"):
         CountMinSketch(**options)
 
@@ -227,7 +229,7 @@ def test_widths_are_powers_of_two(options: dict[str, int]) -> None:
         ({"half_life": 2**29 + 1}, "came 536870913"),
     ],
 )
-def test_numbers_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
+def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CountMinSketch(**options)
 

@@ -31,7 +31,9 @@ def test_after_an_epoch_the_loss_is_that_of_held_counts_to_the_bit() -> None:
     vectors = torch.randn(31, 5, generator=generator)
     queries = torch.randn(64, 5, generator=generator)
 
-    def loss(part: slice, log_q_C: torch.Tensor, candidates: torch.Tensor, columns: torch.Tensor, counts: torch.Tensor) -> float:
+    def loss(
+        part: slice, log_q_C: torch.Tensor, candidates: torch.Tensor, columns: torch.Tensor, counts: torch.Tensor
+    ) -> float:
         return float(in_batch_softmax(queries[part], vectors[candidates], columns, counts_C=counts, log_q_C=log_q_C))
 
     parts = [slice(start, start + 16) for start in range(0, 64, 16)]

@@ -36,8 +36,9 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
             if (column != own or (not accidental and copy > 0)) and (query, column) not in masked
         ]
         weight = {item: float(draws.count(item)) for item in draws}
-        if parts.log_q_N is not None:
-            weight = {item: count / math.exp(parts.log_q_N[item]) for item, count in weight.items()}
+        log_q_N = parts.expected_log_q()
+        if log_q_N is not None:
+            weight = {item: count / math.exp(log_q_N[item]) for item, count in weight.items()}
         effective = sum(weight.values()) ** 2 / sum(w**2 for w in weight.values()) if weight else 0.0
         found.append(tuple(min(value, hard) for value in (len(draws), len(weight), effective)))
     return found
@@ -55,6 +56,7 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
         {"kind": "gbce", "extra_negatives": 5, "mask_known_positives": True},
         {"kind": "in_batch", "queue_batches": 2},
         {"kind": "bsl", "extra_negatives": 3},
+        {"kind": "in_batch", "sketch": {"width": 1024}, "extra_negatives": 2},
     ],
 )
 def test_negatives_are_those_that_a_slow_count_finds(

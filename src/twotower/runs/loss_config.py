@@ -30,7 +30,7 @@ class SketchConfig(Config):
     def _power_of_two(cls, width: int) -> int:
         if width & (width - 1):
             near = 1 << (width.bit_length() - 1)
-            raise ValueError(f"must be a power of 2, such as {near:,} or {2 * near:,}; came {width:,}".replace(",", ""))
+            raise ValueError(f"must be a power of 2, such as {near} or {2 * near}; came {width}")
         return width
 
 
