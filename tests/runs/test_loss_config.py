@@ -40,7 +40,7 @@ from twotower.runs.loss_config import LossConfig
         ({"kind": "bsl", "log_q": False, "sketch": {}}, "sketch counts for log-Q, which corrects nothing here"),
         ({"sketch": {"width": 100}}, "must be a power of 2, such as 64 or 128; came 100"),
         ({"sketch": {"width": 1}}, "greater than or equal to 2"),
-        ({"sketch": {"width": 2**32}}, "less than or equal to 2147483648"),
+        ({"sketch": {"width": 2**29}}, "less than or equal to 268435456"),
         ({"sketch": {"depth": 0}}, "greater than or equal to 1"),
         ({"sketch": {"depth": 17}}, "less than or equal to 16"),
         ({"sketch": {"hight": 2}}, "hight"),

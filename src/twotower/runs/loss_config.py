@@ -22,7 +22,7 @@ class SketchConfig(Config):
         depth: Rows, of 4 bytes a counter.
     """
 
-    width: int = Field(default=65536, ge=2, le=2**31)
+    width: int = Field(default=65536, ge=2, le=2**28)
     depth: int = Field(default=4, ge=1, le=16)
 
     @field_validator("width")
