@@ -73,6 +73,29 @@ def test_log_q_is_the_chance_of_being_a_negative(
     np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
 
 
+def test_log_q_is_the_share_that_items_have_among_what_batches_draw(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"extra_negatives": 8, "queue_batches": 1}, training={"batch_size": 10})
+    ready = untrained(recipe, interactions)
+    assert ready.log_q_N is not None
+    drawn_N, epochs = torch.zeros(7), 150
+    for epoch in range(1, epochs + 1):
+        for index in range(7):
+            batch = ready.batches.batch(epoch, index)
+            assert batch.candidate_rows is not None
+            assert batch.counts is not None
+            drawn_N[batch.candidate_rows] += batch.counts
+    draws = 7 * epochs * (10 + 10 + 8)
+    assert int(drawn_N.sum()) == draws
+    # what is not uniform are whole epochs, exact but for the first and last queue; the uniform share varies as throws do
+    spread = 5 * (7 * epochs * 8 * (1 / 7) * (6 / 7)) ** 0.5 / draws + 10 / draws
+    np.testing.assert_allclose((drawn_N / draws).numpy(), ready.log_q_N.exp().numpy(), atol=spread)
+    popularity_N = untrained(make_recipe(loss={"kind": "in_batch"}), interactions).log_q_N
+    assert popularity_N is not None
+    assert float((popularity_N.exp() - drawn_N / draws).abs().max()) > 2 * spread  # which alone it is not
+
+
 def test_what_waits_in_the_queue_was_drawn_as_often_as_it_is_popular(
     make_recipe: MakeRecipe, interactions: pl.DataFrame
 ) -> None:

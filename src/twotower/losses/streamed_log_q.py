@@ -28,8 +28,8 @@ class StreamedLogQ(nn.Module):
     the conservative update comes to .19 and 1.4 with 4 MiB, .44 and 2.8 with 1 MiB, .90 and 4.4 with 256 KiB; with the plain
     update to .22, .59 and 1.17 on average. The moving average of the steps between two occurrences (Yi et al., RecSys 2019,
     algorithm 2) comes in the same memory to .36 to .39, .81 to .84 and 1.48: it keeps two numbers where a count is one. So the
-    sketch with the conservative update is what is used here; a batch takes it .3 ms. Counts that can be held are better still: a sketch is for ids that
-    nobody has numbered, or for more of them than there is room for.
+    sketch with the conservative update is what is used here; a batch takes it .3 ms. Counts that can be held are better still:
+    a sketch is for ids that nobody has numbered, or for more of them than there is room for.
 
     Args:
         sketch: Counts the positives; its state is this module's state.

@@ -28,6 +28,7 @@ from twotower.losses import (
 )
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
+from twotower.runs.loss_config import DEFAULT_CALIBRATION
 from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import LossConfig, Recipe
@@ -117,7 +118,7 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
             )
         return GBCE(
             temperature,
-            calibration=0.75 if config.calibration is None else config.calibration,
+            calibration=DEFAULT_CALIBRATION if config.calibration is None else config.calibration,
             sampling_rate=config.extra_negatives / catalogue_size if config.extra_negatives else 1.0,
             reduction=config.reduction,
             precision=config.precision,

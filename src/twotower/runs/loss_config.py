@@ -8,7 +8,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from twotower.config import Config
 
-__all__ = ["LossConfig", "SketchConfig"]
+__all__ = ["DEFAULT_CALIBRATION", "LossConfig", "SketchConfig"]
+
+DEFAULT_CALIBRATION = 0.75
+"""``loss.calibration`` where a recipe says nothing of it."""
 
 
 class SketchConfig(Config):
