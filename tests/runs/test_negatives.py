@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
+from twotower.data.batches import Batch
 from twotower.runs import Recipe, load_tables
 from twotower.runs.fit_model import UntrainedModel, untrained_model
 from twotower.runs.negatives import count_negatives
@@ -70,6 +73,23 @@ def test_negatives_are_those_that_a_slow_count_finds(
     found = count_negatives(parts)
     wanted = [sum(row[column] for row in rows) / len(rows) for column in range(3)]
     assert [found.drawn, found.distinct, found.effective] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_pair_that_is_masked_twice_is_missing_once(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(make_recipe(loss={"kind": "in_batch", "mask_known_positives": True}), interactions)
+    once = count_negatives(parts)
+    made = parts.batches.batch
+
+    def doubled(epoch: int, index: int) -> Batch:
+        batch = made(epoch, index)
+        assert batch.masked is not None
+        queries, columns = batch.masked
+        return replace(batch, masked=(torch.cat([queries, queries]), torch.cat([columns, columns])))
+
+    monkeypatch.setattr(parts.batches, "batch", doubled)
+    assert count_negatives(parts) == once
 
 
 def test_of_all_items_every_other_one_competes_with_equal_weight(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
