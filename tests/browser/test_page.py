@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.browser.chromium import launched, needs_a_browser
 from tests.browser.contrast import poor_contrasts
 from tests.serving.served import Served, served
 
@@ -19,28 +18,13 @@ from twotower.bundle import activate, publish
 from twotower.recommender import bundle_folder
 from twotower.runs import parse_recipe, run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TOKEN = "a-token-of-many-signs"
 HOSTILE = "</title></svg><script>document.title = 'broken'</script><img src=x onerror=\"document.title='broken'\">&amp;<b>"
 ARABIC = "\u0645\u0633\u0627\u0621 \u0627\u0644\u062e\u064a\u0631 (12)"
 FIRST_USER = 9_007_199_254_740_993  # 2^53 + 1: the first integer that a float does not hold
 KINDS = ("Quiet", "Loud", "Slow & sad")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("playwright") is None, reason="playwright is not installed: pip install 'twotower[browser]'"),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path"),
-]
+pytestmark = needs_a_browser
 
 RECIPE = {
     "name": "page",
@@ -126,12 +110,8 @@ def service(versions: tuple[Path, list[str]], token_file: Path, tmp_path_factory
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -49,6 +49,14 @@ def test_json_says_the_same(call: Call, world: Path) -> None:
     assert [table["update"] for table in found["tables"]] == ["dense"] * 3
 
 
+def test_the_counts_of_a_sketch_are_told_with_their_memory(call: Call, world: Path) -> None:
+    status, out, _ = call("train", world / "recipe.toml", "--explain", "--set", "loss.sketch={width=1024,depth=2}")
+    assert status == 0
+    told = "corrected for sampling by a count-min sketch of the batches so far (2 rows of 1,024 counters, 8 KiB); tiles by"
+    assert told in out
+    assert "sketch" not in call("train", world / "recipe.toml", "--explain", "--set", "loss.kind=in_batch")[1]
+
+
 def test_a_hint_where_updates_by_rows_would_be_quicker(call: Call, world: Path, tmp_path: Path) -> None:
     recipe = (world / "recipe.toml").read_text().replace("[model]", "[training.optimizer]\nkind = 'adamw'\n[model]", 1)
     recipe = recipe.replace('column = "user"\n', 'column = "user"\nhash_buckets = 200000\n').replace(

@@ -128,3 +128,16 @@ def test_of_two_features_the_longer_decides_who_is_together() -> None:
         rows = batches.batch(epoch, holding[0]).rows
         assert len(holding) == 1
         assert rows[rows < 41].tolist() == list(range(41))
+
+
+def test_which_sequences_meet_differs_between_epochs() -> None:
+    # all lengths are different, so that what is sorted together meets as it is sorted
+    order = SequenceOrder(torch.arange(800), torch.arange(800), batch_size=2, seed=0)
+
+    def meetings(epoch: int) -> set[tuple[int, ...]]:
+        return {tuple(sorted(order.batch(epoch, index).tolist())) for index in range(order.num_batches)}
+
+    assert len(meetings(0)) == 400
+    assert len(meetings(0) & meetings(1)) < 40
+    apart = [abs(one - other) for one, other in meetings(0)]
+    assert np.median(apart) < 15  # still of about one length: the neighbours of 128 out of 800

@@ -6,6 +6,7 @@ from twotower.config import parse_config
 from twotower.errors import ConfigError
 from twotower.spec import (
     FloatsColumn,
+    GRUEncoderSpec,
     InputSpec,
     ModelSpec,
     OrdinalHeadSpec,
@@ -13,6 +14,7 @@ from twotower.spec import (
     RowsColumn,
     TableSpec,
     TowerSpec,
+    TransformerEncoderSpec,
 )
 
 
@@ -73,3 +75,32 @@ def test_columns_tell_their_kind() -> None:
         "ragged": False,
     }
     assert FloatsColumn(name="price", width=1).kind == "floats"
+
+
+def test_encoders_survive_json_and_are_written_only_where_there_are_some() -> None:
+    plain = InputSpec(column="words", width=4, table="word", pooling="sum")
+    written = {"column", "width", "table", "pooling", "id_dropout", "value_dropout"}
+    assert set(plain.model_dump()) == set(plain.model_dump(mode="json")) == written
+    assert "encoder" not in plain.model_dump_json()
+    assert "max_length" not in plain.model_dump_json()
+    for encoder in (GRUEncoderSpec(layers=2, dropout=0.1), TransformerEncoderSpec(blocks=3, heads=2, gates=True)):
+        entry = InputSpec(column="words", width=4, table="word", encoder=encoder, max_length=7)
+        assert set(entry.model_dump()) == written | {"encoder", "max_length"}
+        assert InputSpec.model_validate_json(entry.model_dump_json()) == entry
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"kind": "gru"}}, "encoder and max_length are given together, or neither"),
+        ({"max_length": 5}, "encoder and max_length are given together, or neither"),
+        ({"encoder": {"kind": "gru"}, "max_length": 5, "pooling": "sum"}, "an encoder takes the place of pooling"),
+        ({"encoder": {"kind": "gru"}, "max_length": 5, "value_dropout": 0.1, "pooling": None}, "takes the place of pooling"),
+        ({"encoder": {"kind": "gru"}, "max_length": 5, "table": None}, "and reads rows of a table"),
+        ({"encoder": {"kind": "transformer", "heads": 3}, "max_length": 5}, "a multiple of the encoder's heads; came 4 for 3"),
+        ({"encoder": {"kind": "gru"}, "max_length": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_encoders_that_do_not_fit_their_input_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(InputSpec, {"column": "words", "width": 4, "table": "word", **changes})

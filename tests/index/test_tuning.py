@@ -114,6 +114,17 @@ def test_the_cheapest_that_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None
         assert all(point.latency_ms > 0 and point.queries_per_s > 0 and point.times_exact > 0 for point in curve.points)
 
 
+def test_times_are_compared_with_those_of_the_exact_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(index: Any, queries_BD: Tensor, k: int) -> float:
+        exact = isinstance(index, ExactIndex)
+        return (0.5 if exact else 0.25) if len(queries_BD) > 1 else (0.08 if exact else 0.02)
+
+    monkeypatch.setattr("twotower.index.tuning._taken", taken)
+    for point in tune(Worse(EXACT, 0), EXACT, QUERIES, k=10, recall=0.5).points:
+        assert [point.times_exact, point.times_exact_alone] == pytest.approx([2.0, 4.0])
+        assert [point.latency_ms, point.queries_per_s] == pytest.approx([20.0, 200 / 0.25])
+
+
 def test_the_lower_end_decides() -> None:
     hits = torch.rand(200, 10, generator=torch.Generator().manual_seed(0)) < 0.9
     mean = float(hits.double().mean())

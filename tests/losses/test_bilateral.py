@@ -12,7 +12,7 @@ from torch import Tensor
 from twotower.losses import BilateralSoftmax, Reduction, bilateral_softmax, in_batch_softmax
 
 OWN = [0, 1, 1, 2, 0, 4]
-USERS = [7, 3, 7, 7, 3, 9]
+USERS = [7, 3, 7, 7, 3, 3]
 COUNTS = [2, 2, 1, 3, 1, 1]
 PAIRS = [(0, 3), (0, 3), (1, 0), (2, 1), (3, 1), *((5, column) for column in range(6))]  # the last has nothing left
 WEIGHTS = [1.0, 0.0, 2.0, 0.5, 1.0, 3.0]
@@ -185,3 +185,27 @@ def test_what_does_not_fit_is_refused() -> None:
         bilateral_softmax(vectors, vectors, own, positive_temperature=0.0)
     with pytest.raises(ValueError, match="at least one query"):
         bilateral_softmax(vectors[:0], vectors, own[:0])
+
+
+def test_the_positive_is_out_of_the_sum_however_far_above_it_scores() -> None:
+    # in the tiles it is there, pushed so far down that it is nothing beside any negative
+    candidates = torch.tensor([[300.0], [-300.0], [-301.0]], requires_grad=True)
+    queries = torch.ones(2, 1, requires_grad=True)
+    loss = bilateral_softmax(queries, candidates, torch.tensor([0, 0]))
+    assert float(loss.detach()) == pytest.approx(-300 - 300 + float(torch.tensor([0.0, -1.0]).logsumexp(0)), abs=1e-3)
+    loss.backward()  # type: ignore[no-untyped-call]
+    share = float(torch.tensor(1.0).sigmoid())
+    assert candidates.grad is not None
+    assert candidates.grad.flatten().tolist() == pytest.approx([-1.0, share, 1 - share], abs=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_query_without_negatives_loses_nothing_beside_other_rows_of_its_user(reduction: Reduction) -> None:
+    queries, candidates = torch.tensor([[1.0], [1.0]]), torch.tensor([[3.0], [0.5]])
+    masked = torch.tensor([[False, True], [False, False]])
+    losses = bilateral_softmax(
+        queries, candidates, torch.tensor([0, 1]), users_B=torch.tensor([4, 4]), masked=masked, reduction=reduction
+    )
+    mean = (torch.tensor(3.0).exp() + torch.tensor(0.5).exp()) / 2
+    wanted = torch.stack([torch.zeros(()), 3.0 - mean.log()])
+    torch.testing.assert_close(losses, wanted.sum() if reduction == "sum" else wanted)

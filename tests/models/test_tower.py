@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from twotower.models import Tower, build
-from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
-from twotower.types import Column, Ragged
+from twotower.spec import GRUEncoderSpec, InputSpec, ModelSpec, TableSpec, TowerSpec
+from twotower.types import Column, Prefixes, Ragged
 
 TABLES = (TableSpec(name="id", vocabulary_size=9, embedding_dim=3), TableSpec(name="word", vocabulary_size=20, embedding_dim=3))
 INPUTS = (
@@ -204,3 +204,26 @@ def test_a_table_whose_rows_are_updated(monkeypatch: pytest.MonkeyPatch) -> None
         assert gradient.is_sparse
         found.append(gradient.to_dense())
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("options", [{}, {"skip": ("words",)}])
+def test_beginnings_of_sequences_are_pooled_as_rows_of_their_own(options: dict[str, Any]) -> None:
+    found = tower(**options)
+    sequences = Ragged(torch.tensor([1, 5, 19, 7, 2]), torch.tensor([0, 3, 5]))
+    words = Prefixes(sequences, torch.tensor([0, 1, 0, 0]), torch.tensor([1, 2, 3, 0]))
+    alone = Ragged(torch.tensor([1, 7, 2, 1, 5, 19]), torch.tensor([0, 1, 3, 6, 6]))
+    torch.testing.assert_close(found({**features(), "words": words}), found({**features(), "words": alone}))
+
+
+def test_names_of_columns_are_told_apart_whatever_signs_are_in_them() -> None:
+    names = ("a.b", "a%2Eb", "a%b", "items")  # the last is a method of nn.ModuleDict
+    inputs = tuple(
+        InputSpec(column=name, width=3, table="word", encoder=GRUEncoderSpec(layers=layers), max_length=4)
+        for layers, name in enumerate(names, start=1)
+    )
+    found = tower(inputs=inputs)
+    assert [found.encoder(name).layers for name in names] == [1, 2, 3, 4]
+    assert len(set(map(id, (found.encoder(name) for name in names)))) == len(names)
+    for wrong in ("a", "words", "a%2Eb%"):
+        with pytest.raises(KeyError):
+            found.encoder(wrong)

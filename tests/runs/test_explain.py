@@ -180,6 +180,20 @@ def test_the_path_of_the_loss_is_the_one_that_is_taken(
     assert {told["path"]} == taken
 
 
+def test_where_counts_come_from_and_what_they_take(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    def told(**loss: Any) -> tuple[dict[str, Any], int]:
+        found: dict[str, Any] = explain(make_recipe(loss=loss), interactions=interactions)
+        return found["loss"], found["bytes"]["data_in_memory"]
+
+    assert "counts" not in told()[0]
+    held, with_held = told(kind="in_batch")
+    assert held["counts"] == {"kind": "held", "bytes": 4 * 7}
+    sketch, with_sketch = told(kind="in_batch", sketch={"width": 512, "depth": 3})
+    assert sketch["counts"] == {"kind": "sketch", "width": 512, "depth": 3, "bytes": 4 * 512 * 3}
+    assert with_sketch - with_held == 4 * 512 * 3 - 4 * 7
+    assert sketch["negatives"] == held["negatives"]
+
+
 def test_an_accelerator_has_all_logits(
     make_recipe: MakeRecipe, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,29 @@ def test_log_q_is_the_chance_of_being_a_negative(
     np.testing.assert_allclose(ready.log_q_N.exp().numpy(), expected, rtol=1e-5)
 
 
+def test_log_q_is_the_share_that_items_have_among_what_batches_draw(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame
+) -> None:
+    recipe = make_recipe(loss={"extra_negatives": 8, "queue_batches": 1}, training={"batch_size": 10})
+    ready = untrained(recipe, interactions)
+    assert ready.log_q_N is not None
+    drawn_N, epochs = torch.zeros(7), 150
+    for epoch in range(1, epochs + 1):
+        for index in range(7):
+            batch = ready.batches.batch(epoch, index)
+            assert batch.candidate_rows is not None
+            assert batch.counts is not None
+            drawn_N[batch.candidate_rows] += batch.counts
+    draws = 7 * epochs * (10 + 10 + 8)
+    assert int(drawn_N.sum()) == draws
+    # what is not uniform are whole epochs, exact but for the first and last queue; the uniform share varies as throws do
+    spread = 5 * (7 * epochs * 8 * (1 / 7) * (6 / 7)) ** 0.5 / draws + 10 / draws
+    np.testing.assert_allclose((drawn_N / draws).numpy(), ready.log_q_N.exp().numpy(), atol=spread)
+    popularity_N = untrained(make_recipe(loss={"kind": "in_batch"}), interactions).log_q_N
+    assert popularity_N is not None
+    assert float((popularity_N.exp() - drawn_N / draws).abs().max()) > 2 * spread  # which alone it is not
+
+
 def test_what_waits_in_the_queue_was_drawn_as_often_as_it_is_popular(
     make_recipe: MakeRecipe, interactions: pl.DataFrame
 ) -> None:
@@ -86,6 +109,34 @@ def test_what_waits_in_the_queue_was_drawn_as_often_as_it_is_popular(
     np.testing.assert_array_equal(log_q(queue_batches=2), popularity)
     mixed = (16 * 3 * popularity + 8 * uniform) / (16 * 3 + 8)
     np.testing.assert_allclose(log_q(queue_batches=2, extra_negatives=8), mixed, rtol=1e-5)
+
+
+def test_a_sketch_counts_in_place_of_a_table(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    options = {"extra_negatives": 8, "queue_batches": 2}
+    held = untrained(make_recipe(loss={"kind": "in_batch", **options}), interactions)
+    ready = untrained(make_recipe(loss={**options, "sketch": {"width": 1024, "depth": 3}}, seed=5), interactions)
+    assert isinstance(ready.loss, InBatchSoftmax)  # auto: the full softmax needs no counts
+    assert held.streamed_log_q is None
+    assert ready.log_q_N is None
+    streamed = ready.streamed_log_q
+    assert streamed is not None
+    assert (streamed.sketch.width, streamed.sketch.depth) == (1024, 3)
+    other = untrained(make_recipe(loss={**options, "sketch": {"width": 1024, "depth": 3}}, seed=6), interactions)
+    # what an epoch's batches come to is what the table says
+    for index in range(len(ready.batches)):
+        batch = ready.batches.batch(0, index)
+        assert batch.candidate_rows is not None
+        found = streamed(batch.candidate_rows, batch.positives)
+        assert other.streamed_log_q is not None
+        other.streamed_log_q(batch.candidate_rows, batch.positives)
+    assert held.log_q_N is not None
+    assert torch.equal(found, held.log_q_N[batch.candidate_rows])
+    expected = ready.expected_log_q()
+    assert expected is not None
+    assert torch.equal(expected, held.log_q_N)
+    assert held.expected_log_q() is held.log_q_N
+    assert other.streamed_log_q is not None
+    assert not torch.equal(other.streamed_log_q.sketch.counters, streamed.sketch.counters)  # hashes are of the seed
 
 
 @pytest.mark.parametrize(("extra", "calibration", "beta"), [(0, None, 1.0), (2, None, 1 - 0.75 * 5 / 7), (2, 1.0, 2 / 7)])

@@ -34,6 +34,16 @@ from twotower.runs.loss_config import LossConfig
         ({"positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
         ({"kind": "full", "queue_batches": 1}, "queue_batches have no meaning with kind = 'full'"),
         ({"kind": "gbce", "queue_batches": 1}, "queue_batches have no meaning with kind = 'gbce'"),
+        ({"kind": "full", "sketch": {}}, "sketch counts for log-Q, which corrects nothing here: leave it out"),
+        ({"kind": "gbce", "sketch": {}}, "sketch counts for log-Q, which corrects nothing here: leave it out"),
+        ({"log_q": False, "sketch": {}}, "sketch counts for log-Q, which corrects nothing here: leave it out"),
+        ({"kind": "bsl", "log_q": False, "sketch": {}}, "sketch counts for log-Q, which corrects nothing here"),
+        ({"sketch": {"width": 100}}, "must be a power of 2, such as 64 or 128; came 100"),
+        ({"sketch": {"width": 1}}, "greater than or equal to 2"),
+        ({"sketch": {"width": 2**29}}, "less than or equal to 268435456"),
+        ({"sketch": {"depth": 0}}, "greater than or equal to 1"),
+        ({"sketch": {"depth": 17}}, "less than or equal to 16"),
+        ({"sketch": {"hight": 2}}, "hight"),
         ({"log_q": "correct"}, "log_q"),
     ],
 )
@@ -53,8 +63,16 @@ def test_what_would_do_nothing_is_refused_once(values: dict[str, Any], message: 
         {"kind": "in_batch", "log_q": "corrected", "extra_negatives": 5},
         {"kind": "gbce"},
         {"kind": "gbce", "extra_negatives": 5, "calibration": 0.0},
+        {"sketch": {}},
+        {"kind": "bsl", "sketch": {"width": 1024, "depth": 2}},
     ],
 )
 def test_a_config_survives_json(values: dict[str, Any]) -> None:
     config = LossConfig.model_validate(values)
     assert LossConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_loss_without_a_sketch_is_written_as_before_there_were_any() -> None:
+    # checkpoints and tunings know a recipe again by what is written of it
+    assert "sketch" not in LossConfig().model_dump(mode="json")
+    assert LossConfig.model_validate({"sketch": {}}).model_dump(mode="json")["sketch"] == {"width": 65536, "depth": 4}

@@ -155,3 +155,12 @@ def test_of_gbce_the_draws_compete_and_there_is_no_temperature_to_judge(
     drawn = 6 - batch.counts[batch.positives]
     wanted = float(((drawn + beta) / (drawn + 1)).mean()) * math.log(2)
     assert train_loss(parts, first=None).uninformed == pytest.approx(wanted, rel=1e-5)
+
+
+def test_with_a_sketch_the_loss_is_judged_by_what_it_comes_to(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
+    sketch, held = (
+        parts_of(make_recipe(loss={"kind": "in_batch", **loss}), interactions) for loss in ({"sketch": {"width": 4}}, {})
+    )
+    assert train_loss(sketch, first=None) == train_loss(held, first=None)
+    assert sketch.streamed_log_q is not None
+    assert sketch.streamed_log_q.sketch.total == 0  # to look is not to train

@@ -49,6 +49,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "gbce over all items": {"kind": "gbce", "mask_known_positives": True},
     "bilateral": {"kind": "bsl", "temperature": 0.2, "positive_temperature": 0.3},
     "a queue": {"kind": "in_batch", "queue_batches": 2},
+    "a sketch": {"kind": "in_batch", "sketch": {"width": 64, "depth": 2}},
     "cosines": {"kind": "in_batch", "temperature": 0.1},
 }
 MODELS: dict[str, dict[str, Any]] = {"bilateral": {"l2_normalise": True}, "cosines": {"l2_normalise": True}}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
+from twotower.data.batches import Batch
 from twotower.runs import Recipe, load_tables
 from twotower.runs.fit_model import UntrainedModel, untrained_model
 from twotower.runs.negatives import count_negatives
@@ -36,8 +39,9 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
             if (column != own or (not accidental and copy > 0)) and (query, column) not in masked
         ]
         weight = {item: float(draws.count(item)) for item in draws}
-        if parts.log_q_N is not None:
-            weight = {item: count / math.exp(parts.log_q_N[item]) for item, count in weight.items()}
+        log_q_N = parts.expected_log_q()
+        if log_q_N is not None:
+            weight = {item: count / math.exp(log_q_N[item]) for item, count in weight.items()}
         effective = sum(weight.values()) ** 2 / sum(w**2 for w in weight.values()) if weight else 0.0
         found.append(tuple(min(value, hard) for value in (len(draws), len(weight), effective)))
     return found
@@ -55,6 +59,7 @@ def slowly(parts: UntrainedModel, index: int, *, accidental: bool, hard: float =
         {"kind": "gbce", "extra_negatives": 5, "mask_known_positives": True},
         {"kind": "in_batch", "queue_batches": 2},
         {"kind": "bsl", "extra_negatives": 3},
+        {"kind": "in_batch", "sketch": {"width": 1024}, "extra_negatives": 2},
     ],
 )
 def test_negatives_are_those_that_a_slow_count_finds(
@@ -68,6 +73,23 @@ def test_negatives_are_those_that_a_slow_count_finds(
     found = count_negatives(parts)
     wanted = [sum(row[column] for row in rows) / len(rows) for column in range(3)]
     assert [found.drawn, found.distinct, found.effective] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_pair_that_is_masked_twice_is_missing_once(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(make_recipe(loss={"kind": "in_batch", "mask_known_positives": True}), interactions)
+    once = count_negatives(parts)
+    made = parts.batches.batch
+
+    def doubled(epoch: int, index: int) -> Batch:
+        batch = made(epoch, index)
+        assert batch.masked is not None
+        queries, columns = batch.masked
+        return replace(batch, masked=(torch.cat([queries, queries]), torch.cat([columns, columns])))
+
+    monkeypatch.setattr(parts.batches, "batch", doubled)
+    assert count_negatives(parts) == once
 
 
 def test_of_all_items_every_other_one_competes_with_equal_weight(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:

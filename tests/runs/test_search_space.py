@@ -9,7 +9,7 @@ import pytest
 
 from twotower.errors import ConfigError
 from twotower.runs import read_recipe
-from twotower.runs.search_space import check_space, default_space, own_settings, search_space, tuned_recipe
+from twotower.runs.search_space import check_space, default_space, own_settings, own_value, search_space, tuned_recipe
 from twotower.runs.tune_config import TuneKeyConfig
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.toml"))
@@ -122,3 +122,37 @@ def test_values_reach_every_key_that_shares_them(make_recipe: Any) -> None:
     key, other = "query.features.0.embedding.dim", "candidate.features.0.embedding.dim"
     found = tuned_recipe(make_recipe(), {key: TuneKeyConfig(choices=(2, 8), also=(other,))}, {key: 8})
     assert [entry.embedding.dim for entry in (*found.query.features, *found.candidate.features)] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "value"),
+    [
+        ({}, "training.optimizer.learning_rate", 0.1),
+        ({"training": {"optimizer": {"kind": "adamw"}}}, "training.optimizer.learning_rate", 0.001),
+        ({"training": {"optimizer": {"kind": "adamw", "learning_rate": 0.03}}}, "training.optimizer.learning_rate", 0.03),
+        ({"loss": {"kind": "gbce", "extra_negatives": 3}}, "loss.calibration", 0.75),
+        ({"loss": {"kind": "gbce", "extra_negatives": 3, "calibration": 0.0}}, "loss.calibration", 0.0),
+        ({"loss": {"kind": "gbce"}}, "loss.calibration", None),
+        ({"loss": {"kind": "in_batch"}}, "loss.calibration", None),
+        ({"loss": {"kind": "bsl", "temperature": 0.3}}, "loss.positive_temperature", 0.3),
+        ({"loss": {"temperature": 0.3}}, "loss.positive_temperature", None),
+        ({"loss": {"kind": "in_batch"}}, "loss.log_q", True),
+        ({"loss": {"kind": "bsl"}}, "loss.log_q", True),
+        ({"loss": {"kind": "in_batch", "log_q": False}}, "loss.log_q", False),
+        ({}, "loss.log_q", None),
+        ({"model": {"layer_sizes": [8, 4], "hidden_dropout": 0.2}}, "query.layer_sizes", [8, 4]),
+        ({"model": {"layer_sizes": [8, 4], "hidden_dropout": 0.2}}, "candidate.hidden_dropout", 0.2),
+        ({"model": {"layer_sizes": [4]}, "query": {"layer_sizes": [8, 4]}}, "query.layer_sizes", [8, 4]),
+        ({}, "training.clip_norm", None),
+    ],
+)
+def test_what_holds_where_a_recipe_says_nothing(make_recipe: Any, sections: dict[str, Any], key: str, value: Any) -> None:
+    assert own_value(make_recipe(**sections), key) == value
+
+
+def test_a_calibration_that_is_left_out_is_in_the_space(make_recipe: Any) -> None:
+    loss = {"kind": "gbce", "extra_negatives": 3}
+    recipe = make_recipe(loss=loss, tune={"loss.calibration": {"low": 0.0, "high": 1.0}})
+    assert own_settings(recipe, search_space(recipe)) == {"loss.calibration": 0.75}
+    choices = make_recipe(loss=loss, tune={"loss.calibration": {"choices": [0.5, 0.75]}})
+    assert own_settings(choices, search_space(choices)) == {"loss.calibration": 0.75}

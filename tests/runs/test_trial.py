@@ -10,7 +10,9 @@ import pytest
 from twotower.data import LeaveLastOut, SplitConfig, TimeSplit
 from twotower.errors import ConfigError
 from twotower.runs.run_many import Frames
+from twotower.runs.search_space import check_space, search_space
 from twotower.runs.trial import TrialGround, load_ground, tuning_metric, with_metric
+from twotower.runs.tune_config import TuneKeyConfig
 
 
 def _always(epoch: int, value: float) -> bool:
@@ -178,3 +180,27 @@ def test_a_trial_is_judged_per_user_where_that_is_asked_for(make_recipe: Any, in
     end = load_ground(recipe, metric, Frames(interactions)).run(recipe, _always)
     assert (end.state, end.reason) == ("done", "")
     assert end.value is not None
+
+
+TASK = [{"name": "stars", "column": "rating"}]
+
+
+def test_rankings_that_nothing_is_learned_for_are_nothing_to_tune_by(make_recipe: Any, interactions: pl.DataFrame) -> None:
+    unlearned = make_recipe(tasks=TASK, loss={"weight": 0}, training={"early_stopping": False})
+    says = "says nothing where retrieval is not learned .loss.weight = 0.: name one of stars rmse, stars mae, or give"
+    with pytest.raises(ConfigError, match=f"--metric 'recall@5': {says}"):
+        with_metric(unlearned, tuning_metric(unlearned))
+    with pytest.raises(ConfigError, match=f"--metric 'ndcg@10 removed': {says}"):
+        with_metric(unlearned, "ndcg@10 removed")
+    assert with_metric(unlearned, "stars rmse") == unlearned
+    learned = make_recipe(tasks=TASK, training={"early_stopping": False})
+    ground = load_ground(learned, "recall@5", Frames(interactions))
+    with pytest.raises(ConfigError, match=f"--metric 'recall@5': {says}"):
+        ground.build(unlearned)
+    # a space with such an end
+    space = search_space(learned.model_copy(update={"tune": {"loss.weight": TuneKeyConfig(low=0.0, high=1.0)}}))
+    assert [fault.partition(":")[0] for fault in check_space(learned, space, ground.build)["loss.weight"]] == [
+        "tune.loss.weight = 0.0"
+    ]
+    by_error = load_ground(learned, "stars mae", Frames(interactions))
+    assert check_space(learned, space, by_error.build) == {}

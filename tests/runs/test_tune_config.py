@@ -64,3 +64,14 @@ def test_keys_may_be_written_as_tables() -> None:
     assert flat_tune({"a.b": {"c": {"low": 1, "high": 2}}}) == {"a.b.c": {"low": 1, "high": 2}}
     assert flat_tune({"a": 3, "b": {}}) == {"a": 3, "b": {}}  # which the config then refuses
     assert flat_tune([1]) == [1]
+
+
+def test_a_key_in_quotes_and_in_tables_is_one_key_too_many() -> None:
+    low, high = {"low": 0.1, "high": 1.0}, {"low": 1.0, "high": 2.0}
+    with pytest.raises(ConfigError) as caught:
+        flat_tune({"loss.temperature": low, "loss": {"temperature": high, "kind": {"choices": ["full", "auto"]}}})
+    assert caught.value.faults == (
+        "tune: 'loss.temperature' comes twice, once in quotes and once as a table within tables: name it once",
+    )
+    with pytest.raises(ConfigError, match=r"tune: 'a\.b\.c' comes twice"):
+        flat_tune({"a.b": {"c": low}, "a": {"b.c": high}})

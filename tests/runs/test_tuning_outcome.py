@@ -70,4 +70,5 @@ def test_the_table_holds_every_trial(make_recipe: Any) -> None:
     table = trials_table(recipe, SPACE, "recall@5", records, records[0], {"loss.temperature": 1.0}, ["a note"])
     assert (table["name"], table["best"], len(table["trials"])) == ("small", 0, 2)
     assert table["space"]["loss.temperature"] == {"low": 0.1, "high": 10.0, "log": True}
-    assert own_text(recipe, "training.optimizer.learning_rate") == "not set"
+    assert own_text(recipe, "training.optimizer.learning_rate") == "0.1"
+    assert own_text(recipe, "training.clip_norm") == "not set"

@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from twotower.data import Batches, Examples, HistoryInput, build_histories
-from twotower.losses import InBatchSoftmax, RetrievalLoss, Temperature
+from twotower.losses import (
+    GBCE,
+    BilateralSoftmax,
+    CountMinSketch,
+    InBatchSoftmax,
+    RetrievalLoss,
+    StreamedLogQ,
+    Temperature,
+    log_q_from_counts,
+)
 from twotower.models import TwoTower, build
 from twotower.spec import HeadSpec, InputSpec, ModelSpec, TableSpec, TowerSpec
 from twotower.training import TrainingConfig, TrainingResult, train
@@ -29,6 +38,7 @@ class World:
     batches: Batches
     items: dict[str, Column]
     options: dict[str, Any] = field(default_factory=dict)
+    log_q: dict[str, Any] = field(default_factory=dict)
 
     def train(self, config: Mapping[str, Any] | None = None, **options: Any) -> TrainingResult:
         values = {"epochs": 3, "batch_size": 10, "early_stopping": None, **self.options, **(config or {})}
@@ -39,7 +49,7 @@ class World:
             self.batches,
             self.items,
             config=TrainingConfig.model_validate(values),
-            **{**defaults, **options},
+            **{**defaults, **self.log_q, **options},
         )
 
     def liked_first(self, model: TwoTower | None = None) -> dict[str, float]:
@@ -77,6 +87,8 @@ def make_world(
     heads: tuple[HeadSpec, ...] = (),
     outcomes: Mapping[str, torch.Tensor] | None = None,
     queue_batches: int = 0,
+    extra_negatives: int = 0,
+    loss_kind: str = "in batch",
 ) -> World:
     users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
     order = np.random.default_rng(0).permutation(len(users))
@@ -110,11 +122,32 @@ def make_world(
         candidate=TowerSpec(inputs=candidate, layer_sizes=(4,)),
         heads=heads,
     )
-    loss = InBatchSoftmax(Temperature(0.5, learned=learned_temperature), reduction=reduction)  # type: ignore[arg-type]
+    temperature = Temperature(0.5, learned=learned_temperature)
+    made: dict[str, Callable[[], RetrievalLoss]] = {
+        "in batch": lambda: InBatchSoftmax(temperature, reduction=reduction),  # type: ignore[arg-type]
+        "log-q": lambda: InBatchSoftmax(temperature, log_q=True),
+        "sketch": lambda: InBatchSoftmax(temperature, log_q=True),
+        "corrected": lambda: InBatchSoftmax(temperature, log_q="corrected"),
+        "bsl": lambda: BilateralSoftmax(0.5, positive_temperature=0.8, log_q=True),
+        "gbce": lambda: GBCE(temperature, sampling_rate=extra_negatives / ITEMS),
+    }
+    loss = made[loss_kind]()
     batches = Batches(
-        examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch", queue_batches=queue_batches
+        examples,
+        batch_size=10,
+        catalogue_size=ITEMS,
+        seed=seed,
+        candidates="uniform" if loss.uniform_negatives else "in_batch",
+        extra_negatives=extra_negatives,
+        queue_batches=queue_batches,
+        users=loss.needs_users,
     )
-    return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}))
+    log_q: dict[str, Any] = {}
+    if loss.uses_log_q:
+        log_q = {"log_q_N": log_q_from_counts(torch.bincount(examples.item_rows, minlength=ITEMS))}
+    if loss_kind == "sketch":
+        log_q = {"streamed_log_q": StreamedLogQ(CountMinSketch(4, 2))}
+    return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}), log_q)
 
 
 @pytest.fixture

@@ -55,6 +55,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 CASES["a queue"] = ({"update": "rows", "queue_batches": 2}, {"optimizer": {"kind": "adamw", "learning_rate": 0.02}})
+WEIGHTS = torch.arange(48).remainder(5).float() + 0.5
+ADAMW = {"optimizer": {"kind": "adamw", "learning_rate": 0.02}}
+CASES["counts of a sketch"] = ({"update": "rows", "loss_kind": "sketch", "weights": WEIGHTS, "queue_batches": 1}, ADAMW)
+CASES["corrected log-Q"] = ({"loss_kind": "corrected", "weights": WEIGHTS, "extra_negatives": 3}, ADAMW)
+CASES["bilateral softmax"] = ({"loss_kind": "bsl", "weights": WEIGHTS}, ADAMW)
+CASES["gBCE"] = ({"loss_kind": "gbce", "weights": WEIGHTS, "extra_negatives": 4}, ADAMW)
 RATING = {"rating": torch.arange(48, dtype=torch.float64).remainder(3).masked_fill(torch.arange(48) % 7 == 0, float("nan"))}
 HEADS = (
     OrdinalHeadSpec(name="rating", levels=(0.0, 1.0, 2.0), shares=(0.3, 0.3, 0.4), layer_sizes=(3,)),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,8 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from twotower.losses import BilateralSoftmax, FullSoftmax, InBatchSoftmax
-from twotower.training.step import Place, batch_loss, explain_divergence
+from twotower.losses import (
+    BilateralSoftmax,
+    CountMinSketch,
+    FullSoftmax,
+    InBatchSoftmax,
+    StreamedLogQ,
+    log_q_from_counts,
+)
+from twotower.training.step import Place, batch_loss, batch_losses, explain_divergence
 
 World = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -117,3 +126,38 @@ def test_a_loss_that_asks_whose_rows_they_are_is_told(world: World) -> None:
         wanted = loss(queries, candidates, batch.positives, counts_C=batch.counts, users_B=users)
     assert told == pytest.approx(float(wanted), rel=1e-6)
     assert told != pytest.approx(untold, rel=1e-3)
+
+
+def test_a_sketch_says_how_likely_the_candidates_of_a_batch_were(world: World) -> None:
+    found = world()
+    streamed = StreamedLogQ(CountMinSketch(2**12))
+    seen: Counter[int] = Counter()
+    for index in range(3):
+        batch = found.batches.batch(0, index)
+        seen.update(found.batches.examples.item_rows[batch.rows].tolist())
+        log_q = [math.log(max(seen[item], 1) / seen.total()) for item in range(8)]
+        value = batch_losses(
+            found.model,
+            InBatchSoftmax(0.5, log_q=True),
+            batch,
+            found.items,
+            log_q_N=None,
+            device=CPU,
+            streamed_log_q=streamed,
+        )["retrieval"]
+        losses = slowly(found, batch, log_q=log_q)
+        assert float(value.detach()) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_where_the_whole_catalogue_competes_a_sketch_counts_the_positives(world: World) -> None:
+    found = world()
+    batch = found.batches.batch(0, 0)
+    own = found.batches.examples.item_rows[batch.rows]
+    whole = replace(batch, candidate_rows=None, counts=None, positives=own)
+    streamed = StreamedLogQ(CountMinSketch(2**12))
+    loss = InBatchSoftmax(0.5, log_q=True)
+    value = batch_losses(found.model, loss, whole, found.items, log_q_N=None, device=CPU, streamed_log_q=streamed)["retrieval"]
+    counts = torch.bincount(own, minlength=8)
+    expected = batch_loss(found.model, loss, whole, found.items, log_q_N=log_q_from_counts(counts), device=CPU)
+    assert float(value.detach()) == float(expected.detach())
+    assert streamed.sketch.estimate(torch.arange(8)).tolist() == counts.tolist()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from twotower.errors import ConfigError, TrainingError
+from twotower.losses import CountMinSketch, StreamedLogQ
 from twotower.models import TwoTower
 from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent, TrainingStarted
 
@@ -326,3 +327,17 @@ def test_a_batch_of_weights_zero_is_told(world: World) -> None:
     before = found.state()
     found.train()
     assert same(found.state(), before)
+
+
+def test_log_q_is_said_in_one_way(world: World) -> None:
+    found = world(loss_kind="sketch")
+    with pytest.raises(ValueError, match="log_q_N and streamed_log_q say the same: give one of them"):
+        found.train(log_q_N=torch.zeros(8))
+
+
+def test_a_sketch_of_an_epoch_has_the_counts_of_its_rows(world: World) -> None:
+    found = world(loss_kind="sketch")
+    streamed = found.log_q["streamed_log_q"] = StreamedLogQ(CountMinSketch(2**12))
+    found.train({"epochs": 2})
+    counts = torch.bincount(found.batches.examples.item_rows, minlength=8)
+    assert streamed.sketch.estimate(torch.arange(8)).tolist() == (2 * counts).tolist()

@@ -77,11 +77,22 @@ def _threads(facts: dict[str, Any]) -> str:
 
 
 def _loss(loss: dict[str, Any]) -> str:
-    said = f"{loss['kind']} over {loss['candidates']:,} items" + (", corrected for sampling" if loss["corrected"] else "")
+    said = f"{loss['kind']} over {loss['candidates']:,} items" + (_correction(loss["counts"]) if loss["corrected"] else "")
     if "precision" not in loss:
         return said
     logits = f"all logits in memory ({_size(loss['bytes'])})" if loss["path"] == "matrix" else "never all logits in memory"
     return f"{said}; {loss['path']}, {logits}; products in {loss['precision']}"
+
+
+def _correction(counts: dict[str, Any]) -> str:
+    """Example:
+    >>> _correction({"kind": "sketch", "width": 65536, "depth": 4, "bytes": 1048576})
+    ', corrected for sampling by a count-min sketch of the batches so far (4 rows of 65,536 counters, 1 MiB)'
+    """
+    if counts["kind"] == "held":
+        return ", corrected for sampling"
+    rows = f"{counts['depth']} rows of {counts['width']:,} counters, {_size(counts['bytes'])}"
+    return f", corrected for sampling by a count-min sketch of the batches so far ({rows})"
 
 
 def _negatives(negatives: dict[str, float]) -> str:

@@ -6,6 +6,7 @@ ordered levels.
 """
 
 from twotower.losses.bilateral import BilateralSoftmax, bilateral_softmax
+from twotower.losses.count_min_sketch import CountMinSketch
 from twotower.losses.cross_entropy import Reduction, reduce_losses, softmax_cross_entropy
 from twotower.losses.full import FullSoftmax, full_softmax
 from twotower.losses.gbce import GBCE, gbce, gbce_beta
@@ -18,11 +19,13 @@ from twotower.losses.ordinal import cumulative_cross_entropy
 from twotower.losses.outcome import OutcomeLoss
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.squared_error import squared_error
+from twotower.losses.streamed_log_q import StreamedLogQ
 from twotower.losses.temperature import Temperature
 
 __all__ = [
     "GBCE",
     "BilateralSoftmax",
+    "CountMinSketch",
     "FullSoftmax",
     "HardNegatives",
     "InBatchSoftmax",
@@ -31,6 +34,7 @@ __all__ = [
     "Precision",
     "Reduction",
     "RetrievalLoss",
+    "StreamedLogQ",
     "Temperature",
     "bilateral_softmax",
     "certain_positive_logits",

@@ -1,7 +1,7 @@
 """Generalised binary cross-entropy: every item for itself, as likely as the share of negatives that is drawn allows.
 
 Petrov and Macdonald, "gSASRec: reducing overconfidence in sequential recommendation trained with negative sampling" (RecSys
-2023, arXiv 2308.07192), section 5.
+2023, arXiv 2308.07192).
 """
 
 from __future__ import annotations

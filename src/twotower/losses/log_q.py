@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["certain_positive_logits", "log_q_from_counts", "mixture_log_q"]
+__all__ = ["certain_positive_logits", "log_q_from_counts", "log_share", "mixture_log_q"]
 
 
 def log_q_from_counts(counts_N: Tensor) -> Tensor:
@@ -47,8 +47,13 @@ def log_q_from_counts(counts_N: Tensor) -> Tensor:
         raise ValueError(
             f"counts must add up to more than 0; came {counts_N.shape[0]} counts, none above 0: count the train rows"
         )
-    log_q_N = torch.where(counts64_N == 0, 1.0, counts64_N).div_(total).clamp_(max=1.0).log_()
+    log_q_N = log_share(counts64_N, total)
     return log_q_N if counts_N.dtype == torch.float64 else log_q_N.to(torch.float32)
+
+
+def log_share(counts64_N: Tensor, total: float) -> Tensor:
+    """``log(count / total)``, at most 0, float64; a count of 0 is taken for 1."""
+    return torch.where(counts64_N == 0, 1.0, counts64_N).div_(total).clamp_(max=1.0).log_()
 
 
 def mixture_log_q(in_batch_log_q_C: Tensor, batch_size: int, num_uniform: int, catalogue_size: int) -> Tensor:

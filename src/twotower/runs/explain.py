@@ -60,7 +60,8 @@ def explain(
         ``training`` (epochs, steps and rows of each); ``tables``, one entry each: ``name``, ``rows``, ``width``, ``update``
         and ``why``, ``touched`` (rows of it in the first batch), ``rows_would_pay`` (by the measured rule alone),
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
-        ``loss``, with ``negatives`` as in `NegativeCounts`; ``feed``; ``evaluation``; ``bytes``, by what they are for.
+        ``loss``, with ``negatives`` as in `NegativeCounts`, and ``counts``: where log-Q has its counts from, and their bytes;
+        ``feed``; ``evaluation``; ``bytes``, by what they are for.
 
     Raises:
         ConfigError: If the recipe does not fit the tables, or the device is not there.
@@ -182,6 +183,8 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     negatives: dict[str, JSON] = {**asdict(count_negatives(untrained))}
     found: dict[str, JSON] = {"kind": type(loss).__name__, "candidates": candidates, "corrected": loss.uses_log_q}
     found["negatives"] = negatives
+    if loss.uses_log_q:
+        found["counts"] = _counts(untrained)
     if not isinstance(loss, FullSoftmax | InBatchSoftmax | BilateralSoftmax | GBCE):
         return found | {"path": "its own"}
     found["precision"] = loss.precision
@@ -194,6 +197,14 @@ def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> d
     candidates_CD = torch.zeros(candidates, untrained.model.embedding_dim)
     native = NativeTiles.open(queries_BD, candidates_CD, None, loss.precision) is not None
     return found | {"path": "tiles by a kernel in C" if native else "tiles by torch"}
+
+
+def _counts(untrained: UntrainedModel) -> dict[str, JSON]:
+    """Where log-Q has its counts from, and what they take."""
+    if untrained.streamed_log_q is None:
+        return {"kind": "held", "bytes": 0 if untrained.log_q_N is None else _bytes(untrained.log_q_N)}
+    sketch = untrained.streamed_log_q.sketch
+    return {"kind": "sketch", "width": sketch.width, "depth": sketch.depth, "bytes": sketch.num_bytes}
 
 
 def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
@@ -254,6 +265,8 @@ def _tensors_of(untrained: UntrainedModel) -> Iterator[Tensor]:
     histories = examples.histories
     yield from (histories.offsets, histories.item_rows, histories.first)
     yield from (tensor for tensor in (histories.times, examples.weights, untrained.log_q_N) if tensor is not None)
+    if untrained.streamed_log_q is not None:
+        yield untrained.streamed_log_q.sketch.counters
     yield from (entry.lookup for entry in examples.history_inputs)
     if len(examples) <= untrained.batches.most_in_memory:
         yield untrained.batches.order(0)

@@ -17,15 +17,18 @@ from twotower.evaluation import Evaluation, ModelScorer, evaluate, evaluate_per_
 from twotower.losses import (
     GBCE,
     BilateralSoftmax,
+    CountMinSketch,
     FullSoftmax,
     InBatchSoftmax,
     RetrievalLoss,
+    StreamedLogQ,
     Temperature,
     log_q_from_counts,
     mixture_log_q,
 )
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.judge_outcomes import outcome_errors
+from twotower.runs.loss_config import DEFAULT_CALIBRATION
 from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.recipe import LossConfig, Recipe
@@ -92,6 +95,7 @@ def loss_kind(config: LossConfig, *, catalogue_size: int, batch_size: int) -> st
     sampled = (
         config.log_q not in (None, False)
         or config.extra_negatives > 0
+        or config.sketch is not None
         or config.queue_batches > 0
         or not config.mask_accidental_hits
     )
@@ -114,7 +118,7 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
             )
         return GBCE(
             temperature,
-            calibration=0.75 if config.calibration is None else config.calibration,
+            calibration=DEFAULT_CALIBRATION if config.calibration is None else config.calibration,
             sampling_rate=config.extra_negatives / catalogue_size if config.extra_negatives else 1.0,
             reduction=config.reduction,
             precision=config.precision,
@@ -150,8 +154,9 @@ class UntrainedModel:
         model: On the CPU.
         loss: As the recipe asks for.
         batches: Of the phase's train rows.
-        log_q_N: log of each catalogue item's sampling probability; None where nothing is corrected.
+        log_q_N: log of each catalogue item's sampling probability; None where nothing is corrected, or a sketch counts.
         updates: How each table is updated, and why.
+        streamed_log_q: Where the recipe has a sketch: what training takes in place of ``log_q_N``.
     """
 
     phase: Phase
@@ -160,6 +165,14 @@ class UntrainedModel:
     batches: Batches
     log_q_N: Tensor | None
     updates: tuple[TableUpdate, ...] = ()
+    streamed_log_q: StreamedLogQ | None = None
+
+    def expected_log_q(self) -> Tensor | None:
+        """What training corrects by; where a sketch counts, what it would come to if it held all counts."""
+        streamed = self.streamed_log_q
+        if streamed is None:
+            return self.log_q_N
+        return _counted_log_q(self.phase, streamed.rows_drawn, streamed.num_uniform)
 
 
 def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> UntrainedModel:
@@ -191,11 +204,15 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
         mask_known_positives=recipe.loss.mask_known_positives,
         users=loss.needs_users,
     )
-    log_q_N = None
+    log_q_N = streamed_log_q = None
     if loss.uses_log_q:
-        drawn_N = torch.bincount(phase.train.item_rows, minlength=catalogue_size).float()
         rows_drawn = min(batch_size, len(phase.train)) * (1 + recipe.loss.queue_batches)
-        log_q_N = mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, recipe.loss.extra_negatives, catalogue_size)
+        extra, sketch = recipe.loss.extra_negatives, recipe.loss.sketch
+        if sketch is None:
+            log_q_N = _counted_log_q(phase, rows_drawn, extra)
+        else:
+            counts = CountMinSketch(sketch.width, sketch.depth, seed=recipe.seed)
+            streamed_log_q = StreamedLogQ(counts, rows_drawn=rows_drawn, num_uniform=extra, catalogue_size=catalogue_size)
     updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
     model = own.builder(with_updates(spec, updates), seed=recipe.seed)
     missing = [task.name for task in recipe.tasks if task.name not in model.head_names]
@@ -205,7 +222,13 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             "them on, TwoTower(..., heads=[build_head(head, ...) for head in spec.heads]), or leave [[tasks]] out",
             source="recipe",
         )
-    return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates))
+    return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates), streamed_log_q)
+
+
+def _counted_log_q(phase: Phase, rows_drawn: int, num_uniform: int) -> Tensor:
+    size = len(phase.catalogue)
+    drawn_N = torch.bincount(phase.train.item_rows, minlength=size).float()
+    return mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, num_uniform, size)
 
 
 def _candidates(loss: RetrievalLoss) -> CandidateSource:
@@ -272,6 +295,7 @@ def fit_model(
         device=device,
         stop_after=stop_after,
         log_q_N=untrained.log_q_N,
+        streamed_log_q=untrained.streamed_log_q,
         objective=objective(recipe),
         validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
         checkpoints=checkpoints,

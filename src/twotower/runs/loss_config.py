@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from twotower.config import Config
 
-__all__ = ["LossConfig"]
+__all__ = ["DEFAULT_CALIBRATION", "LossConfig", "SketchConfig"]
+
+DEFAULT_CALIBRATION = 0.75
+"""``loss.calibration`` where a recipe says nothing of it."""
+
+
+class SketchConfig(Config):
+    """Counts for log-Q from a count-min sketch, fed with the batches as they come, in place of a count for each item.
+
+    Before an epoch is over, an item has been seen as often as it came in the batches so far. What shares all of its counters
+    with more frequent items is taken for as frequent.
+
+    Attributes:
+        width: Counters in a row, a power of 2. About as many as there are items give nearly their counts.
+        depth: Rows, of 4 bytes a counter.
+    """
+
+    width: int = Field(default=65536, ge=2, le=2**28)
+    depth: int = Field(default=4, ge=1, le=16)
+
+    @field_validator("width")
+    @classmethod
+    def _power_of_two(cls, width: int) -> int:
+        if width & (width - 1):
+            near = 1 << (width.bit_length() - 1)
+            raise ValueError(f"must be a power of 2, such as {near} or {2 * near}; came {width}")
+        return width
 
 
 class LossConfig(Config):
@@ -19,13 +45,15 @@ class LossConfig(Config):
             cross-entropy against ``extra_negatives`` uniform items, or all items where that is 0. ``bsl``: bilateral softmax
             over the batch's own items; meant for vectors of length 1 (``model.l2_normalise``). ``auto``: full when
             the catalogue has no more items than the batch has rows, so that it costs no more; in-batch when an option asks for
-            what only that has (``log_q``, ``extra_negatives``, ``queue_batches``, ``mask_accidental_hits = false``).
+            what only that has (``log_q``, ``sketch``, ``extra_negatives``, ``queue_batches``,
+            ``mask_accidental_hits = false``).
         temperature: Divides the scores; with ``learn_temperature`` where learning starts.
         positive_temperature: Of ``bsl``, of the positives, ``temperature`` being that of the negatives; it weighs the positives
             of a user that are in one batch against each other. None: the same.
         learn_temperature: Make it a parameter.
         log_q: Correct for how often an item is sampled as a negative (in-batch). ``corrected``: of the positive, certain and
             not drawn, nothing is corrected, which of many draws is nearer to the full softmax. None: with ``in_batch`` yes.
+        sketch: Where log-Q has its counts from. None: every item of the catalogue has one, of the train rows.
         mask_accidental_hits: The same item in another row does not compete (in-batch).
         mask_known_positives: None of the user's other train items competes.
         hard_negatives: Keep only so many negatives per query, those that score highest; None keeps all.
@@ -46,6 +74,7 @@ class LossConfig(Config):
     positive_temperature: float | None = Field(default=None, gt=0)
     learn_temperature: bool = False
     log_q: bool | Literal["corrected"] | None = None
+    sketch: SketchConfig | None = None
     mask_accidental_hits: bool = True
     mask_known_positives: bool = False
     hard_negatives: int | None = Field(default=None, ge=1)
@@ -56,6 +85,12 @@ class LossConfig(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     weight: float = Field(default=1.0, ge=0)
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe without a sketch is written, and known again by checkpoints, as if there were none to have."""
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name != "sketch" or value is not None}
+
     @model_validator(mode="after")
     def _every_option_does_something(self) -> LossConfig:
         faults = {"full": self._of_full, "gbce": self._of_gbce, "bsl": self._of_bsl}.get(self.kind, self._of_in_batch)()
@@ -63,6 +98,8 @@ class LossConfig(Config):
             faults.append(
                 f"queue_batches have no meaning with kind = '{self.kind}', where no batch's own items compete: leave it out"
             )
+        if self.sketch is not None and (self.kind in ("full", "gbce") or self.log_q is False):
+            faults.append("sketch counts for log-Q, which corrects nothing here: leave it out")
         if self.kind != "gbce" and self.calibration is not None:
             faults.append("calibration is of kind = 'gbce' alone: leave it out")
         if self.kind != "bsl" and self.positive_temperature is not None:

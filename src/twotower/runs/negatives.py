@@ -52,7 +52,7 @@ def count_negatives(parts: UntrainedModel) -> NegativeCounts:
 
 def _of_batch(parts: UntrainedModel, batch: Batch) -> Tensor:
     """Of each query, float64 ``[B, 3]``: draws, distinct items, effective number."""
-    rows, log_q_N = batch.candidate_rows, parts.log_q_N
+    rows, log_q_N = batch.candidate_rows, parts.expected_log_q()
     size = len(parts.phase.catalogue) if rows is None else len(rows)
     counts_C = torch.ones(size, dtype=torch.float64) if batch.counts is None else batch.counts.double()
     each_C = torch.ones_like(counts_C)

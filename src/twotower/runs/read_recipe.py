@@ -57,7 +57,10 @@ def parse_recipe(values: dict[str, Any], *, source: str | None = None) -> Recipe
         ConfigError: With every fault, each with its key and the nearest valid name.
     """
     if "tune" in values:
-        values = {**values, "tune": flat_tune(values["tune"])}
+        try:
+            values = {**values, "tune": flat_tune(values["tune"])}
+        except ConfigError as error:
+            raise ConfigError(error.faults, source=source) from None
     return parse_config(Recipe, values, source=source)
 
 

@@ -213,7 +213,7 @@ class Recipe(Config):
 
     Attributes:
         name: Names the run folder.
-        seed: Of the weights, the order of rows and the dropout; the split has its own.
+        seed: Of the weights, the order of rows, the dropout and the hashes of a sketch; the split has its own.
         device: Where to train.
         refit: ``none``: the model of the best epoch, trained on train rows. ``train``: once the epochs are chosen, train anew
             on train and validation rows; the test figures are of that model. ``all``: besides, train the model that is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,12 +14,11 @@ from pydantic import ValidationError
 
 from twotower.bundle import parse_json, remove_leftovers, write_json, write_text
 from twotower.errors import ConfigError
+from twotower.runs.held_folder import LOCK, folder_faults, held_folder
 from twotower.runs.recipe import Recipe
 from twotower.training import EpochDone, TrainingEvent, TrainingStarted
 
 __all__ = ["MetricsLog", "RunFolder", "flat_keys"]
-
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -89,19 +87,9 @@ class RunFolder:
         """
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts it over: give one of them")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._refuse_foreign()
-            with (self.path / _LOCK).open("w") as lock:
-                self._hold(lock.fileno())
-                self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
-                yield
-        except (FileExistsError, NotADirectoryError):
-            raise ConfigError(f"--run-dir {self.path}: must be a folder, or a new name; a file is in the way") from None
-        except PermissionError as error:
-            raise ConfigError(
-                f"--run-dir {self.path}: can't write {error.filename}; name a folder that you may write"
-            ) from None
+        with folder_faults(self.path), held_folder(self.path, "training", self._refuse_foreign):
+            self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
+            yield
 
     def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Write the recipe: from here on, a run is here. Starting over forgets the old one, except for the bundles.
@@ -119,15 +107,9 @@ class RunFolder:
 
     def _refuse_foreign(self) -> None:
         # a process that was killed while it wrote the recipe leaves a hidden temporary of it, which `begin` removes
-        ours = (_LOCK, f".{self.recipe.name}.")
+        ours = (LOCK, f".{self.recipe.name}.")
         if not self.recipe.exists() and any(not entry.name.startswith(ours) for entry in self.path.iterdir()):
             raise ConfigError(f"--run-dir {self.path}: the folder holds other things than a run; name a new folder")
-
-    def _hold(self, lock: int) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"--run-dir {self.path}: another process is training into it; wait, or name another") from None
 
     def _refuse_other_run(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
         if not self.recipe.exists() or overwrite:

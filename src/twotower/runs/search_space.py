@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from twotower.errors import ConfigError, nearest
+from twotower.runs.loss_config import DEFAULT_CALIBRATION
 from twotower.runs.read_recipe import parse_recipe, put_key
 from twotower.runs.recipe import Recipe
 from twotower.runs.recipe_values import recipe_values, value_at
 from twotower.runs.tune_config import TuneKeyConfig
 
-__all__ = ["Settings", "Space", "check_space", "default_space", "own_settings", "search_space", "tuned_recipe"]
+__all__ = ["Settings", "Space", "check_space", "default_space", "own_settings", "own_value", "search_space", "tuned_recipe"]
 
 Space: TypeAlias = Mapping[str, TuneKeyConfig]
 """What may be tried, by dotted key of the recipe."""
@@ -22,6 +23,9 @@ Settings: TypeAlias = Mapping[str, Any]
 TUNED_SECTIONS = ("query", "candidate", "model", "loss", "tasks", "training")
 _WITH_WIDE_TABLES = frozenset({"id", "history", "text"})
 _LEARNING_RATES = {"adamw": 0.001, "adagrad": 0.1, "rowwise_adagrad": 0.1}
+_OF_THE_MODEL = frozenset({"layer_sizes", "input_dropout", "hidden_dropout"})
+"""Of a tower that does not say so itself."""
+
 _WEIGHT_DECAYS = {"adamw": (0.0, 0.001, 0.01, 0.1), "adagrad": (0.0, 1e-6, 1e-5, 1e-4)}
 
 
@@ -113,21 +117,43 @@ def own_settings(recipe: Recipe, space: Space) -> dict[str, Any] | None:
     """
     found = {}
     for key, config in space.items():
-        value = _value_of(recipe, key)
+        value = own_value(recipe, key)
         if config.is_integer and isinstance(value, float) and value.is_integer():
             value = int(value)  # a key of decimals, and a range that has integers of them
         inside = [choice for choice in config.ends if _as_written(choice) == value] if config.choices is not None else [value]
-        if not inside or not config.holds(inside[0]) or any(_value_of(recipe, name) != value for name in config.also):
+        if not inside or not config.holds(inside[0]) or any(own_value(recipe, name) != value for name in config.also):
             return None
         found[key] = inside[0]
     return found
 
 
-def _value_of(recipe: Recipe, key: str) -> Any:
+def own_value(recipe: Recipe, key: str) -> Any:
+    """What a recipe has at a key: what it says, or what holds where it says nothing; None where nothing does.
+
+    Example:
+        >>> recipe = parse_recipe({
+        ...     "name": "a", "data": {"columns": {"user": "u", "item": "i", "time": "t"}},
+        ...     "query": {"features": [{"kind": "id", "column": "u"}]},
+        ...     "candidate": {"features": [{"kind": "id", "column": "i"}]}})
+        >>> own_value(recipe, "training.optimizer.learning_rate"), own_value(recipe, "loss.calibration")
+        (0.1, None)
+    """
     value = value_at(recipe, key)
-    if value is None and key == "training.optimizer.learning_rate":
+    if value is not None:
+        return value
+    loss = recipe.loss
+    if key == "training.optimizer.learning_rate":
         return _learning_rate(recipe)
-    return value
+    if key == "loss.calibration" and loss.kind == "gbce" and loss.extra_negatives:
+        return DEFAULT_CALIBRATION
+    if key == "loss.positive_temperature" and loss.kind == "bsl":
+        return loss.temperature
+    if key == "loss.log_q" and loss.kind in ("in_batch", "bsl"):
+        return True
+    side, _, of_model = key.partition(".")
+    if side in ("query", "candidate") and of_model in _OF_THE_MODEL:
+        return value_at(recipe, f"model.{of_model}")
+    return None
 
 
 def _as_written(value: Any) -> Any:

@@ -52,9 +52,10 @@ class TrialGround:
         """The model of a trial with fresh weights; preprocessing is kept for trials that have the same.
 
         Raises:
-            ConfigError: If towers, tables and columns do not fit each other.
+            ConfigError: If towers, tables and columns do not fit each other, or the metric ranks what is not learned.
             DataError: If a feature can't be fitted.
         """
+        _require_learned(recipe, self.metric)
         features = [entry.feature.model_dump_json() for tower in (recipe.query, recipe.candidate) for entry in tower.features]
         key = repr((features, len(recipe.query.features), [task.model_dump_json() for task in recipe.tasks]))
         if self._phase is None or self._phase[0] != key:
@@ -126,11 +127,12 @@ def with_metric(recipe: Recipe, metric: str) -> Recipe:
     """The recipe, its early stopping (if any) by the metric: the epoch that is kept is then the one that a trial is judged by.
 
     Raises:
-        ConfigError: If validation gives no such figure, or would not for lack of early stopping.
+        ConfigError: If validation gives no such figure, or would not for lack of early stopping, or it would say nothing.
     """
     known = validation_figures(recipe.evaluation.ks, [task.name for task in recipe.tasks])
     if metric not in known:
         raise ConfigError(f"--metric {metric!r}: validation gives {', '.join(known)}")
+    _require_learned(recipe, metric)
     stopping = recipe.training.early_stopping
     if stopping is None and Watched.of(metric).per_user:
         raise ConfigError(
@@ -141,6 +143,16 @@ def with_metric(recipe: Recipe, metric: str) -> Recipe:
         return recipe
     training = recipe.training.model_copy(update={"early_stopping": stopping.model_copy(update={"metric": metric})})
     return recipe.model_copy(update={"training": training})
+
+
+def _require_learned(recipe: Recipe, metric: str) -> None:
+    """Of rankings that nothing is learned for, the best is chance."""
+    if recipe.loss.weight == 0 and Watched.of(metric).orders_rankers:
+        errors = [f"{task.name} {figure}" for task in recipe.tasks for figure in ("rmse", "mae")]
+        raise ConfigError(
+            f"--metric {metric!r}: says nothing where retrieval is not learned (loss.weight = 0): name one of "
+            f"{', '.join(errors)}, or give retrieval a weight"
+        )
 
 
 def load_ground(recipe: Recipe, metric: str, frames: Frames) -> TrialGround:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from pydantic import model_validator
 
 from twotower.config import Config
+from twotower.errors import ConfigError
 
 __all__ = ["TuneChoice", "TuneKeyConfig", "flat_tune"]
 
@@ -97,11 +99,23 @@ def _whole(steps: float) -> bool:
 def flat_tune(values: Any) -> Any:
     """The tables of ``[tune]`` by dotted key, whether the keys were written in quotes or as tables within tables.
 
+    Raises:
+        ConfigError: If a key is there both ways.
+
     Example:
         >>> flat_tune({"loss": {"temperature": {"low": 0.1, "high": 1.0}}, "training.batch_size": {"choices": [64, 128]}})
         {'loss.temperature': {'low': 0.1, 'high': 1.0}, 'training.batch_size': {'choices': [64, 128]}}
     """
-    return dict(_leaves(values, "")) if isinstance(values, Mapping) else values
+    if not isinstance(values, Mapping):
+        return values
+    leaves = _leaves(values, "")
+    found = dict(leaves)
+    if len(found) < len(leaves):
+        twice = sorted(key for key, count in Counter(key for key, _ in leaves).items() if count > 1)
+        raise ConfigError(
+            [f"tune: {key!r} comes twice, once in quotes and once as a table within tables: name it once" for key in twice]
+        )
+    return found
 
 
 def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from twotower.bundle import remove_leftovers
 from twotower.errors import ConfigError
+from twotower.runs.held_folder import held_folder
 from twotower.runs.run_folder import flat_keys
 
 __all__ = ["TuningFolder", "differences"]
 
-_LOCK = ".lock"
 _SHOWN = 3
 
 
@@ -59,8 +58,7 @@ class TuningFolder:
         """
         if resume and overwrite:
             raise ConfigError("--resume goes on with a tuning and --overwrite starts it over: give one of them")
-        with self._lock() as lock:
-            self._hold(lock.fileno())
+        with held_folder(self.path, "tuning", self._refuse_foreign):
             if self.study.exists() and not (resume or overwrite):
                 raise ConfigError(
                     f"--run-dir {self.path}: a tuning is there already; go on with --resume, start over with --overwrite, "
@@ -73,18 +71,6 @@ class TuningFolder:
                     f"there ({self.study.name} is missing); start over with --overwrite, or name another folder"
                 )
             yield
-
-    def _lock(self) -> TextIO:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._refuse_foreign()
-            return (self.path / _LOCK).open("w")
-        except (FileExistsError, NotADirectoryError):
-            raise ConfigError(f"--run-dir {self.path}: must be a folder, or a new name; a file is in the way") from None
-        except PermissionError as error:
-            raise ConfigError(
-                f"--run-dir {self.path}: can't write {error.filename}; name a folder that you may write"
-            ) from None
 
     def begin(self, *, overwrite: bool) -> None:
         """Remove what a killed process left behind, and, where the tuning starts over, the old one."""
@@ -102,12 +88,6 @@ class TuningFolder:
                 f"--run-dir {self.path}: the folder holds other things than a tuning ({', '.join(other[:_SHOWN])}); name a "
                 "new folder"
             )
-
-    def _hold(self, lock: int) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"--run-dir {self.path}: another process is tuning into it; wait, or name another") from None
 
 
 def _is_hidden(path: Path) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.runs.recipe import Recipe
-from twotower.runs.recipe_values import recipe_toml, value_at
-from twotower.runs.search_space import Space, tuned_recipe
+from twotower.runs.recipe_values import recipe_toml
+from twotower.runs.search_space import Space, own_value, tuned_recipe
 from twotower.runs.toml_text import toml_value
 from twotower.runs.trial_record import TrialRecord
 from twotower.runs.tune_config import TuneKeyConfig
@@ -66,8 +66,8 @@ def value_text(value: Any) -> str:
 
 
 def own_text(recipe: Recipe, key: str) -> str:
-    """The recipe's own value of a key, as it would be written; ``not set`` where it has none."""
-    value = value_at(recipe, key)
+    """The recipe's own value of a key, as it would be written, also where it is a default; ``not set`` where it has none."""
+    value = own_value(recipe, key)
     return "not set" if value is None else value_text(value)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from twotower.data.batches import Batch
 from twotower.errors import TrainingError
-from twotower.losses import RetrievalLoss
+from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower
 from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
 from twotower.types import Column, Features, Prefixes, QueryFeatures, Ragged, take_column
@@ -44,6 +44,7 @@ def batch_losses(
     log_q_N: Tensor | None,
     device: torch.device,
     objective: Objective = RETRIEVAL_ALONE,
+    streamed_log_q: StreamedLogQ | None = None,
 ) -> dict[str, Tensor]:
     """The loss of every task on one batch: each of its candidates is encoded once, however often it occurs.
 
@@ -55,6 +56,7 @@ def batch_losses(
         log_q_N: log of each catalogue item's sampling probability; None without correction.
         device: Where the model is.
         objective: The tasks; a retrieval that weighs 0 has no loss here.
+        streamed_log_q: In place of ``log_q_N``: counts the batch, and says how likely its candidates were.
 
     Returns:
         Scalars with a gradient, by name of the task, not weighted yet.
@@ -66,12 +68,16 @@ def batch_losses(
     positives_B = batch.positives.to(device)
     found: dict[str, Tensor] = {}
     if objective.retrieval > 0:
+        log_q_C = None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows])
+        if streamed_log_q is not None:
+            candidate_rows = torch.arange(len(candidates_CD)) if batch.candidate_rows is None else batch.candidate_rows
+            log_q_C = streamed_log_q(candidate_rows, batch.positives).to(device)
         found[RETRIEVAL] = loss(
             queries_BD,
             candidates_CD,
             positives_B,
             counts_C=None if batch.counts is None else batch.counts.to(device),
-            log_q_C=None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows]),
+            log_q_C=log_q_C,
             masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
             weights_B=None if batch.weights is None else batch.weights.to(device),
             **({"users_B": None if batch.users is None else batch.users.to(device)} if loss.needs_users else {}),

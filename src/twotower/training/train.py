@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from twotower.bundle import remove_leftovers
 from twotower.data.batches import Batch, Batches
 from twotower.errors import CheckpointError, ConfigError, TrainingError
-from twotower.losses import RetrievalLoss
+from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower, load_state, state_of
 from twotower.optim import apply_learning_rate_factor, build_optimizers, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -87,6 +87,7 @@ def train(
     device: torch.device,
     stop_after: int | None = None,
     log_q_N: Tensor | None = None,
+    streamed_log_q: StreamedLogQ | None = None,
     objective: Objective = RETRIEVAL_ALONE,
     validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -105,6 +106,8 @@ def train(
         stop_after: Stop after so many epochs, in ``[1, config.epochs]``, the learning rate's schedule still being planned over
             ``config.epochs``. None: ``config.epochs``.
         log_q_N: log of each catalogue item's sampling probability, float ``[N]``.
+        streamed_log_q: In its place: counts the positives of every batch; its state is a part of every checkpoint, and ends at
+            the same epoch as the weights.
         objective: Tasks beside retrieval, for each of which the model has a head, and the weight of every loss.
         validate: Called with the model in evaluation mode; returns figures by name. None: no early stopping either.
         checkpoints: None writes nothing.
@@ -118,8 +121,10 @@ def train(
             holds such weights.
         ConfigError: If early stopping names a metric that validation does not return, or the model lacks a task's head.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
-        ValueError: If ``stop_after`` is out of range, or the loss gives one value per row.
+        ValueError: If ``stop_after`` is out of range, the loss gives one value per row, or log Q is given in two ways.
     """
+    if log_q_N is not None and streamed_log_q is not None:
+        raise ValueError("log_q_N and streamed_log_q say the same: give one of them")
     if stop_after is not None and not 1 <= stop_after <= config.epochs:
         raise ValueError(f"stop_after must be in [1, {config.epochs}], the epochs of the schedule; came {stop_after}")
     if loss.reduction == "none":
@@ -142,6 +147,7 @@ def train(
             generators,
             config.epochs if stop_after is None else stop_after,
             log_q_N,
+            streamed_log_q,
             objective,
             validate,
             checkpoints,
@@ -161,6 +167,7 @@ class _Loop:
     generators: tuple[torch.Generator, ...]
     epochs: int
     log_q_N: Tensor | None
+    streamed_log_q: StreamedLogQ | None
     objective: Objective
     validate: Callable[[TwoTower], Mapping[str, float]] | None
     checkpoints: Checkpoints | None
@@ -174,6 +181,8 @@ class _Loop:
         self.modules: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}
         named = [(f"{prefix}.{name}", p) for prefix, module in self.modules.items() for name, p in module.named_parameters()]
         self.parameters = [parameter for _, parameter in named]
+        if self.streamed_log_q is not None:  # what it has counted is a part of where training stands
+            self.modules["streamed_log_q"] = self.streamed_log_q
         sparse = {f"model.{name}" for name in self.model.sparse_parameter_names()}
         self.optimizers: list[Optimizer] = build_optimizers(named, self.config.optimizer, sparse_parameter_names=sparse)
         self.total_steps = self.config.epochs * len(self.batches)
@@ -267,7 +276,14 @@ class _Loop:
         if self.loss.reduction == "mean" and batch.weights is not None and not float(batch.weights.sum()) > 0:
             raise self._divergence("the mean loss", batch, where)
         values = batch_losses(
-            self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device, objective=self.objective
+            self.model,
+            self.loss,
+            batch,
+            self.items,
+            log_q_N=self.log_q_N,
+            device=self.device,
+            objective=self.objective,
+            streamed_log_q=self.streamed_log_q,
         )
         value = self.objective.total(values)
         for parameter in self.parameters:
