@@ -94,7 +94,7 @@ class EmbeddingCollection(nn.Module):
             self._propagated = None
 
     def settle(self) -> None:
-        """Put the propagated rows into the tables and drop the propagation: plain tables, without a graph, and the same vectors."""
+        """Put the propagated rows into the tables and drop the propagation: the same vectors, of plain tables without a graph."""
         if self.propagation is None:
             return
         with torch.no_grad():

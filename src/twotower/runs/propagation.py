@@ -11,6 +11,7 @@ from twotower.errors import ConfigError
 from twotower.models import Tower, TwoTower
 from twotower.nn import InteractionGraph, Propagation
 from twotower.runs.phase import Phase
+from twotower.runs.propagation_config import propagated_features
 from twotower.runs.recipe import FeatureEntry, Recipe
 from twotower.types import Column
 
@@ -75,7 +76,7 @@ def propagate_tables(model: TwoTower, recipe: Recipe, phase: Phase) -> None:
 
 
 def _features(recipe: Recipe) -> tuple[FeatureEntry, FeatureEntry]:
-    found = recipe.propagated()
+    found = propagated_features(recipe)
     assert found is not None  # what a recipe that is propagated has
     return found
 

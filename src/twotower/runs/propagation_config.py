@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
 from twotower.config import Config
 from twotower.nn import layer_weights
+from twotower.preprocessing import IdFeature
 
-__all__ = ["PropagationConfig"]
+if TYPE_CHECKING:  # a recipe holds what is here
+    from twotower.runs.recipe import FeatureEntry, Recipe
+
+__all__ = ["PropagationConfig", "propagated_features", "propagation_faults"]
 
 
 class PropagationConfig(Config):
@@ -41,3 +45,41 @@ class PropagationConfig(Config):
     def layer_weights(self) -> tuple[float, ...]:
         """Of layers 0 to ``layers``."""
         return layer_weights(self.layers) if self.weights is None else self.weights
+
+
+def propagated_features(recipe: Recipe) -> tuple[FeatureEntry, FeatureEntry] | None:
+    """The features of the user's id and of the item's, where each tower has one: these are what is propagated."""
+    columns = recipe.data.columns
+    users, items = (
+        [entry for entry in tower.features if isinstance(entry.feature, IdFeature) and entry.feature.column == column]
+        for tower, column in ((recipe.query, columns.user), (recipe.candidate, columns.item))
+    )
+    return (users[0], items[0]) if len(users) == len(items) == 1 else None
+
+
+def propagation_faults(recipe: Recipe) -> list[str]:
+    """What a recipe that propagates says otherwise."""
+    if recipe.model.propagation is None:
+        return []
+    columns, found = recipe.data.columns, propagated_features(recipe)
+    if found is None:
+        return [
+            "model.propagation joins the users and the items of the train rows: query.features needs one feature "
+            f"{{ kind = 'id', column = {columns.user!r} }}, and candidate.features one {{ kind = 'id', column = "
+            f"{columns.item!r} }}"
+        ]
+    (user, item), faults = found, []
+    if user.embedding.dim != item.embedding.dim:
+        faults.append(
+            "model.propagation adds up rows of users and of items: their embedding.dim must be equal; came "
+            f"{user.embedding.dim} of {user.feature.output_name!r}, {item.embedding.dim} of {item.feature.output_name!r}"
+        )
+    tables = {entry.embedding.table for entry in found} - {None}
+    if len(tables) == 1 and user.embedding.table == item.embedding.table:
+        faults.append(f"model.propagation is between two tables; users and items share {user.embedding.table!r}")
+    return faults + [
+        f"{side}.features.{i}.embedding.update = 'rows': model.propagation gives every row a gradient; leave it out"
+        for side, tower in (("query", recipe.query), ("candidate", recipe.candidate))
+        for i, entry in enumerate(tower.features)
+        if (entry in found or entry.embedding.table in tables) and entry.embedding.update == "rows"
+    ]

@@ -9,11 +9,11 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from twotower.config import Config
 from twotower.data import GivenSplit, SplitConfig, TimeSplit
 from twotower.data.positives import parse_positives
-from twotower.preprocessing import FeatureConfig, IdFeature, SequenceFeature
+from twotower.preprocessing import FeatureConfig, SequenceFeature
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
-from twotower.runs.propagation_config import PropagationConfig
+from twotower.runs.propagation_config import PropagationConfig, propagation_faults
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.watched import PER_USER, validation_figures
@@ -291,7 +291,7 @@ class Recipe(Config):
             for i, entry in enumerate(self.query.features)
             if isinstance(entry.feature, SequenceFeature) and self.training.batch_size <= entry.feature.max_length
         ]
-        faults += self._task_faults() + self._propagation_faults()
+        faults += self._task_faults() + propagation_faults(self)
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
             raise ValueError("; ".join(faults))
@@ -314,41 +314,6 @@ class Recipe(Config):
             for i, task in enumerate(self.tasks)
             if task.column in roles
         ]
-
-    def propagated(self) -> tuple[FeatureEntry, FeatureEntry] | None:
-        """The features of the user's id and of the item's, where each tower has one; these are what is propagated."""
-        columns = self.data.columns
-        found = [
-            [entry for entry in tower.features if isinstance(entry.feature, IdFeature) and entry.feature.column == column]
-            for tower, column in ((self.query, columns.user), (self.candidate, columns.item))
-        ]
-        return (found[0][0], found[1][0]) if all(len(entries) == 1 for entries in found) else None
-
-    def _propagation_faults(self) -> list[str]:
-        if self.model.propagation is None:
-            return []
-        columns, found = self.data.columns, self.propagated()
-        if found is None:
-            return [
-                "model.propagation joins the users and the items of the train rows: query.features needs one feature "
-                f"{{ kind = 'id', column = {columns.user!r} }}, candidate.features one {{ kind = 'id', column = {columns.item!r} }}"
-            ]
-        (user, item), faults = found, []
-        if user.embedding.dim != item.embedding.dim:
-            faults.append(
-                "model.propagation adds up rows of users and of items: their embedding.dim must be equal; came "
-                f"{user.embedding.dim} of {user.feature.output_name!r}, {item.embedding.dim} of {item.feature.output_name!r}"
-            )
-        if user.embedding.table is not None and user.embedding.table == item.embedding.table:
-            faults.append(f"model.propagation is between two tables; users and items share {user.embedding.table!r}")
-        tables = {entry.embedding.table for entry in found} - {None}
-        faults += [
-            f"{side}.features.{i}.embedding.update = 'rows': model.propagation gives every row a gradient; leave it out"
-            for side, tower in (("query", self.query), ("candidate", self.candidate))
-            for i, entry in enumerate(tower.features)
-            if (entry in found or entry.embedding.table in tables) and entry.embedding.update == "rows"
-        ]
-        return faults
 
     def outcome_columns(self) -> dict[str, str]:
         """Columns that say what a row came to, and the key that declares each so; none of them is known of a query."""
