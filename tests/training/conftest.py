@@ -13,6 +13,7 @@ import torch
 from twotower.data import Batches, Examples, HistoryInput, build_histories
 from twotower.losses import InBatchSoftmax, RetrievalLoss, Temperature
 from twotower.models import TwoTower, build
+from twotower.nn import InteractionGraph, Propagation
 from twotower.spec import HeadSpec, InputSpec, ModelSpec, TableSpec, TowerSpec
 from twotower.training import TrainingConfig, TrainingResult, train
 from twotower.types import Column, Ragged
@@ -77,6 +78,7 @@ def make_world(
     heads: tuple[HeadSpec, ...] = (),
     outcomes: Mapping[str, torch.Tensor] | None = None,
     queue_batches: int = 0,
+    propagation: tuple[float, ...] | None = None,
 ) -> World:
     users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
     order = np.random.default_rng(0).permutation(len(users))
@@ -114,7 +116,11 @@ def make_world(
     batches = Batches(
         examples, batch_size=10, catalogue_size=ITEMS, seed=seed, candidates="in_batch", queue_batches=queue_batches
     )
-    return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}))
+    model = build(spec, seed=seed)
+    if propagation is not None:
+        graph = InteractionGraph.from_pairs(users, items, num_queries=USERS, num_candidates=ITEMS)
+        model.embeddings.propagate(Propagation("user", "item", graph, propagation))
+    return World(model, loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}))
 
 
 @pytest.fixture

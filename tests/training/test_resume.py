@@ -55,6 +55,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 CASES["a queue"] = ({"update": "rows", "queue_batches": 2}, {"optimizer": {"kind": "adamw", "learning_rate": 0.02}})
+CASES["propagation"] = (
+    {"propagation": (0.5, 0.3, 0.2)},
+    {"optimizer": {"kind": "adamw", "learning_rate": 0.02}},
+)
 RATING = {"rating": torch.arange(48, dtype=torch.float64).remainder(3).masked_fill(torch.arange(48) % 7 == 0, float("nan"))}
 HEADS = (
     OrdinalHeadSpec(name="rating", levels=(0.0, 1.0, 2.0), shares=(0.3, 0.3, 0.4), layer_sizes=(3,)),

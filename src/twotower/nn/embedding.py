@@ -94,7 +94,7 @@ class EmbeddingCollection(nn.Module):
             self._propagated = None
 
     def settle(self) -> None:
-        """Put the propagated rows into the tables and drop the propagation: the same vectors, of plain tables without a graph."""
+        """Put the propagated rows into the tables and drop the propagation: the same vectors, and no graph is needed."""
         if self.propagation is None:
             return
         with torch.no_grad():

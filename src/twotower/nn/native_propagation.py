@@ -33,9 +33,13 @@ def native_layer(
 
     Raises:
         IndexError: If a neighbour is not a row of the other table.
+        ValueError: If a table is not of as many rows as its side of the graph.
     """
     library = _library()
     assert library is not None
+    sizes = (len(own), len(own.scale), len(others.scale)), (len(own_VD), len(own_VD), len(from_VD))
+    if sizes[0] != sizes[1] or own_VD.shape[1:] != from_VD.shape[1:]:
+        raise ValueError(f"tables of {list(own_VD.shape)} and {list(from_VD.shape)} do not fit {sizes[0]} rows of the graph")
     from_VD, own_VD = from_VD.contiguous(), own_VD.contiguous()
     out_VD = torch.empty_like(own_VD)
     dim = own_VD.shape[1]
