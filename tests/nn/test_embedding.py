@@ -166,7 +166,7 @@ def test_what_is_read_in_order_is_dropped_to_the_unknown_row_in_training_alone()
 
 def propagating(update: str = "dense") -> EmbeddingCollection:
     user = TableSpec(name="user", vocabulary_size=3, embedding_dim=4, init_scale=0.5)
-    item = TableSpec(name="item", vocabulary_size=4, embedding_dim=4, init_scale=0.5, update=update)  # type: ignore[arg-type]
+    item = TableSpec(name="item", vocabulary_size=4, embedding_dim=4, init_scale=0.5, update=update)
     return collection(user, item, TableSpec(name="word", vocabulary_size=5, embedding_dim=4))
 
 
