@@ -22,7 +22,8 @@ from twotower.runs import Recipe, diagnose, explain, load_tables, parse_recipe, 
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
 from twotower.runs.load_run import load_run
 from twotower.runs.phase import fit_phase
-from twotower.runs.propagation import interaction_graph, propagated_tables
+from twotower.runs.propagation import interaction_graph
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.trained_parts import measured_parts, selected_parts
 from twotower.spec import ModelSpec
 from twotower.training import StepDone

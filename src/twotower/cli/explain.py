@@ -86,8 +86,8 @@ def _propagation(found: dict[str, Any] | None) -> list[str]:
     """
     if found is None:
         return []
-    tables = " and ".join(found["tables"])
-    return [f"propagation: {tables}, {found['layers']} layers over {found['edges']:,} edges, forth and back at every step"]
+    tables, layers = " and ".join(found["tables"]), f"{found['layers']} layer{'' if found['layers'] == 1 else 's'}"
+    return [f"propagation: {tables}, {layers} over {found['edges']:,} edges, forth and back at every step"]
 
 
 def _loss(loss: dict[str, Any]) -> str:

@@ -11,22 +11,11 @@ from twotower.errors import ConfigError
 from twotower.models import Tower, TwoTower
 from twotower.nn import InteractionGraph, Propagation
 from twotower.runs.phase import Phase
-from twotower.runs.propagation_config import propagated_features
-from twotower.runs.recipe import FeatureEntry, Recipe
+from twotower.runs.propagation_config import propagated_features, propagated_tables
+from twotower.runs.recipe import Recipe
 from twotower.types import Column
 
-__all__ = ["interaction_graph", "propagate_tables", "propagated_tables"]
-
-
-def propagated_tables(recipe: Recipe) -> tuple[str, str] | tuple[()]:
-    """Names of the user's and the item's table; none where nothing is propagated."""
-    if recipe.model.propagation is None:
-        return ()
-    user, item = _features(recipe)
-    return (
-        user.embedding.table or f"query/{user.feature.output_name}",
-        item.embedding.table or f"candidate/{item.feature.output_name}",
-    )
+__all__ = ["interaction_graph", "propagate_tables"]
 
 
 def interaction_graph(phase: Phase, user: str, item: str, *, num_users: int, num_items: int) -> InteractionGraph:
@@ -66,19 +55,15 @@ def propagate_tables(model: TwoTower, recipe: Recipe, phase: Phase) -> None:
             "it out, or propagate in them (twotower.nn.propagate)",
             source="recipe",
         )
-    (user, item), tables = _features(recipe), propagated_tables(recipe)
-    assert tables  # there are some, as the recipe propagates
+    found, tables = propagated_features(recipe), propagated_tables(recipe)
+    assert found is not None  # a recipe that propagates has both
+    assert tables
+    user, item = found
     num_users, num_items = (model.embeddings.specs[name].vocabulary_size for name in tables)
     graph = interaction_graph(
         phase, user.feature.output_name, item.feature.output_name, num_users=num_users, num_items=num_items
     )
     model.embeddings.propagate(Propagation(*tables, graph, recipe.model.propagation.layer_weights))
-
-
-def _features(recipe: Recipe) -> tuple[FeatureEntry, FeatureEntry]:
-    found = propagated_features(recipe)
-    assert found is not None  # what a recipe that is propagated has
-    return found
 
 
 def _rows(column: Column) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ from twotower.preprocessing import IdFeature
 if TYPE_CHECKING:  # a recipe holds what is here
     from twotower.runs.recipe import FeatureEntry, Recipe
 
-__all__ = ["PropagationConfig", "propagated_features", "propagation_faults"]
+__all__ = ["PropagationConfig", "propagated_features", "propagated_tables", "propagation_faults"]
 
 
 class PropagationConfig(Config):
@@ -55,6 +55,19 @@ def propagated_features(recipe: Recipe) -> tuple[FeatureEntry, FeatureEntry] | N
         for tower, column in ((recipe.query, columns.user), (recipe.candidate, columns.item))
     )
     return (users[0], items[0]) if len(users) == len(items) == 1 else None
+
+
+def propagated_tables(recipe: Recipe) -> tuple[str, str] | tuple[()]:
+    """Names of the user's and the item's table; none where nothing is propagated."""
+    if recipe.model.propagation is None:
+        return ()
+    found = propagated_features(recipe)
+    assert found is not None  # a recipe that propagates has both
+    user, item = found
+    return (
+        user.embedding.table or f"query/{user.feature.output_name}",
+        item.embedding.table or f"candidate/{item.feature.output_name}",
+    )
 
 
 def propagation_faults(recipe: Recipe) -> list[str]:

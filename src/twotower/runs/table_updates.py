@@ -12,7 +12,7 @@ from torch import Tensor
 from twotower.data import Batches
 from twotower.optim import rows_pay
 from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
-from twotower.runs.propagation import propagated_tables
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.recipe import AskedUpdate, Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
