@@ -62,7 +62,7 @@ def test_a_hint_where_updates_by_rows_would_be_quicker(call: Call, world: Path, 
     status, out, err = call("train", path, "--explain", "--set", "model.propagation.layers=1")
     assert (status, err) == (0, "")
     assert "hint" not in out
-    assert "propagation: query/user and item, 1 layer over " in out
+    assert "propagation: query/user and candidate/film, 1 layer over " in out
     assert "propagation:" not in call("train", path, "--explain")[1]
 
 

@@ -32,11 +32,9 @@ def interaction_graph(phase: Phase, user: str, item: str, *, num_users: int, num
         num_items: Rows of the item's.
     """
     users, items = _rows(phase.users[user]), _rows(phase.items[item])
-    item_rows = taken(phase.item_rows, phase.fit_rows)
-    there = item_rows >= 0
     return InteractionGraph.from_pairs(
-        users[taken(phase.tables.user_rows, phase.fit_rows)[there]],
-        items[item_rows[there]],
+        users[taken(phase.tables.user_rows, phase.fit_rows)],
+        items[taken(phase.item_rows, phase.fit_rows)],
         num_queries=num_users,
         num_candidates=num_items,
     )

@@ -17,14 +17,16 @@ __all__ = ["PropagationConfig", "propagated_features", "propagated_tables", "pro
 
 
 class PropagationConfig(Config):
-    """Light propagation of id embeddings (LightGCN, He et al. 2020): what users did moves their vectors and those of the items.
+    """Light propagation of id embeddings over the graph of who chose what in the train rows (LightGCN, He et al. 2020).
 
-    The table of the user's id and that of the item's id are propagated together; every feature that shares one of them reads
-    propagated rows. Users and items without a row of their own stay as they are.
+    ``E^(k+1) = D^-1/2 A D^-1/2 E^(k)``, where ``E`` is the table of the user's id above that of the item's; what is looked up
+    is a weighted sum of the layers ``E^(0)`` to ``E^(layers)``. Every feature that shares one of the two tables reads propagated
+    rows. Unknown users and items have no edges, and so nothing beyond layer 0.
 
     Attributes:
-        layers: How far: a user's vector takes in what was done by those who share items after 2, and so on. 0 is none.
-        weights: Of the vectors after 0, 1, ... ``layers`` steps, in the sum that is looked up. None: their mean.
+        layers: K, how far: 1 reaches a user's items, 2 the users who share one, and so on. Each costs two products of edges
+            times width at every step. 0 is none.
+        weights: Of layers 0 to K, the first above 0. None: their mean.
     """
 
     layers: int = Field(default=2, ge=0)
