@@ -219,6 +219,8 @@ def test_gradients_go_through_a_block_in_training_alone() -> None:
     columns, inputs = {"x": torch.tensor([2])}, [reading()]
     with embeddings.propagated():
         assert embeddings(columns, inputs)["x"].requires_grad
+    with torch.no_grad(), embeddings.propagated(), torch.enable_grad():
+        assert not embeddings(columns, inputs)["x"].requires_grad
     embeddings.eval()
     with embeddings.propagated():
         assert not embeddings(columns, inputs)["x"].requires_grad

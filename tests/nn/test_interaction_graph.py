@@ -42,6 +42,18 @@ def test_the_order_of_pairs_says_nothing() -> None:
         assert torch.equal(side.offsets, again.offsets)
 
 
+def test_neighbours_ascend_on_both_sides() -> None:
+    drawn = np.random.default_rng(0).integers(1, (30, 5), (20_000, 2))  # few candidates, of hundreds of queries each
+    many = np.random.default_rng(1).integers(1, (90_000, 4), (60_000, 2))
+    for pairs, size in ((drawn, (30, 5)), (many, (90_000, 4))):
+        queries, candidates = pairs.T
+        graph = InteractionGraph.from_pairs(queries, candidates, num_queries=size[0], num_candidates=size[1])
+        assert graph.num_edges == len({*map(tuple, pairs.tolist())})
+        for side in (graph.queries, graph.candidates):
+            of_edge = torch.repeat_interleave(torch.arange(len(side)), side.offsets.diff())
+            assert bool(((side.rows.diff() > 0) | (of_edge.diff() > 0)).all())
+
+
 def test_what_is_unknown_has_no_edges() -> None:
     graph = graph_of([(0, 1), (1, 0), (0, 0), (1, 1)], 3, 3)
     assert graph.num_edges == 1
