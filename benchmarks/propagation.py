@@ -1,8 +1,8 @@
-"""What a layer of propagation costs: the kernel, and torch's weighted bags and sparse matrices, on a drawn graph of Gowalla's size.
+"""What a layer of propagation costs: the kernel, torch's weighted bags and its sparse matrices, on a graph of Gowalla's size.
 
 A layer is one product of both sides of the graph: each user's vector from those of the items, and the other way round. All
-contestants give the same numbers (the largest difference is printed). Below, what a whole propagation adds to a step: forth, and
-back with the gradient of every row.
+contestants give the same numbers (the largest difference is printed). Below, what a whole propagation adds to a step: forth,
+and back with the gradient of every row. The graph is drawn, items by Zipf's law.
 
 The last line of stdout is one JSON object.
 

@@ -20,8 +20,8 @@ class PropagationConfig(Config):
     """Light propagation of id embeddings over the graph of who chose what in the train rows (LightGCN, He et al. 2020).
 
     ``E^(k+1) = D^-1/2 A D^-1/2 E^(k)``, where ``E`` is the table of the user's id above that of the item's; what is looked up
-    is a weighted sum of the layers ``E^(0)`` to ``E^(layers)``. Every feature that shares one of the two tables reads propagated
-    rows. Unknown users and items have no edges, and so nothing beyond layer 0.
+    is a weighted sum of the layers ``E^(0)`` to ``E^(layers)``. Every feature that shares one of the two tables reads
+    propagated rows. Unknown users and items have no edges, and so nothing beyond layer 0.
 
     Attributes:
         layers: K, how far: 1 reaches a user's items, 2 the users who share one, and so on. Each costs two products of edges
