@@ -67,6 +67,11 @@ def test_a_hint_where_updates_by_rows_would_be_quicker(call: Call, world: Path, 
     status, out, err = call("train", path, "--explain")
     assert (status, err) == (0, "")
     assert out.splitlines()[-1].startswith("hint: updates by rows would be quicker for query/user: ")
+    status, out, err = call("train", path, "--explain", "--set", "model.propagation.layers=1")
+    assert (status, err) == (0, "")
+    assert "hint" not in out
+    assert "propagation: query/user and candidate/film, 1 layer over " in out
+    assert "propagation:" not in call("train", path, "--explain")[1]
 
 
 @pytest.mark.parametrize("option", [["--resume"], ["--overwrite"], ["--tensorboard"], ["--run-dir", "x"]])

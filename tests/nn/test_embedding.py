@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from twotower.nn import EmbeddingCollection
+from twotower.nn import EmbeddingCollection, InteractionGraph, Propagation
 from twotower.spec import GRUEncoderSpec, InputSpec, TableSpec
 from twotower.types import Ragged
 
@@ -161,3 +162,94 @@ def test_what_is_read_in_order_is_dropped_to_the_unknown_row_in_training_alone()
     assert 140 < int(unknown.sum()) < 260
     assert torch.equal(read[~unknown], tables.table("item")[3].expand(400 - int(unknown.sum()), 2))
     assert torch.equal(tables.eval().read(column, entry), tables.table("item")[3].expand(400, 2))
+
+
+def propagating(update: str = "dense") -> EmbeddingCollection:
+    user = TableSpec(name="user", vocabulary_size=3, embedding_dim=4, init_scale=0.5)
+    item = TableSpec(name="item", vocabulary_size=4, embedding_dim=4, init_scale=0.5, update=update)
+    return collection(user, item, TableSpec(name="word", vocabulary_size=5, embedding_dim=4))
+
+
+def one_edge(weights: tuple[float, ...] = (0.5, 0.25), tables: tuple[str, str] = ("user", "item")) -> Propagation:
+    graph = InteractionGraph.from_pairs(np.array([1]), np.array([2]), num_queries=3, num_candidates=4)
+    return Propagation(*tables, graph, weights)
+
+
+def test_every_input_of_a_propagated_table_reads_propagated_rows() -> None:
+    embeddings = propagating()
+    user, item, word = (embeddings.table(name).detach().clone() for name in ("user", "item", "word"))
+    embeddings.propagate(one_edge())
+    moved = item / 2
+    moved[2] = item[2] / 2 + user[1] / 4
+    many = Ragged(torch.tensor([2, 3]), torch.tensor([0, 2]))
+    columns = {"item": torch.tensor([2, 3, 0]), "many": many, "user": torch.tensor([1, 2]), "word": torch.tensor([1])}
+    inputs = [reading("item"), reading("many", pooling="sum"), reading("user", table="user"), reading("word", table="word")]
+    found = embeddings(columns, inputs)
+    torch.testing.assert_close(found["item"], moved[[2, 3, 0]])
+    torch.testing.assert_close(found["many"], (moved[2] + moved[3])[None])
+    torch.testing.assert_close(found["user"], torch.stack([user[1] / 2 + item[2] / 4, user[2] / 2]))
+    assert torch.equal(found["word"], word[[1]])
+    in_order = embeddings.read(many, reading("many", encoder=GRUEncoderSpec(), max_length=3))
+    torch.testing.assert_close(in_order, moved[[2, 3]])
+    assert torch.equal(embeddings.table("item"), item)
+
+
+def test_within_a_block_weights_are_read_once() -> None:
+    embeddings = propagating()
+    embeddings.propagate(one_edge())
+    columns, inputs = {"x": torch.tensor([2])}, [reading()]
+    with embeddings.propagated():
+        before = embeddings(columns, inputs)["x"].detach()
+        with torch.no_grad():
+            embeddings.table("user").add_(1.0)
+        with embeddings.propagated():
+            assert torch.equal(embeddings(columns, inputs)["x"], before)
+        assert torch.equal(embeddings(columns, inputs)["x"], before)
+    after = embeddings(columns, inputs)["x"]
+    torch.testing.assert_close(after, before + 0.25)
+    with pytest.raises(KeyError), embeddings.propagated():
+        embeddings({}, inputs)
+    with embeddings.propagated():  # what an error left behind is gone
+        assert torch.equal(embeddings(columns, inputs)["x"], after)
+
+
+def test_gradients_go_through_a_block_in_training_alone() -> None:
+    embeddings = propagating()
+    embeddings.propagate(one_edge())
+    columns, inputs = {"x": torch.tensor([2])}, [reading()]
+    with embeddings.propagated():
+        assert embeddings(columns, inputs)["x"].requires_grad
+    with torch.no_grad(), embeddings.propagated(), torch.enable_grad():
+        assert not embeddings(columns, inputs)["x"].requires_grad
+    embeddings.eval()
+    with embeddings.propagated():
+        assert not embeddings(columns, inputs)["x"].requires_grad
+
+
+def test_settled_tables_give_the_same_bits_without_the_graph() -> None:
+    embeddings = propagating()
+    columns = {"x": torch.arange(4), "user": torch.arange(3)}
+    inputs = [reading(), reading("user", table="user")]
+    embeddings.settle()  # nothing to do
+    plain = embeddings(columns, inputs)
+    embeddings.propagate(one_edge())
+    before = embeddings(columns, inputs)
+    names = [name for name, _ in embeddings.named_parameters()]
+    embeddings.settle()
+    after = embeddings(columns, inputs)
+    assert embeddings.propagation is None
+    assert [name for name, _ in embeddings.named_parameters()] == names
+    for name in columns:
+        assert torch.equal(before[name], after[name])
+        assert not torch.equal(plain[name], after[name])
+
+
+@pytest.mark.parametrize(("tables", "named"), [(("user", "items"), "'items'"), (("item", "item"), "'item' and 'item'")])
+def test_a_propagation_is_between_two_tables_that_are_there(tables: tuple[str, str], named: str) -> None:
+    with pytest.raises(ValueError, match=rf"between two of the tables user, item, word; came .*{named}"):
+        propagating().propagate(one_edge(tables=tables))
+
+
+def test_a_propagated_table_is_not_updated_by_rows() -> None:
+    with pytest.raises(ValueError, match="propagation gives every row a gradient: table 'item' can't be updated by rows"):
+        propagating("rows").propagate(one_edge())

@@ -156,3 +156,27 @@ def test_a_calibration_that_is_left_out_is_in_the_space(make_recipe: Any) -> Non
     assert own_settings(recipe, search_space(recipe)) == {"loss.calibration": 0.75}
     choices = make_recipe(loss=loss, tune={"loss.calibration": {"choices": [0.5, 0.75]}})
     assert own_settings(choices, search_space(choices)) == {"loss.calibration": 0.75}
+
+
+def test_tables_that_are_propagated_keep_one_width(make_recipe: Any) -> None:
+    user, item = ({"kind": "id", "column": name, "embedding": {"dim": 4}} for name in ("user", "item"))
+    towers = {"query": {"features": [user], "skip": ["user"]}, "candidate": {"features": [item]}}
+    model: dict[str, Any] = {"layer_sizes": [4]}
+    apart = make_recipe(**towers, model=model)
+    assert "candidate.features.0.embedding.dim" in default_space(apart)
+    together = make_recipe(**towers, model={**model, "propagation": {"layers": 1}})
+    space = search_space(together)
+    assert not any(key.endswith("embedding.dim") for key in space)
+    assert check_space(together, space) == {}
+    plain = default_space(make_recipe(model={"propagation": {"layers": 1}}))
+    assert plain["query.features.0.embedding.dim"].also == ("candidate.features.0.embedding.dim",)
+
+
+def test_layers_of_a_propagation_can_be_tuned(make_recipe: Any) -> None:
+    recipe = make_recipe(model={"propagation": {"layers": 1}}, tune={"model.propagation.layers": {"choices": [0, 1, 3]}})
+    space = search_space(recipe)
+    assert check_space(recipe, space) == {}
+    assert own_settings(recipe, space) == {"model.propagation.layers": 1}
+    propagation = tuned_recipe(recipe, space, {"model.propagation.layers": 3}).model.propagation
+    assert propagation is not None
+    assert propagation.layer_weights == (0.25,) * 4

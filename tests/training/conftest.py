@@ -22,6 +22,7 @@ from twotower.losses import (
     log_q_from_counts,
 )
 from twotower.models import TwoTower, build
+from twotower.nn import InteractionGraph, Propagation
 from twotower.spec import HeadSpec, InputSpec, ModelSpec, TableSpec, TowerSpec
 from twotower.training import TrainingConfig, TrainingResult, train
 from twotower.types import Column, Ragged
@@ -89,6 +90,7 @@ def make_world(
     queue_batches: int = 0,
     extra_negatives: int = 0,
     loss_kind: str = "in batch",
+    propagation: tuple[float, ...] | None = None,
 ) -> World:
     users, items = np.nonzero((np.arange(USERS)[:, None] + np.arange(ITEMS)[None, :]) % 2 == 0)
     order = np.random.default_rng(0).permutation(len(users))
@@ -147,7 +149,11 @@ def make_world(
         log_q = {"log_q_N": log_q_from_counts(torch.bincount(examples.item_rows, minlength=ITEMS))}
     if loss_kind == "sketch":
         log_q = {"streamed_log_q": StreamedLogQ(CountMinSketch(4, 2))}
-    return World(build(spec, seed=seed), loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}), log_q)
+    model = build(spec, seed=seed)
+    if propagation is not None:
+        graph = InteractionGraph.from_pairs(users, items, num_queries=USERS, num_candidates=ITEMS)
+        model.embeddings.propagate(Propagation("user", "item", graph, propagation))
+    return World(model, loss, batches, {"item": torch.arange(ITEMS)}, dict(options or {}), log_q)
 
 
 @pytest.fixture

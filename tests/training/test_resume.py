@@ -61,6 +61,10 @@ CASES["counts of a sketch"] = ({"update": "rows", "loss_kind": "sketch", "weight
 CASES["corrected log-Q"] = ({"loss_kind": "corrected", "weights": WEIGHTS, "extra_negatives": 3}, ADAMW)
 CASES["bilateral softmax"] = ({"loss_kind": "bsl", "weights": WEIGHTS}, ADAMW)
 CASES["gBCE"] = ({"loss_kind": "gbce", "weights": WEIGHTS, "extra_negatives": 4}, ADAMW)
+CASES["propagation"] = (
+    {"propagation": (0.5, 0.3, 0.2)},
+    {"optimizer": {"kind": "adamw", "learning_rate": 0.02}},
+)
 RATING = {"rating": torch.arange(48, dtype=torch.float64).remainder(3).masked_fill(torch.arange(48) % 7 == 0, float("nan"))}
 HEADS = (
     OrdinalHeadSpec(name="rating", levels=(0.0, 1.0, 2.0), shares=(0.3, 0.3, 0.4), layer_sizes=(3,)),

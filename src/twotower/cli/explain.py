@@ -56,6 +56,7 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
     others = (f"{other['numbers']:,} by {other['optimizer']} at {other['learning_rate']:g}" for other in facts["others"])
     print_lines(
         f"other parameters: {', '.join(others) or 'none'}",
+        *_propagation(facts["propagation"]),
         "",
         f"loss: {_loss(facts['loss'])}",
         f"negatives: {_negatives(facts['loss']['negatives'])}",
@@ -63,7 +64,9 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
         f"evaluation: {_evaluation(facts['evaluation'])}",
         f"memory: {_memory(facts['bytes'])}",
     )
+    dense = [] if facts["propagation"] is None else facts["propagation"]["tables"]  # which nothing can make otherwise
     slow = [table["name"] for table in facts["tables"] if table["update"] == "dense" and table["rows_would_pay"]]
+    slow = [name for name in slow if name not in dense]
     if slow:
         print_lines(
             "",
@@ -74,6 +77,17 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
 
 def _threads(facts: dict[str, Any]) -> str:
     return f"{facts['threads']} of {facts['cores']} cores' threads"
+
+
+def _propagation(found: dict[str, Any] | None) -> list[str]:
+    """Example:
+    >>> _propagation({"tables": ["query/user", "item"], "layers": 2, "edges": 810_128})
+    ['propagation: query/user and item, 2 layers over 810,128 edges, forth and back at every step']
+    """
+    if found is None:
+        return []
+    tables, layers = " and ".join(found["tables"]), f"{found['layers']} layer{'' if found['layers'] == 1 else 's'}"
+    return [f"propagation: {tables}, {layers} over {found['edges']:,} edges, forth and back at every step"]
 
 
 def _loss(loss: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.lookup import Lookup
 from twotower.nn.pooling import look_up_rows, pool_rows
+from twotower.nn.propagation import Propagation
 from twotower.spec import InputSpec, TableSpec
 from twotower.types import Column, Prefixes, Ragged
 
@@ -27,6 +29,7 @@ class EmbeddingCollection(nn.Module):
 
     Attributes:
         specs: By name of the table. The parameter of a table is ``table:<name>``.
+        propagation: What two of the tables go through before they are looked up; None: nothing. See `propagate`.
 
     Example:
         >>> from twotower.spec import InputSpec, TableSpec
@@ -41,16 +44,73 @@ class EmbeddingCollection(nn.Module):
         super().__init__()
         self.specs = {table.name: table for table in tables}
         self._names = {name: _parameter_name(name) for name in self.specs}
+        self.propagation: Propagation | None = None
+        self._propagated: dict[str, Tensor] | None = None
         for table in self.specs.values():
             weight_VD = torch.empty(table.vocabulary_size, table.embedding_dim)
             weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
             self.register_parameter(self._names[table.name], nn.Parameter(weight_VD))
 
     def table(self, name: str) -> nn.Parameter:
-        """The weights of a table, ``[vocabulary_size, embedding_dim]``."""
+        """The weights of a table, ``[vocabulary_size, embedding_dim]``: what is learned, before any propagation."""
         found = self._parameters[self._names[name]]
         assert found is not None
         return found
+
+    def propagate(self, propagation: Propagation) -> None:
+        """From here on, look rows of two tables up as they are after propagation, whatever input reads them.
+
+        Parameters stay what they are. The propagation is no part of the weights: it is given anew to a model that is built
+        again, until `settle` makes it superfluous.
+
+        Raises:
+            ValueError: If a table is not there or updated by rows (propagation moves them all), or the graph is of others.
+        """
+        first, second = propagation.tables
+        missing = [name for name in propagation.tables if name not in self.specs]
+        if missing or first == second:
+            raise ValueError(f"propagation is between two of the tables {', '.join(self.specs)}; came {first!r} and {second!r}")
+        by_rows = [name for name in propagation.tables if self.specs[name].update == "rows"]
+        if by_rows:
+            raise ValueError(f"propagation gives every row a gradient: table {by_rows[0]!r} can't be updated by rows")
+        with torch.no_grad():
+            propagation(self.table(first), self.table(second))  # finds what does not fit
+        self.propagation = propagation
+
+    @contextmanager
+    def propagated(self) -> Iterator[None]:
+        """Propagate once for all lookups within the block, in which weights must not change; without a propagation, nothing.
+
+        Outside of such a block every lookup propagates anew. In evaluation mode there are no gradients through it.
+        """
+        if self.propagation is None or self._propagated is not None:
+            yield
+            return
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            self._propagated = self._propagate(self.propagation)
+        try:
+            yield
+        finally:
+            self._propagated = None
+
+    def settle(self) -> None:
+        """Put the propagated rows into the tables and drop the propagation: the same vectors, and no graph is needed."""
+        if self.propagation is None:
+            return
+        with torch.no_grad():
+            for name, table_VD in self._propagate(self.propagation).items():
+                self.table(name).copy_(table_VD)
+        self.propagation = None
+
+    def _propagate(self, propagation: Propagation) -> dict[str, Tensor]:
+        first, second = propagation.tables
+        return dict(zip(propagation.tables, propagation(self.table(first), self.table(second)), strict=True))
+
+    def _looked_up(self, name: str) -> Tensor:
+        """The rows that inputs see."""
+        if self.propagation is None or name not in self.propagation.tables:
+            return self.table(name)
+        return (self._propagate(self.propagation) if self._propagated is None else self._propagated)[name]
 
     def forward(self, columns: Mapping[str, Column], inputs: Iterable[InputSpec]) -> dict[str, Tensor]:
         """Look up, drop (in training) and pool each input.
@@ -79,7 +139,7 @@ class EmbeddingCollection(nn.Module):
         """
         if entry.table is None:
             raise ValueError(f"input {entry.column!r} has no table")
-        table_VD = self.table(entry.table)
+        table_VD = self._looked_up(entry.table)
         if self.training and entry.id_dropout:
             column = drop_to_row(column, entry.id_dropout)
         if not isinstance(column, Ragged):
@@ -106,7 +166,7 @@ class EmbeddingCollection(nn.Module):
         if self.training and entry.id_dropout:
             values = drop_to_row(values, entry.id_dropout)
         assert isinstance(values, Tensor)
-        return look_up_rows(self.table(entry.table), values, sparse=self.has_sparse_gradient(entry))
+        return look_up_rows(self._looked_up(entry.table), values, sparse=self.has_sparse_gradient(entry))
 
     def pooled(self, lookup: Lookup, entry: InputSpec) -> Tensor:
         """The vectors of a lookup, ``[n, embedding_dim]``."""

@@ -43,7 +43,15 @@ def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -
         path: Replaced when it is a bundle.
         parts: What to write.
         builder: What built the model; the bundle remembers its name.
+
+    Raises:
+        ConfigError: If the model's tables still go through a propagation.
     """
+    if parts.model.embeddings.propagation is not None:
+        raise ConfigError(
+            "a bundle holds tables as they are looked up, and this model still propagates its own: call "
+            "model.embeddings.settle() when it is trained, and encode the catalogue after that"
+        )
     histories, disliked = parts.users.item_histories, parts.users.disliked
     tensors = {"offsets": histories.offsets, "item_rows": histories.item_rows, "first": histories.first}
     if histories.times is not None:

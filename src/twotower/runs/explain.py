@@ -17,7 +17,7 @@ from twotower.columnar import Converting
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
-from twotower.models import ModelBuilder, build
+from twotower.models import ModelBuilder, TwoTower, build
 from twotower.optim import build_optimizers, rows_pay
 from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import peak_memory_bytes
@@ -60,8 +60,9 @@ def explain(
         ``training`` (epochs, steps and rows of each); ``tables``, one entry each: ``name``, ``rows``, ``width``, ``update``
         and ``why``, ``touched`` (rows of it in the first batch), ``rows_would_pay`` (by the measured rule alone),
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
-        ``loss``, with ``negatives`` as in `NegativeCounts`, and ``counts``: where log-Q has its counts from, and their bytes;
-        ``feed``; ``evaluation``; ``bytes``, by what they are for.
+        ``propagation`` (None without): ``tables``, ``layers``, ``edges`` of the graph; ``loss``, with ``negatives`` as in
+        `NegativeCounts`, and ``counts``: where log-Q has its counts from, and their bytes; ``feed``; ``evaluation``;
+        ``bytes``, by what they are for.
 
     Raises:
         ConfigError: If the recipe does not fit the tables, or the device is not there.
@@ -117,6 +118,7 @@ def explain_untrained(recipe: Recipe, untrained: UntrainedModel, device: torch.d
         },
         "tables": table_entries,  # type: ignore[dict-item]
         "others": trained.others(),
+        "propagation": _propagation(untrained.model),
         "loss": _loss(untrained, device, touched.candidates),
         "feed": _feed(untrained),
         "evaluation": _evaluation(recipe, untrained, device),
@@ -175,6 +177,13 @@ def _state_bytes(optimizer: Optimizer, parameter: Tensor) -> int:
     if isinstance(optimizer, torch.optim.Adam):
         return 2 * _bytes(parameter)
     return sum(_bytes(value) for name, value in optimizer.state[parameter].items() if name != "step")
+
+
+def _propagation(model: TwoTower) -> JSON:
+    found = model.embeddings.propagation
+    if found is None:
+        return None
+    return {"tables": list(found.tables), "layers": len(found.weights) - 1, "edges": found.graph.num_edges}
 
 
 def _loss(untrained: UntrainedModel, device: torch.device, candidates: int) -> dict[str, JSON]:

@@ -31,6 +31,7 @@ from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.loss_config import DEFAULT_CALIBRATION
 from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import Phase, fit_phase
+from twotower.runs.propagation import propagate_tables
 from twotower.runs.recipe import LossConfig, Recipe
 from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
 from twotower.runs.tables import Tables
@@ -185,7 +186,7 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
 
     Raises:
         ConfigError: If towers, tables and columns do not fit each other; all faults at once. If a builder of one's own gives a
-            model without the heads of the tasks.
+            model without the heads of the tasks, or towers that a propagation would not reach.
         DataError: If the outcomes of a task can't be fitted.
     """
     catalogue_size, batch_size = len(phase.catalogue), recipe.training.batch_size
@@ -222,6 +223,8 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             "them on, TwoTower(..., heads=[build_head(head, ...) for head in spec.heads]), or leave [[tasks]] out",
             source="recipe",
         )
+    if recipe.model.propagation is not None:
+        propagate_tables(model, recipe, phase)
     return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates), streamed_log_q)
 
 
@@ -301,6 +304,7 @@ def fit_model(
         checkpoints=checkpoints,
         **({} if listener is None else {"listener": listener}),
     )
+    model.embeddings.settle()  # what follows, and what is shipped, needs no graph
     return FittedModel(phase, model, loss, result, device)
 
 

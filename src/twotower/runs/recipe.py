@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from twotower.config import Config
 from twotower.data import GivenSplit, SplitConfig, TimeSplit
@@ -13,6 +13,7 @@ from twotower.preprocessing import FeatureConfig, SequenceFeature
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
+from twotower.runs.propagation_config import PropagationConfig, propagation_faults
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.watched import PER_USER, validation_figures
@@ -170,6 +171,8 @@ class ModelConfig(Config):
         layer_norm: Before hidden activations.
         l2_normalise: Vectors of length 1.
         share_layers: One set of dense layers for both towers.
+        propagation: Of the id embeddings of users and items, over the graph of the train rows. Written only where it is given,
+            so that a recipe without it reads as it did before there was any.
     """
 
     layer_sizes: tuple[LayerSize, ...] = (64,)
@@ -180,6 +183,14 @@ class ModelConfig(Config):
     layer_norm: bool = False
     l2_normalise: bool = False
     share_layers: bool = False
+    propagation: PropagationConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_propagation(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.propagation is None:
+            values.pop("propagation", None)
+        return values
 
 
 class EvaluationConfig(Config):
@@ -280,7 +291,7 @@ class Recipe(Config):
             for i, entry in enumerate(self.query.features)
             if isinstance(entry.feature, SequenceFeature) and self.training.batch_size <= entry.feature.max_length
         ]
-        faults += self._task_faults()
+        faults += self._task_faults() + propagation_faults(self)
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
             raise ValueError("; ".join(faults))

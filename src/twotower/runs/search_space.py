@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from twotower.errors import ConfigError, nearest
 from twotower.runs.loss_config import DEFAULT_CALIBRATION
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.read_recipe import parse_recipe, put_key
 from twotower.runs.recipe import Recipe
 from twotower.runs.recipe_values import recipe_values, value_at
@@ -165,7 +166,8 @@ def default_space(recipe: Recipe) -> dict[str, TuneKeyConfig]:
 
     The learning rate (a tenth to ten times), that of tables that are updated by rows, the temperature (a quarter to four
     times), dropout, the width of the tables of ids, words and histories, the layers, weight decay, and the rows of a batch.
-    Widths that have to agree (shared tables, features that are added to the vector, both towers) stay in agreement.
+    Widths that have to agree (shared tables, features that are added to the vector, propagated ones, both towers) stay in
+    agreement.
     """
     return {
         **_optimizer_space(recipe),
@@ -241,6 +243,8 @@ def _width_space(recipe: Recipe) -> dict[str, TuneKeyConfig]:
         for entry in tower.features
         if entry.feature.output_name in tower.skip
     }
+    propagated = set(propagated_tables(recipe))
+    added |= propagated if added & propagated else set()
     shared = {
         entry.embedding.table for _, tower in towers for entry in tower.features if entry.feature.kind in _WITH_WIDE_TABLES
     } - {None}

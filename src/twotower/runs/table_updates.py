@@ -12,6 +12,7 @@ from torch import Tensor
 from twotower.data import Batches
 from twotower.optim import rows_pay
 from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.recipe import AskedUpdate, Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
@@ -83,7 +84,8 @@ def decide_updates(
     """Decide for every table, in the order of the spec.
 
     What the recipe says holds. Otherwise a table is updated by rows where the result is that of dense updates (so never beside
-    AdamW, whose tables of row updates are Adagrad's, nor with a decay, which is of every row) and `rows_pay` says so.
+    AdamW, whose tables of row updates are Adagrad's, nor with a decay, which is of every row) and `rows_pay` says so. A table
+    that is propagated is dense.
 
     Args:
         recipe: Optimiser and device.
@@ -91,12 +93,14 @@ def decide_updates(
         asked: As `asked_updates` gives it.
         touched: A `TouchedRows`; is asked of the tables that the rule is about, and no others.
     """
-    held = _what_holds(recipe)
+    held, propagated = _what_holds(recipe), propagated_tables(recipe)
     found = []
     update: AskedUpdate
     for table in spec.tables:
         if asked[table.name] != "auto":
             update, why = asked[table.name], "the recipe says so"
+        elif table.name in propagated:
+            update, why = "dense", "propagation gives every row a gradient"
         elif not rows_pay(table.vocabulary_size, table.embedding_dim, 0):
             update, why = "dense", f"less than {LEAST_NUMBERS:,} numbers"
         elif held is not None:

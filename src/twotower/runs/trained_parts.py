@@ -59,6 +59,7 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
         )
     parts = build_model(loaded.recipe, fit_phase(loaded.recipe, loaded.tables, np.asarray(loaded.tables.split.train)), own)
     _load(parts, path, model=True)
+    parts.model.embeddings.settle()
     return replace(parts, model=parts.model.eval())
 
 

@@ -61,10 +61,11 @@ def batch_losses(
     Returns:
         Scalars with a gradient, by name of the task, not weighted yet.
     """
-    queries_BD = model.encode_queries({name: column.to(device) for name, column in batch.queries.items()})
     rows = None if batch.candidate_rows is None else batch.candidate_rows.to(device)
     candidates = items if rows is None else {name: take_column(column, rows) for name, column in items.items()}
-    candidates_CD = model.encode_candidates(candidates)
+    with model.embeddings.propagated():
+        queries_BD = model.encode_queries({name: column.to(device) for name, column in batch.queries.items()})
+        candidates_CD = model.encode_candidates(candidates)
     positives_B = batch.positives.to(device)
     found: dict[str, Tensor] = {}
     if objective.retrieval > 0:

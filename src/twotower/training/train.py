@@ -325,7 +325,8 @@ class _Loop:
         if self.validate is None:
             return {}
         self.model.eval()
-        metrics = dict(self.validate(self.model))
+        with self.model.embeddings.propagated():
+            metrics = dict(self.validate(self.model))
         stopping = self.config.early_stopping
         if stopping is not None and stopping.metric not in metrics:
             raise ConfigError(
