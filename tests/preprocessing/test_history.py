@@ -54,7 +54,7 @@ def test_a_sequence_has_the_vocabulary_of_a_history() -> None:
     config = SequenceFeature(name="read", max_length=7, min_count=2)
     fitted = config.fit(items, counts)
     assert fitted.lookup == HistoryFeature(min_count=2).fit(items, counts).lookup
-    assert (fitted.columns[0].name, fitted.columns[0].ragged) == ("read", True)
+    assert fitted.columns == (RowsColumn(name="read", vocabulary_size=3, ragged=True),)
     assert (config.mode, config.own_item, config.source_columns) == ("before", "allow", ())
     assert FittedHistory.model_validate_json(fitted.model_dump_json()) == fitted
     assert fitted.encode(pl.Series(["z", "w"])).tolist() == [2, 0]

@@ -254,6 +254,6 @@ def _tensors_of(untrained: UntrainedModel) -> Iterator[Tensor]:
     histories = examples.histories
     yield from (histories.offsets, histories.item_rows, histories.first)
     yield from (tensor for tensor in (histories.times, examples.weights, untrained.log_q_N) if tensor is not None)
-    yield from (entry.lookup for entry in examples.history_inputs)
+    yield from (entry.lookup for entry in examples.history_inputs if entry.lookup is not None)
     if len(examples) <= untrained.batches.most_in_memory:
         yield untrained.batches.order(0)
