@@ -122,3 +122,11 @@ def test_values_reach_every_key_that_shares_them(make_recipe: Any) -> None:
     key, other = "query.features.0.embedding.dim", "candidate.features.0.embedding.dim"
     found = tuned_recipe(make_recipe(), {key: TuneKeyConfig(choices=(2, 8), also=(other,))}, {key: 8})
     assert [entry.embedding.dim for entry in (*found.query.features, *found.candidate.features)] == [8, 8]
+
+
+def test_no_width_is_tuned_that_is_the_candidates(make_recipe: Any) -> None:
+    history = {"kind": "history", "items": "candidate"}
+    words = {"kind": "id", "column": "user", "embedding": {"dim": 4}}
+    space = default_space(make_recipe(query={"features": [history, words]}))
+    assert space["query.features.1.embedding.dim"].also == ("candidate.features.0.embedding.dim",)
+    assert "query.features.0.embedding.dim" not in space
