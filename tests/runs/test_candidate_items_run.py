@@ -293,6 +293,42 @@ def test_live_histories_of_a_catalogue_that_changes(served: Recommender) -> None
         asks(each, past, again)
 
 
+def test_the_service_asks_the_same(trained: Path, served: Recommender, tmp_path: Path) -> None:
+    testclient = pytest.importorskip("starlette.testclient")
+    from twotower.serving.app import create_app
+    from twotower.serving.config import Limits, ServiceConfig
+
+    token = tmp_path / "token"
+    token.write_text("a-token-of-many-signs\n")
+    token.chmod(0o600)
+    config = ServiceConfig(model=trained, store=tmp_path / "live.sqlite", token_file=token, limits=Limits())
+    features = {"age": 33, "device": "d0"}
+    new = {"item": ["n1"], "genre": ["g2|new"], "title": ["The Blue Door 1"], "year": [1993.0]}
+    frame = pl.concat([things(), pl.DataFrame(new)])
+    past = ["i3", "n1", "c3"]
+
+    def score(history: list[str], item: str) -> float:
+        vector_D = slowly(served, history, frame, 33, "d0")
+        return float(vector_D @ served.encode_items(frame.filter(item=item))[0])
+
+    with testclient.TestClient(create_app(config)) as client:
+        writing = {"Authorization": "Bearer a-token-of-many-signs"}
+        put = {"items": [{"id": "n1", "features": {name: values[0] for name, values in new.items() if name != "item"}}]}
+        assert client.put("/v1/items", json=put, headers=writing).status_code == 200
+        events = [{"user": "somebody", "item": item, "time": 2_000_000_000 + at} for at, item in enumerate(past)]
+        assert client.post("/v1/interactions", json={"interactions": events}, headers=writing).status_code == 200
+        for query in ({"user": "somebody", "features": features}, {"features": features, "history": past}):
+            asked = {"queries": [query], "k": 10, "exclude_seen": False}
+            found = client.post("/v1/recommend", json=asked).json()["results"][0]["items"]
+            for entry in found:
+                assert entry["score"] == pytest.approx(score(past, entry["id"]), rel=1e-3, abs=1e-4)
+            told = client.post("/v1/explain", json={"query": query, "item": "i8"}).json()
+            assert told["score"] == pytest.approx(score(past, "i8"), rel=1e-3, abs=1e-4)
+            assert told["without_history"] == pytest.approx(score([], "i8"), rel=1e-3, abs=1e-4)
+            pulls = {entry["id"]: entry["pull"] for entry in told["history"]}
+            assert pulls["n1"] == pytest.approx(score(past, "i8") - score(["i3", "c3"], "i8"), rel=1e-3, abs=1e-4)
+
+
 def test_no_item_is_encoded_for_a_request(served: Recommender) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an item was encoded")
