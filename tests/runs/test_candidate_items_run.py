@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import torch
 from torch import Tensor
 
 from twotower.errors import ConfigError
-from twotower.evaluation import ModelScorer, encode_catalogue
+from twotower.evaluation import ModelScorer, encode_catalogue, predict_outcomes
 from twotower.recommender import Answer, BatchOptions, LiveRecommender, Recommender, Request, recommend_batch
-from twotower.runs import diagnose, explain, parse_recipe, reevaluate, run
+from twotower.runs import diagnose, explain, parse_recipe, reevaluate, report_runs, run
 from twotower.runs.feature_evidence import _permuted, feature_columns, unknown_values
 from twotower.runs.fit_model import untrained_model
 from twotower.runs.knowledge_evidence import known_of_test
 from twotower.runs.load_run import load_run
+from twotower.runs.loss_evidence import _encoded
 from twotower.runs.probe import make_probe
 from twotower.runs.recipe import Recipe
 from twotower.runs.recipe_values import recipe_toml, recipe_values
+from twotower.runs.report_vectors import _query_lengths
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
 from twotower.store import Interaction, MemoryStore
@@ -228,6 +231,49 @@ def test_training_reads_what_is_served(served: Recommender) -> None:
             torch.testing.assert_close(training_BD[at], vector_D, rtol=1e-4, atol=1e-5)
             compared += 1
     assert compared > 30
+
+
+def test_tasks_validation_and_reports_read_the_same(tmp_path: Path) -> None:
+    rated = planted().with_columns(rating=1.0 + pl.col("item").str.slice(1).cast(pl.Int64) % KINDS)
+    given = {**tables(), "interactions": rated}
+    chosen = everything(
+        tasks=[{"name": "rating", "column": "rating", "kind": "regression"}],
+        split={"kind": "leave_last_out", "validation": True},
+        training={"epochs": 2, "batch_size": 64, "early_stopping": {"metric": "recall@5"}},
+    )
+    run(chosen, tmp_path / "run", **given)
+    recommender = Recommender.load(tmp_path / "run" / "bundle")
+    loaded = load_run(tmp_path / "run", **given)
+    phase, test = loaded.phase, loaded.tables.split.test
+    examples = phase.examples(test, grow=False)
+    frame = loaded.tables.interactions.frame[test]
+    ages = dict(people().iter_rows())
+    users, items = frame["user"].to_list(), frame["item"].to_list()
+    wanted_QD = torch.stack(
+        [
+            slowly(recommender, recommender.history(user), things(), ages[user], device)
+            for user, device in zip(users, frame["device"], strict=True)
+        ]
+    )
+    head = recommender.model.head("rating")
+    own_QD = recommender.item_vectors_ND[torch.from_numpy(recommender.catalogue.rows(frame["item"]))]
+    with torch.no_grad():
+        ratings = head.predict(head(wanted_QD, own_QD)).numpy()
+    judged = predict_outcomes(recommender.model, phase.items, examples, head="rating", device=CPU)
+    np.testing.assert_allclose(judged, ratings, rtol=1e-3, atol=1e-4)
+    told = recommender.predict(users, items, features=frame.select("device"))
+    np.testing.assert_allclose(told.frame["prediction"].to_numpy(), ratings, rtol=1e-3, atol=1e-4)
+    scorer = ModelScorer(recommender.model, phase.items, examples, device=CPU)
+    torch.testing.assert_close(
+        _query_lengths(scorer, torch.arange(len(test))), wanted_QD.double().norm(dim=1), rtol=1e-4, atol=1e-5
+    )
+    untrained = untrained_model(chosen, loaded.tables, phase.fit_rows)
+    parts = replace(untrained, model=recommender.model)
+    for encoded in _encoded(parts, parts.batches, parts.batches.examples, training=True):
+        expected_BD = recommender.model.encode_queries_with_items(encoded.batch.queries, recommender.item_vectors_ND)
+        torch.testing.assert_close(encoded.queries_BD, expected_BD, rtol=1e-4, atol=1e-5)
+    shown = {"interactions": rated, "items": things(), "users_table": people()}
+    assert report_runs([tmp_path / "run"], tmp_path / "report", **shown) is not None
 
 
 def test_an_export_has_the_vectors_in_its_graph(trained: Path, served: Recommender, tmp_path: Path) -> None:
