@@ -128,7 +128,7 @@ def served(trained: Path) -> Recommender:
     return Recommender.load(trained / "bundle")
 
 
-def slowly(recommender: Recommender, history: Sequence[str], frame: pl.DataFrame, age: float, device: str | None) -> Tensor:
+def slowly(recommender: Recommender, history: Sequence[Any], frame: pl.DataFrame, age: float, device: str | None) -> Tensor:
     """A query from raw values: each item of its history encoded alone, then read and pooled by hand, ``[D]``."""
     model, encode = recommender.model, recommender.preprocessor
     with torch.no_grad():
@@ -272,7 +272,7 @@ def test_tasks_validation_and_reports_read_the_same(tmp_path: Path) -> None:
     for encoded in _encoded(parts, parts.batches, parts.batches.examples, training=True):
         expected_BD = recommender.model.encode_queries_with_items(encoded.batch.queries, recommender.item_vectors_ND)
         torch.testing.assert_close(encoded.queries_BD, expected_BD, rtol=1e-4, atol=1e-5)
-    shown = {"interactions": rated, "items": things(), "users_table": people()}
+    shown: dict[str, Any] = {"interactions": rated, "items": things(), "users_table": people()}
     assert report_runs([tmp_path / "run"], tmp_path / "report", **shown) is not None
 
 
@@ -349,7 +349,7 @@ def test_the_service_asks_the_same(trained: Path, served: Recommender, tmp_path:
     token.chmod(0o600)
     config = ServiceConfig(model=trained, store=tmp_path / "live.sqlite", token_file=token, limits=Limits())
     features = {"age": 33, "device": "d0"}
-    new = {"item": ["n1"], "genre": ["g2|new"], "title": ["The Blue Door 1"], "year": [1993.0]}
+    new: dict[str, Any] = {"item": ["n1"], "genre": ["g2|new"], "title": ["The Blue Door 1"], "year": [1993.0]}
     frame = pl.concat([things(), pl.DataFrame(new)])
     past = ["i3", "n1", "c3"]
 
