@@ -201,7 +201,7 @@ def test_what_is_known_is_what_was_judged(trained: Path, served: Recommender) ->
     answer = served.search(users, features=frame.select("device"), k=WARM + COLD, exclude_seen=False)
     served_BN = torch.empty_like(judged_BN).scatter_(1, answer.rows_BK, answer.scores_BK)
     torch.testing.assert_close(served_BN, judged_BN, rtol=1e-4, atol=1e-5)
-    vector_D = slowly(served, served.history(users[3]), things(), float(people()["age"][3]), frame["device"][3])  # type: ignore[arg-type]
+    vector_D = slowly(served, served.history(users[3]), things(), float(people()["age"][3]), frame["device"][3])
     torch.testing.assert_close(judged_BN[3], served.item_vectors_ND @ vector_D, rtol=1e-4, atol=1e-5)
     assert reevaluate(trained, **tables()) is not None
 

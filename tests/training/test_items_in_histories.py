@@ -173,6 +173,24 @@ def test_loss_and_gradient(reader: EncoderSpec | str, full: bool, normalise: boo
         torch.testing.assert_close(found[name], gradient, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader if isinstance(reader, str) else reader.kind)
+@pytest.mark.parametrize("full", [True, False], ids=["full", "in batch"])
+def test_what_computes_in_float32_does_the_same(reader: EncoderSpec | str, full: bool) -> None:
+    """Kernels of float32 take vectors of items for a table; what is above is held to float64, and they to that."""
+    given = examples(in_order=not isinstance(reader, str))
+    batches = Batches(given, batch_size=10, catalogue_size=ITEMS, seed=1, candidates="catalogue" if full else "in_batch")
+    batch = batches.batch(0, 1)
+    found = []
+    for dtype, items in ((torch.float32, catalogue()), (torch.float64, doubled(catalogue()))):
+        model = model_of(reader).to(dtype).train()
+        loss = FullSoftmax(TEMPERATURE) if full else InBatchSoftmax(TEMPERATURE, log_q=False)
+        value = batch_loss(model, loss, batch, items, log_q_N=None, device=CPU)
+        found.append({"loss": value.detach(), **gradients(model, value)})
+    assert found[0].keys() == found[1].keys()
+    for name, wanted in found[1].items():
+        torch.testing.assert_close(found[0][name].double(), wanted.double(), rtol=1e-3, atol=1e-5)
+
+
 def test_items_of_histories_that_do_not_compete_are_encoded_once_with_those_that_do() -> None:
     model, items, given = model_of("mean"), catalogue(), examples(in_order=False)
     batch = Batches(given, batch_size=10, catalogue_size=ITEMS, seed=1, candidates="in_batch").batch(0, 1)

@@ -110,7 +110,10 @@ class EmbeddingCollection(nn.Module):
     def _looked_up(self, entry: InputSpec, items_ND: Tensor | None) -> Tensor:
         if entry.items is not None:
             if items_ND is None:
-                raise ValueError(f"input {entry.column!r} reads vectors of items: give items_ND, one for each catalogue row")
+                raise ValueError(
+                    f"input {entry.column!r} reads vectors of items: give items_ND, one for each catalogue row, to "
+                    "encode_queries_with_items"
+                )
             return items_ND
         if entry.table is None:
             raise ValueError(f"input {entry.column!r} has no table")
