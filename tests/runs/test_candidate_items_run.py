@@ -597,3 +597,17 @@ def test_what_a_batch_touches_of_tables_is_explained() -> None:
     assert read("item") == len(both) > len(batch.candidate_rows) == read.candidates
     explained: Any = explain(recipe(training=few, loss={"kind": "in_batch"}), **tables())
     assert explained["feed"]["histories"] == ["sequence"]
+
+
+def test_items_that_the_catalogue_lacks_are_in_no_history(tmp_path: Path) -> None:
+    short = recipe(training={"epochs": 1, "batch_size": 64, "early_stopping": False})
+    fewer = {**tables(), "items": things().filter(pl.col("item") != "i3")}
+    run(short, tmp_path / "run", **fewer)
+    recommender = Recommender.load(tmp_path / "run" / "bundle")
+    user = planted().filter(item="i3")["user"][0]
+    # the last two rows validate and test; the item is a miss where it is one of them
+    own = planted().filter(user=user).sort("time")["item"].to_list()[:-2]
+    assert recommender.history(user) == [item for item in own if item != "i3"]
+    assert "i3" in own
+    found_BD = recommender.encode_queries(histories=[["i1", "i3", "i2"], ["i1", "i2"]])
+    assert torch.equal(found_BD[0], found_BD[1])
