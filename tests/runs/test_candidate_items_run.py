@@ -613,3 +613,15 @@ def test_items_that_the_catalogue_lacks_are_in_no_history(tmp_path: Path) -> Non
         assert len(past) - len(history) <= past.count("i3") + 2  # the last two rows validate and test
     found_BD = recommender.encode_queries(histories=[["i1", "i3", "i2"], ["i1", "i2"]])
     assert torch.equal(found_BD[0], found_BD[1])
+
+
+def test_what_a_recipe_says_is_in_the_spec() -> None:
+    loaded = load_tables(everything(), **tables())
+    spec = untrained_model(everything(), loaded, loaded.split.train).model.spec
+    read, pooled = spec.query.inputs[:2]
+    assert (read.items, read.width, read.max_length, read.pooling) == ("candidate", 16, 6, None)
+    assert read.encoder is not None
+    assert read.encoder.kind == "transformer"
+    assert (pooled.items, pooled.width, pooled.pooling, pooled.value_dropout) == ("candidate", 16, "sqrt_n", 0.1)
+    assert "item" in [table.name for table in spec.tables]
+    assert not [table.name for table in spec.tables if table.name in ("query/sequence", "query/history")]
