@@ -20,6 +20,7 @@ __all__ = [
     "HeadInput",
     "HeadSpec",
     "InputSpec",
+    "ItemsColumn",
     "ModelSpec",
     "OrdinalHeadSpec",
     "RegressionHeadSpec",
@@ -53,7 +54,14 @@ class FloatsColumn(Config):
     width: int = Field(ge=1)
 
 
-ColumnSpec: TypeAlias = Annotated[RowsColumn | FloatsColumn, Field(discriminator="kind")]
+class ItemsColumn(Config):
+    """An encoded column of catalogue rows, any number per row (a history), each of which stands for the candidate's vector."""
+
+    kind: Literal["items"] = "items"
+    name: str
+
+
+ColumnSpec: TypeAlias = Annotated[RowsColumn | FloatsColumn | ItemsColumn, Field(discriminator="kind")]
 
 
 class TableSpec(Config):
@@ -137,6 +145,8 @@ class InputSpec(Config):
         encoder: What reads a ragged column in order, in place of the pooling.
         max_length: The most values that the encoder reads; given where there is one. Both are written only where they are
             given, so that a model without encoders reads as it did before there were any.
+        items: ``candidate``: in place of a table, the column's values are rows of the catalogue, and each is the vector that
+            the candidate tower gives of it. Written only where it is given, as the two before.
     """
 
     column: str
@@ -147,13 +157,19 @@ class InputSpec(Config):
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
     encoder: EncoderSpec | None = None
     max_length: int | None = Field(default=None, ge=1)
+    items: Literal["candidate"] | None = None
 
     @model_validator(mode="after")
     def _encoder_with_length(self) -> InputSpec:
         if (self.encoder is None) != (self.max_length is None):
             raise ValueError("encoder and max_length are given together, or neither")
-        if self.encoder is not None and (self.pooling is not None or self.value_dropout or self.table is None):
-            raise ValueError("an encoder takes the place of pooling and value_dropout, and reads rows of a table")
+        looked_up = self.table is not None or self.items is not None
+        if self.encoder is not None and (self.pooling is not None or self.value_dropout or not looked_up):
+            raise ValueError("an encoder takes the place of pooling and value_dropout, and reads rows of a table, or items")
+        if self.items is not None and (self.table is not None or self.id_dropout):
+            raise ValueError("items take the place of a table and of id_dropout")
+        if self.items is not None and self.encoder is None and self.pooling is None:
+            raise ValueError("items are any number a row: give pooling or an encoder")
         if isinstance(self.encoder, TransformerEncoderSpec) and self.width % self.encoder.heads:
             raise ValueError(f"width must be a multiple of the encoder's heads; came {self.width} for {self.encoder.heads}")
         return self
@@ -164,6 +180,8 @@ class InputSpec(Config):
         if self.encoder is None:
             values.pop("encoder", None)
             values.pop("max_length", None)
+        if self.items is None:
+            values.pop("items", None)
         return values
 
 

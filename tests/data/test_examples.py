@@ -203,3 +203,13 @@ def test_columns_are_taken_by_user_and_by_row() -> None:
     tags = columns["tags"]
     assert isinstance(tags, Ragged)
     assert tags.values.tolist() == [0, 1, 0]
+
+
+@given(tables, modes, own_items)
+def test_items_of_the_catalogue_in_place_of_rows_of_a_vocabulary(table: list[Row], mode: Mode, own_item: OwnItem) -> None:
+    train = [i for i, row in enumerate(table) if row.train]
+    entry = HistoryInput("history", None, 3, mode, own_item)
+    found = examples(table, train, entry, grow=False)
+    expected = [slowly(table, row, entry, training=True, grow=False) for row in train]
+    history = history_of(found, list(range(len(train))), training=True)
+    assert [[LOOKUP[item] for item in items] for items in history] == expected

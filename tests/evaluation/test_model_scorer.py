@@ -105,6 +105,10 @@ class Fixed:
     def encode_queries(self, features: dict[str, Tensor]) -> Tensor:
         return self.queries_BD[features["row"]]
 
+    def encode_queries_with_items(self, features: dict[str, Tensor], items_ND: Tensor) -> Tensor:
+        del items_ND
+        return self.encode_queries(features)
+
     def encode_candidates(self, features: dict[str, Tensor]) -> Tensor:
         return self.items_ND[features["item"]]
 

@@ -104,3 +104,29 @@ def test_encoders_survive_json_and_are_written_only_where_there_are_some() -> No
 def test_encoders_that_do_not_fit_their_input_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(InputSpec, {"column": "words", "width": 4, "table": "word", **changes})
+
+
+def test_items_are_written_only_where_they_are_read() -> None:
+    plain = InputSpec(column="read", width=4, table="item", pooling="mean")
+    assert "items" not in plain.model_dump()
+    pooled = InputSpec(column="read", width=4, items="candidate", pooling="sum", value_dropout=0.1)
+    read = InputSpec(column="read", width=4, items="candidate", encoder=GRUEncoderSpec(), max_length=3)
+    for entry in (pooled, read):
+        assert InputSpec.model_validate_json(entry.model_dump_json()) == entry
+        assert entry.model_dump()["items"] == "candidate"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"table": "item", "pooling": "mean"}, "items take the place of a table and of id_dropout"),
+        ({"id_dropout": 0.1, "pooling": "mean"}, "items take the place of a table and of id_dropout"),
+        ({}, "items are any number a row: give pooling or an encoder"),
+        ({"items": "query", "pooling": "mean"}, "items: "),
+        ({"encoder": {"kind": "gru"}, "max_length": 3, "pooling": "mean"}, "an encoder takes the place of pooling"),
+        ({"encoder": {"kind": "transformer", "heads": 3}, "max_length": 3}, "a multiple of the encoder's heads; came 4 for 3"),
+    ],
+)
+def test_items_that_can_not_be_read(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(InputSpec, {"column": "read", "width": 4, "items": "candidate", **values})

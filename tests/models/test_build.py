@@ -11,6 +11,7 @@ from twotower.spec import (
     ColumnSpec,
     FloatsColumn,
     InputSpec,
+    ItemsColumn,
     ModelSpec,
     OrdinalHeadSpec,
     RegressionHeadSpec,
@@ -18,6 +19,7 @@ from twotower.spec import (
     TableSpec,
     TowerSpec,
 )
+from twotower.types import Ragged
 
 USER = TableSpec(name="user", vocabulary_size=6, embedding_dim=4)
 ITEM = TableSpec(name="item", vocabulary_size=7, embedding_dim=4)
@@ -166,4 +168,56 @@ def test_columns_must_be_what_the_inputs_read() -> None:
         "query tower: column 'user_id' holds rows, its input expects floats",
         "query tower: column 'price' holds floats, its input expects rows",
         "query tower: no column 'age'; preprocessing gives price, user_id",
+    )
+
+
+def items(width: int = 4, column: str = "history") -> InputSpec:
+    return InputSpec(column=column, width=width, items="candidate", pooling="mean")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"query": tower(items(5))},
+            "query.history: width 5, but the candidate tower, whose vectors it reads, gives 4",
+        ),
+        (
+            {"candidate": tower(reads("item_id", "item"), items())},
+            "candidate.history: only a query reads items as the candidate tower gives them",
+        ),
+    ],
+)
+def test_items_are_read_as_the_candidate_gives_them(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault) as caught:
+        build(spec(**changes), seed=0)
+    assert len(caught.value.faults) == 1
+
+
+def test_items_may_be_added_to_the_output() -> None:
+    model = build(spec(query=tower(items(), skip=("history",), layer_sizes=(4,))), seed=0)
+    vectors_ND = torch.randn(3, 4)
+    history = {"history": Ragged(torch.tensor([2, 0]), torch.tensor([0, 2]))}
+    found_BD = model.encode_queries_with_items(history, vectors_ND)
+    pooled_BD = vectors_ND[[2, 0]].mean(0, keepdim=True)
+    torch.testing.assert_close(found_BD, model.query.layers(pooled_BD) + pooled_BD)
+    assert model.item_columns == ("history",)
+
+
+def test_columns_of_items_are_of_items() -> None:
+    columns: list[ColumnSpec] = [
+        ItemsColumn(name="history"),
+        ItemsColumn(name="past"),
+        RowsColumn(name="liked", vocabulary_size=6, ragged=True),
+        FloatsColumn(name="price", width=4),
+    ]
+    check_columns(tower(items()), columns, name="query")
+    wrong = tower(items(column="liked"), items(column="price"), reads("history", "item"), reads("past", width=4))
+    with pytest.raises(ConfigError) as caught:
+        check_columns(wrong, columns, name="query")
+    assert caught.value.faults == (
+        "query tower: column 'liked' holds rows, its input expects items",
+        "query tower: column 'price' holds floats, its input expects items",
+        "query tower: column 'history' holds items, its input expects rows of a table or floats",
+        "query tower: column 'past' holds items, its input expects rows of a table or floats",
     )

@@ -10,7 +10,7 @@ import torch
 from twotower.config import parse_config
 from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import FittedHistory, HistoryFeature, SequenceFeature
-from twotower.spec import RowsColumn
+from twotower.spec import ItemsColumn, RowsColumn
 
 
 def test_each_item_of_the_catalogue_has_its_row() -> None:
@@ -54,7 +54,7 @@ def test_a_sequence_has_the_vocabulary_of_a_history() -> None:
     config = SequenceFeature(name="read", max_length=7, min_count=2)
     fitted = config.fit(items, counts)
     assert fitted.lookup == HistoryFeature(min_count=2).fit(items, counts).lookup
-    assert (fitted.columns[0].name, fitted.columns[0].ragged) == ("read", True)
+    assert fitted.columns == (RowsColumn(name="read", vocabulary_size=3, ragged=True),)
     assert (config.mode, config.own_item, config.source_columns) == ("before", "allow", ())
     assert FittedHistory.model_validate_json(fitted.model_dump_json()) == fitted
     assert fitted.encode(pl.Series(["z", "w"])).tolist() == [2, 0]
@@ -65,3 +65,32 @@ def test_a_sequence_has_a_length() -> None:
         parse_config(SequenceFeature, {"max_length": None})
     with pytest.raises(ConfigError, match="mode"):
         parse_config(SequenceFeature, {"mode": "others"})
+
+
+@pytest.mark.parametrize("config", [HistoryFeature(items="candidate", max_length=7), SequenceFeature(items="candidate")])
+def test_items_that_are_candidates_need_no_vocabulary(config: HistoryFeature | SequenceFeature) -> None:
+    fitted = config.fit(pl.Series(["x", "y"]), np.array([1, 0]))
+    assert fitted.lookup is None
+    assert fitted.columns == (ItemsColumn(name=config.name),)
+    assert FittedHistory.model_validate_json(fitted.model_dump_json()) == fitted
+    with pytest.raises(ValueError, match="are found by catalogue row"):
+        fitted.encode(pl.Series(["x"]))
+    assert config.fit(pl.Series(["x", "y"], dtype=pl.Enum(["x", "y"]))) == fitted
+
+
+def test_what_items_are_is_written_only_where_they_are_candidates() -> None:
+    assert list(HistoryFeature().model_dump()) == ["kind", "name", "max_length", "mode", "own_item", "min_count"]
+    assert list(SequenceFeature(items="table").model_dump()) == ["kind", "name", "max_length", "min_count"]
+    assert SequenceFeature(items="candidate").model_dump()["items"] == "candidate"
+    fitted = HistoryFeature().fit(pl.Series(["x"])).model_dump()
+    for wrong in ({**fitted, "lookup": None}, {**fitted, "config": {"kind": "history", "items": "candidate"}}):
+        with pytest.raises(ConfigError, match="a history whose items are"):
+            parse_config(FittedHistory, wrong)
+
+
+@pytest.mark.parametrize("kind", [HistoryFeature, SequenceFeature])
+def test_candidates_share_no_row(kind: type[HistoryFeature]) -> None:
+    with pytest.raises(ConfigError, match="min_count: with items = 'candidate' no item shares a row"):
+        parse_config(kind, {"items": "candidate", "min_count": 3})
+    with pytest.raises(ConfigError, match="items"):
+        parse_config(kind, {"items": "query"})

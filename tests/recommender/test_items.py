@@ -66,6 +66,7 @@ class Anew:
         self.ids: list[Id] = catalogue.ids.to_list()
         self.columns: dict[Id, dict[str, Any]] = {row[self.own]: row for row in catalogue.frame.to_dicts()}
         self.gone: set[Id] = set()
+        self.base = catalogue.frame
 
     def change(self, put: Mapping[Id, Mapping[str, Any]], removed: list[Id]) -> None:
         for item, given in put.items():
@@ -120,6 +121,16 @@ def holds(items: Items, anew: Anew, rng: np.random.Generator) -> None:
     assert items.frame(rows).schema == frame.schema
     assert items.frame(rows, ["tags", anew.own]).equals(frame[rows].select("tags", anew.own))
     assert torch.equal(items.vectors(torch.from_numpy(rows)), encode(frame)[torch.from_numpy(rows)])
+    # a removed item is read as it was in the catalogue, and one that the catalogue lacks not at all
+    kept = [row for row, item in enumerate(anew.ids) if item not in anew.gone or row < SIZE]
+    assert items.remembered(torch.tensor([-1, *range(size), -1])).tolist() == [
+        False,
+        *(row in kept for row in range(size)),
+        False,
+    ]
+    wanted = [encode(anew.base[row] if item in anew.gone else frame[row]) for row in kept for item in [anew.ids[row]]]
+    chosen = torch.from_numpy(rng.permutation(len(kept)))
+    assert torch.equal(items.read(torch.tensor(kept)[chosen]), torch.cat(wanted)[chosen])
     for where in WHERES:
         expected = [anew.meets(item, where) for item in anew.ids]
         for _ in range(2):  # the second answer is kept from the first

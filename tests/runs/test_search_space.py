@@ -180,3 +180,11 @@ def test_layers_of_a_propagation_can_be_tuned(make_recipe: Any) -> None:
     propagation = tuned_recipe(recipe, space, {"model.propagation.layers": 3}).model.propagation
     assert propagation is not None
     assert propagation.layer_weights == (0.25,) * 4
+
+
+def test_no_width_is_tuned_that_is_the_candidates(make_recipe: Any) -> None:
+    history = {"kind": "history", "items": "candidate"}
+    words = {"kind": "id", "column": "user", "embedding": {"dim": 4}}
+    space = default_space(make_recipe(query={"features": [history, words]}))
+    assert space["query.features.1.embedding.dim"].also == ("candidate.features.0.embedding.dim",)
+    assert "query.features.0.embedding.dim" not in space

@@ -98,7 +98,9 @@ def test_the_same_history_has_the_same_vector_everywhere(trained: dict[str, Path
     with torch.no_grad():
         in_training_BD = recommender.model.encode_queries(batch.queries)
     alone = untrained.batches.examples.queries(batch.rows, training=True)["sequence"]
-    ids = np.array(["", *untrained.phase.preprocessor.spec.history[0].lookup.ids.to_list()])  # row 0 is unknown
+    lookup = untrained.phase.preprocessor.spec.history[0].lookup
+    assert lookup is not None
+    ids = np.array(["", *lookup.ids.to_list()])  # row 0 is unknown
     assert isinstance(alone, Ragged)
     ends, rows = alone.offsets.tolist(), alone.values.tolist()
     histories = [[str(ids[row]) for row in rows[start:end]] for start, end in itertools.pairwise(ends)]

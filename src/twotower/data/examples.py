@@ -22,7 +22,7 @@ class HistoryInput:
 
     Attributes:
         name: Name of the encoded column.
-        lookup: int32 ``[N]``: the vocabulary row of every catalogue row.
+        lookup: int32 ``[N]``: the vocabulary row of every catalogue row; None: the column holds catalogue rows themselves.
         max_length: At most the latest so many items, counted before the row's own are left out; None for all.
         mode: ``before``: what the user did before the row. ``others``: all of the user's rows in the histories, which for
             random splits are the other train rows. Where ``seen_before`` holds, a row that is judged reads only what came
@@ -34,7 +34,7 @@ class HistoryInput:
     """
 
     name: str
-    lookup: Tensor
+    lookup: Tensor | None
     max_length: int | None = None
     mode: Literal["before", "others"] = "before"
     own_item: Literal["exclude", "allow"] = "exclude"
@@ -43,6 +43,10 @@ class HistoryInput:
     def __post_init__(self) -> None:
         if self.in_order and (self.max_length is None or self.mode != "before" or self.own_item != "allow"):
             raise ValueError(f"{self.name!r}: what is read in order needs max_length, mode 'before' and own_item 'allow'")
+
+    def values(self, item_rows: Tensor) -> Tensor:
+        """What the column holds of catalogue rows (integers ``[m]``)."""
+        return item_rows if self.lookup is None else self.lookup.index_select(0, item_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +202,7 @@ class Examples:
 
 
 def _looked_up(entry: HistoryInput, items: Ragged) -> Ragged:
-    return Ragged(entry.lookup.index_select(0, items.values), items.offsets)
+    return Ragged(entry.values(items.values), items.offsets)
 
 
 def _integers(values: Tensor, rows: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ class ModelScorer:
     def _queries(self, rows: Tensor) -> Tensor:
         with torch.inference_mode():
             columns = self.examples.queries(rows, training=False)
-            queries_BD = self.model.encode_queries({name: column_to(c, self.device) for name, c in columns.items()})
+            columns = {name: column_to(column, self.device) for name, column in columns.items()}
+            queries_BD = self.model.encode_queries_with_items(columns, self.vectors_ND.to(self.device))
             return queries_BD.to(self.scoring_device)
 
     def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:

@@ -43,7 +43,8 @@ def predict_outcomes(
         for start in range(0, len(known), _ROWS_AT_ONCE):
             rows = known[start : start + _ROWS_AT_ONCE]
             columns = examples.queries(rows, training=False)
-            queries_BD = model.encode_queries({name: column_to(column, device) for name, column in columns.items()})
+            columns = {name: column_to(column, device) for name, column in columns.items()}
+            queries_BD = model.encode_queries_with_items(columns, vectors_ND)
             own_BD = vectors_ND[examples.item_rows[rows].to(device)]
             found[rows.numpy()] = predictor.predict(predictor(queries_BD, own_BD)).numpy()
     return found

@@ -62,15 +62,18 @@ def require_exportable(model: TwoTower) -> None:
         )
 
 
-def tower_vectors(graph: Graph, tower: Tower, columns: Mapping[str, Encoded]) -> str:
+def tower_vectors(
+    graph: Graph, tower: Tower, columns: Mapping[str, Encoded], items_ND: NDArray[np.float32] | None = None
+) -> str:
     """A tower's vectors, float32 ``[B, D]``, as `Tower.forward` computes them in evaluation.
 
     Args:
         graph: That holds the columns.
         tower: Of parts that `require_exportable` knows.
         columns: By name of the encoded column.
+        items_ND: Vectors of the catalogue, for inputs that read items; they are kept in the graph.
     """
-    parts = {entry.column: _part(graph, tower, entry, columns[entry.column]) for entry in tower.spec.inputs}
+    parts = {entry.column: _part(graph, tower, entry, columns[entry.column], items_ND) for entry in tower.spec.inputs}
     values = list(parts.values())
     hidden = values[0] if len(values) == 1 else graph.node("Concat", *values, axis=1)
     for at, layer in enumerate(tower.layers.layers):
@@ -84,12 +87,16 @@ def tower_vectors(graph: Graph, tower: Tower, columns: Mapping[str, Encoded]) ->
     return hidden
 
 
-def _part(graph: Graph, tower: Tower, entry: InputSpec, column: Encoded) -> str:
+def _part(graph: Graph, tower: Tower, entry: InputSpec, column: Encoded, items_ND: NDArray[np.float32] | None) -> str:
     """One input of the concatenation, float32 ``[B, width]``."""
     if isinstance(column, FloatsValue):
         return column.values
-    assert entry.table is not None, "bundles are checked when they are read"
-    table_VD = graph.constant(_array(tower.embeddings.table(entry.table)), f"table:{entry.table}")
+    if entry.items is not None:
+        assert items_ND is not None, "the caller gives what the tower reads"
+        table_VD = graph.constant(items_ND, "items")
+    else:
+        assert entry.table is not None, "bundles are checked when they are read"
+        table_VD = graph.constant(_array(tower.embeddings.table(entry.table)), f"table:{entry.table}")
     rows = graph.node("Gather", table_VD, column.rows, axis=0)
     if not isinstance(column, RaggedValue):
         return rows

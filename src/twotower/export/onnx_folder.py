@@ -126,6 +126,7 @@ def _write_towers(
         vocabularies=vocabularies,
         opset=opset,
         properties=properties,
+        items_ND=recommender.item_vectors_ND.numpy(),
     )
     candidate = write_tower(
         folder / "candidate_tower.onnx",

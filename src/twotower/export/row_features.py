@@ -23,6 +23,7 @@ from twotower.export.signature import (
 )
 from twotower.export.vocabularies import Vocabularies
 from twotower.preprocessing import FittedCategory, FittedHistory, FittedId, FittedMultiCategory, FittedText
+from twotower.spec import RowsColumn
 from twotower.vocabulary import OUT_OF_VOCABULARY
 
 __all__ = ["encode_history", "encode_lists", "encode_single"]
@@ -86,16 +87,18 @@ def encode_history(
         vocabularies: Beside the graph.
     """
     config, (column,) = feature.config, feature.columns
+    # of items that are the candidate's vectors, the table is that of the catalogue, in its order
+    rows = np.arange(len(catalogue)) if feature.lookup is None else feature.encode(catalogue).numpy()
     entry = RowsInput(
         name=f"{config.name}.rows",
         about=f"the rows of the items that the user chose before, the most recent last; then {PADDING}",
         feature=config.name,
         column=None,
         shape=("batch", _length(config.name)),
-        lookup=_vocabulary(config.name, catalogue, feature.encode(catalogue).numpy(), vocabularies, unknown=None),
+        lookup=_vocabulary(config.name, catalogue, rows, vocabularies, unknown=None),
         max_length=config.max_length,
         reads="last",
-        vocabulary_size=column.vocabulary_size,
+        vocabulary_size=column.vocabulary_size if isinstance(column, RowsColumn) else len(catalogue),
     )
     return {config.name: _ragged(raw.graph, raw.rows(entry), config.max_length, last=True)}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from twotower.export.arithmetic import column_of
 from twotower.export.columns import Encoded
@@ -45,6 +46,7 @@ def write_tower(
     vocabularies: Vocabularies,
     opset: int,
     properties: Mapping[str, str],
+    items_ND: NDArray[np.float32] | None = None,
 ) -> TowerSignature:
     """Write a tower as an ONNX file, and its vocabularies beside it.
 
@@ -58,6 +60,7 @@ def write_tower(
         vocabularies: Of both towers.
         opset: Of ONNX.
         properties: Kept with the model.
+        items_ND: Vectors of the catalogue, which a tower may read in histories.
 
     Raises:
         ConfigError: If two inputs would have one name.
@@ -69,7 +72,7 @@ def write_tower(
     for feature in features:
         if read & {column.name for column in feature.columns}:
             columns.update(_encode(raw, feature, catalogue, vocabularies))
-    vectors_BD = tower_vectors(graph, tower, columns)
+    vectors_BD = tower_vectors(graph, tower, columns, items_ND)
     refused_B = raw.refused()
     if refused_B is not None:
         nothing = graph.constant(np.array(np.nan, dtype=np.float32))

@@ -2,6 +2,7 @@
 
 from twotower.models.build import ModelBuilder, build, builder_name, check_columns
 from twotower.models.heads import Head, OrdinalHead, RegressionHead, build_head
+from twotower.models.item_rows import rows_read, with_places
 from twotower.models.state import load_state, state_of
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
@@ -18,5 +19,7 @@ __all__ = [
     "builder_name",
     "check_columns",
     "load_state",
+    "rows_read",
     "state_of",
+    "with_places",
 ]

@@ -12,7 +12,7 @@ from twotower.models.heads import build_head
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
 from twotower.nn import MLP, EmbeddingCollection, SequenceEncoder, build_encoder
-from twotower.spec import ColumnSpec, ModelSpec, RowsColumn, TowerSpec
+from twotower.spec import ColumnSpec, ItemsColumn, ModelSpec, RowsColumn, TowerSpec
 
 __all__ = ["ModelBuilder", "build", "builder_name", "check_columns"]
 
@@ -84,6 +84,10 @@ def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str)
         column = given.get(entry.column)
         if column is None:
             faults.append(f"{name} tower: no column {entry.column!r}; preprocessing gives {', '.join(sorted(given))}")
+        elif isinstance(column, ItemsColumn) or entry.items is not None:
+            if not isinstance(column, ItemsColumn) or entry.items is None:
+                wanted = "rows of a table or floats" if entry.items is None else "items"
+                faults.append(f"{name} tower: column {entry.column!r} holds {column.kind}, its input expects {wanted}")
         elif entry.encoder is not None and not (isinstance(column, RowsColumn) and column.ragged):
             faults.append(f"{name} tower: column {entry.column!r} holds one value a row, its encoder reads sequences")
         elif isinstance(column, RowsColumn) != (entry.table is not None):
@@ -128,6 +132,13 @@ def _faults(spec: ModelSpec) -> list[str]:
         if twice:
             faults.append(f"{name}: every input reads a column of its own; {', '.join(twice)} came twice")
         for entry in tower.inputs:
+            if entry.items is not None and name == "candidate":
+                faults.append(f"{name}.{entry.column}: only a query reads items as the candidate tower gives them")
+            elif entry.items is not None and entry.width != spec.candidate.output_width:
+                faults.append(
+                    f"{name}.{entry.column}: width {entry.width}, but the candidate tower, whose vectors it reads, gives "
+                    f"{spec.candidate.output_width}"
+                )
             if entry.table is None:
                 continue
             if entry.table not in tables:
@@ -136,7 +147,7 @@ def _faults(spec: ModelSpec) -> list[str]:
                 width = tables[entry.table].embedding_dim
                 faults.append(f"{name}.{entry.column}: width {entry.width}, but table {entry.table!r} is {width} wide")
         for skip in tower.skip:
-            widths = [entry.width for entry in tower.inputs if entry.column == skip and entry.table]
+            widths = [entry.width for entry in tower.inputs if entry.column == skip and (entry.table or entry.items)]
             if widths != [tower.output_width]:
                 faults.append(
                     f"{name}.skip: {skip!r} must be an embedded input as wide as the output ({tower.output_width}); "

@@ -46,16 +46,20 @@ class Tower(nn.Module):
         if encoders:  # a tower without them has the parts that it always had
             self.encoders = nn.ModuleDict({_module_name(name): encoder for name, encoder in encoders.items()})
 
-    def forward(self, features: QueryFeatures) -> Tensor:
+    def forward(self, features: QueryFeatures, items_ND: Tensor | None = None) -> Tensor:
         """Encode rows.
 
         Args:
             features: Every input's column, all with ``n`` rows.
+            items_ND: The vector of each item, float32 ``[N, width]``, that inputs which read items hold rows of.
 
         Returns:
             Vectors, float32 ``[n, output_width]``.
+
+        Raises:
+            ValueError: If an input reads items, and no vectors came.
         """
-        given = [self._given(features, entry) for entry in self.spec.inputs]
+        given = [self._given(features, entry, items_ND) for entry in self.spec.inputs]
         output_BD = self._in_one(given)
         if output_BD is None:
             vectors = {entry.column: self._vectors(each, entry) for each, entry in zip(given, self.spec.inputs, strict=True)}
@@ -92,17 +96,17 @@ class Tower(nn.Module):
         assert isinstance(found, SequenceEncoder)
         return found
 
-    def _given(self, features: QueryFeatures, entry: InputSpec) -> Lookup | Tensor:
+    def _given(self, features: QueryFeatures, entry: InputSpec, items_ND: Tensor | None) -> Lookup | Tensor:
         column = features[entry.column]
-        if entry.table is None:
+        if entry.table is None and entry.items is None:
             if not isinstance(column, Tensor):
                 raise TypeError(f"column {entry.column!r} must hold floats; it holds ragged rows")
             return column
         if entry.encoder is None:
-            return self.embeddings.lookup(column.ragged() if isinstance(column, Prefixes) else column, entry)
+            return self.embeddings.lookup(column.ragged() if isinstance(column, Prefixes) else column, entry, items_ND)
         if isinstance(column, Tensor):
             raise TypeError(f"column {entry.column!r} must hold sequences; it holds one value a row")
-        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(column, entry), column)
+        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(column, entry, items_ND), column)
         return states_BD
 
     def _vectors(self, given: Lookup | Tensor, entry: InputSpec) -> Tensor:

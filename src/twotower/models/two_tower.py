@@ -64,9 +64,42 @@ class TwoTower(nn.Module):
         """D, the width of the vectors that are compared."""
         return self.spec.query.output_width
 
+    @property
+    def item_columns(self) -> tuple[str, ...]:
+        """Columns of the query that hold catalogue rows, each of which is read as the candidate's vector; mostly none."""
+        return tuple(entry.column for entry in self.spec.query.inputs if entry.items is not None)
+
     def encode_queries(self, features: QueryFeatures) -> Tensor:
-        """Query vectors, float32 ``[n, D]``."""
+        """Query vectors, float32 ``[n, D]``.
+
+        Raises:
+            ValueError: If the query reads items; see `encode_queries_with_items`.
+        """
         vectors_BD: Tensor = self.query(features)
+        return vectors_BD
+
+    def encode_queries_with_items(self, features: QueryFeatures, items_ND: Tensor) -> Tensor:
+        """Query vectors as `encode_queries` gives them, of queries that may read items as the candidate tower gives them.
+
+        Args:
+            features: Every input's column.
+            items_ND: What `encode_candidates` gives of the items whose rows `item_columns` hold, float32 ``[N, D]``; not looked
+                at where there are no such columns.
+
+        Raises:
+            TypeError: If there are, and a class of one's own has another `encode_queries` and not another one of these.
+        """
+        if not self.item_columns:
+            return self.encode_queries(features)
+        own = type(self)
+        if own.encode_queries is not TwoTower.encode_queries and (
+            own.encode_queries_with_items is TwoTower.encode_queries_with_items
+        ):
+            raise TypeError(
+                f"{own.__name__} has an encode_queries of its own, and its queries read items: it needs a method "
+                "encode_queries_with_items of its own too"
+            )
+        vectors_BD: Tensor = self.query(features, items_ND)
         return vectors_BD
 
     def encode_candidates(self, features: Features) -> Tensor:

@@ -127,19 +127,18 @@ class EmbeddingCollection(nn.Module):
         """
         return {entry.column: self.pooled(self.lookup(columns[entry.column], entry), entry) for entry in inputs}
 
-    def lookup(self, column: Column, entry: InputSpec) -> Lookup:
+    def lookup(self, column: Column, entry: InputSpec, items_ND: Tensor | None = None) -> Lookup:
         """What an input looks up, some of it dropped in training.
 
         Args:
             column: Integer rows ``[n]`` or ragged.
-            entry: The input, which has a table.
+            entry: The input, which has a table or reads items.
+            items_ND: Vectors of the items, for an input that reads them.
 
         Raises:
-            ValueError: If it has none.
+            ValueError: If it has neither.
         """
-        if entry.table is None:
-            raise ValueError(f"input {entry.column!r} has no table")
-        table_VD = self._looked_up(entry.table)
+        table_VD = self._vectors_of(entry, items_ND)
         if self.training and entry.id_dropout:
             column = drop_to_row(column, entry.id_dropout)
         if not isinstance(column, Ragged):
@@ -150,23 +149,36 @@ class EmbeddingCollection(nn.Module):
             scale = 1.0 / (1.0 - entry.value_dropout) if pooling == "sum" else 1.0
         return Lookup(table_VD, column.values, column.offsets, pooling, scale)
 
-    def read(self, column: Ragged | Prefixes, entry: InputSpec) -> Tensor:
+    def read(self, column: Ragged | Prefixes, entry: InputSpec, items_ND: Tensor | None = None) -> Tensor:
         """The vectors of what is read in order, some of it dropped in training: ``[total, embedding_dim]``.
 
         Args:
             column: Integer rows; of prefixes, the sequences.
-            entry: The input, which has a table.
+            entry: The input, which has a table or reads items.
+            items_ND: Vectors of the items, for an input that reads them.
 
         Raises:
-            ValueError: If it has none.
+            ValueError: If it has neither.
         """
-        if entry.table is None:
-            raise ValueError(f"input {entry.column!r} has no table")
+        table_VD = self._vectors_of(entry, items_ND)
         values: Column = (column.sequences if isinstance(column, Prefixes) else column).values
         if self.training and entry.id_dropout:
             values = drop_to_row(values, entry.id_dropout)
         assert isinstance(values, Tensor)
-        return look_up_rows(self._looked_up(entry.table), values, sparse=self.has_sparse_gradient(entry))
+        return look_up_rows(table_VD, values, sparse=self.has_sparse_gradient(entry))
+
+    def _vectors_of(self, entry: InputSpec, items_ND: Tensor | None) -> Tensor:
+        """What an input looks rows up in."""
+        if entry.items is not None:
+            if items_ND is None:
+                raise ValueError(
+                    f"input {entry.column!r} reads vectors of items: give items_ND, one for each catalogue row, to "
+                    "encode_queries_with_items"
+                )
+            return items_ND
+        if entry.table is None:
+            raise ValueError(f"input {entry.column!r} has no table")
+        return self._looked_up(entry.table)
 
     def pooled(self, lookup: Lookup, entry: InputSpec) -> Tensor:
         """The vectors of a lookup, ``[n, embedding_dim]``."""

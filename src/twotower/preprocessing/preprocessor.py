@@ -18,7 +18,7 @@ from twotower.preprocessing.history import FittedHistory, HistoryFeature, Sequen
 from twotower.preprocessing.preprocessor_spec import PreprocessorSpec
 from twotower.preprocessing.stored_columns import chosen_rows, encode_stored, fit_stored
 from twotower.preprocessing.vocabulary_field import LargeVocabularies, with_vocabularies
-from twotower.spec import FloatsColumn, RowsColumn
+from twotower.spec import FloatsColumn, ItemsColumn, RowsColumn
 from twotower.types import Column, StoredColumn
 
 __all__ = ["Preprocessor"]
@@ -128,7 +128,7 @@ class Preprocessor:
         return cls(spec)
 
     @property
-    def query_columns(self) -> tuple[RowsColumn | FloatsColumn, ...]:
+    def query_columns(self) -> tuple[RowsColumn | FloatsColumn | ItemsColumn, ...]:
         """Encoded columns of the query, histories included, in the order that was configured."""
         return self.spec.query_columns
 
@@ -173,8 +173,8 @@ class Preprocessor:
         return _encode(self.spec.candidate, frame)
 
     def history_lookup(self, item_ids: pl.Series) -> dict[str, Tensor]:
-        """For each history feature, the vocabulary row of each item, int32 ``[N]``, 0 for an item that it does not know."""
-        return {feature.config.name: feature.encode(item_ids) for feature in self.spec.history}
+        """For each history feature with a vocabulary, the row of each item, int32 ``[N]``, 0 for one that it does not know."""
+        return {feature.config.name: feature.encode(item_ids) for feature in self.spec.history if feature.lookup is not None}
 
     def to_json(self) -> str:
         """The spec as JSON; `from_json` gives an equal preprocessor, every float to the last bit."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from twotower.config import Config
 from twotower.preprocessing.features import FittedFeature
 from twotower.preprocessing.history import FittedHistory
-from twotower.spec import FloatsColumn, RowsColumn
+from twotower.spec import FloatsColumn, ItemsColumn, RowsColumn
 
 __all__ = ["PreprocessorSpec"]
 
@@ -49,7 +49,7 @@ class PreprocessorSpec(Config):
         return self
 
     @property
-    def query_columns(self) -> tuple[RowsColumn | FloatsColumn, ...]:
+    def query_columns(self) -> tuple[RowsColumn | FloatsColumn | ItemsColumn, ...]:
         """Encoded columns of the query, in the order that was configured."""
         by_name = {feature.config.output_name: feature.columns for feature in (*self.user, *self.context, *self.history)}
         return tuple(column for name in self.query_order for column in by_name[name])

@@ -16,7 +16,7 @@ from twotower.preprocessing.categories import category_codes, code_dtype, code_t
 from twotower.preprocessing.features import ColumnFeatureConfig, FittedFeature
 from twotower.preprocessing.geo import FittedGeo
 from twotower.preprocessing.lists import to_ragged
-from twotower.spec import ColumnSpec, FloatsColumn
+from twotower.spec import ColumnSpec, RowsColumn
 from twotower.types import Coded, Column, Computed, Ragged, StoredColumn
 
 __all__ = ["chosen_rows", "encode_stored", "fit_stored"]
@@ -162,13 +162,13 @@ def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
 
 def _narrow(spec: ColumnSpec, dtype: torch.dtype) -> torch.dtype:
     """Rows of a small vocabulary as codes of themselves."""
-    if isinstance(spec, FloatsColumn):
+    if not isinstance(spec, RowsColumn):
         return dtype
     return {np.uint8: torch.uint8, np.int16: torch.int16, np.int32: dtype}[code_dtype(spec.vocabulary_size)]
 
 
 def _widened(column: Tensor, spec: ColumnSpec) -> StoredColumn:
-    if column.dtype not in (torch.uint8, torch.int16) or isinstance(spec, FloatsColumn):
+    if column.dtype not in (torch.uint8, torch.int16) or not isinstance(spec, RowsColumn):
         return column
     return Coded(column, torch.arange(spec.vocabulary_size, dtype=torch.int32))
 

@@ -195,11 +195,42 @@ class Items:
         """The vectors of rows, float32 ``[n, D]``."""
         if self._layer is None:
             return self._vectors_ND[rows_n]
-        found = np.searchsorted(self._layer.rows_M, rows_n.numpy())
-        joined = torch.empty(len(rows_n), self._vectors_ND.shape[1])
-        for place, (row, at) in enumerate(zip(rows_n.tolist(), found.tolist(), strict=True)):
-            put = at < len(self._layer.rows_M) and self._layer.rows_M[at] == row
-            joined[place] = self._layer.vectors_MD[at] if put else self._vectors_ND[row]
+        return self._joined(rows_n, self._places(rows_n))
+
+    def read(self, rows_n: Tensor) -> Tensor:
+        """The vectors of rows as a history holds them, float32 ``[n, D]``; rows are those that `remembered` keeps.
+
+        They are those of `vectors`, but that an item of the catalogue that was removed is read as it was trained with: what it
+        was put with in between is in no process that starts after the removal.
+        """
+        if self._layer is None:
+            return self._vectors_ND[rows_n]
+        return self._joined(rows_n, torch.where(self._layer.removed_N[rows_n], -1, self._places(rows_n)))
+
+    def remembered(self, rows_n: Tensor) -> Tensor:
+        """Which rows a history may hold, bool ``[n]``: those of items (-1 is none), but for items that the catalogue lacks
+        and that were removed again, of which a process that starts later knows nothing.
+        """
+        known = rows_n >= 0
+        if self._layer is None:
+            return known
+        return known & ~((rows_n >= len(self.catalogue)) & self._layer.removed_N[rows_n.clamp(min=0)])
+
+    def _places(self, rows_n: Tensor) -> Tensor:
+        """Where in the layer rows are, int64 ``[n]``; -1 for those that are not."""
+        assert self._layer is not None
+        put_M = torch.from_numpy(self._layer.rows_M)
+        if not len(put_M):
+            return torch.full_like(rows_n, -1)
+        at = torch.searchsorted(put_M, rows_n).clamp_(max=len(put_M) - 1)
+        return torch.where(put_M[at] == rows_n, at, -1)
+
+    def _joined(self, rows_n: Tensor, places_n: Tensor) -> Tensor:
+        """Vectors of the layer at places, of the catalogue at the rows whose place is -1."""
+        assert self._layer is not None
+        put = places_n >= 0
+        joined = self._vectors_ND[torch.where(put, 0, rows_n)]
+        joined[put] = self._layer.vectors_MD[places_n[put]]
         return joined
 
     def allowed(self, where: Where) -> Tensor | None:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, UnknownIdError
-from twotower.models import TwoTower
+from twotower.models import TwoTower, rows_read, with_places
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.items import Items
 from twotower.recommender.query_rows import QueryRows
 from twotower.recommender.requests import FeatureRows, RequestDefaults, history_columns, join_rows
 from twotower.recommender.stored_users import StoredUsers
-from twotower.types import Id, Ragged
+from twotower.types import Column, Id, Ragged
 
 __all__ = ["Asked", "RequestEncoder"]
 
@@ -80,7 +80,9 @@ class RequestEncoder:
             own = items.catalogue.id_column
             new = items.frame(np.arange(len(self._items), len(items)), [own])[own]
             changed._history_inputs = tuple(
-                replace(old, lookup=torch.cat([old.lookup, added.lookup]))
+                old
+                if old.lookup is None or added.lookup is None
+                else replace(old, lookup=torch.cat([old.lookup, added.lookup]))
                 for old, added in zip(self._history_inputs, self._inputs_of(new), strict=True)
             )
         return changed
@@ -123,14 +125,23 @@ class RequestEncoder:
         if self._users.disliked is not None:
             seen.append(self._users.disliked_at(rows))
         columns, assumed = self._query_rows.columns(asked, rows, features)
+        columns |= history_columns(self._history_inputs, history)
         with torch.inference_mode():
-            queries_BD = self._model.encode_queries(columns | history_columns(self._history_inputs, history))
+            queries_BD = self._encoded(columns)
         return Asked(asked, queries_BD.clone(), seen[0] if len(seen) == 1 else join_rows(*seen), assumed)
+
+    def _encoded(self, columns: Mapping[str, Column]) -> Tensor:
+        """Query vectors; those of items in histories are looked up, never encoded anew."""
+        names = self._model.item_columns
+        if not names:
+            return self._model.encode_queries(columns)
+        rows = rows_read(columns, names)
+        return self._model.encode_queries_with_items(with_places(columns, names, rows), self._items.read(rows))
 
     def _inputs_of(self, ids: pl.Series) -> tuple[HistoryInput, ...]:
         lookups = self._preprocessor.history_lookup(ids)
         return tuple(
-            HistoryInput(f.config.name, lookups[f.config.name], f.config.max_length, f.config.mode, f.config.own_item)
+            HistoryInput(f.config.name, lookups.get(f.config.name), f.config.max_length, f.config.mode, f.config.own_item)
             for f in self._preprocessor.spec.history
         )
 
@@ -149,7 +160,7 @@ class RequestEncoder:
                 raise UnknownIdError(f"{described}; for a new user give features or a history")
 
     def _history_rows(self, histories: Sequence[Sequence[Id] | None]) -> Ragged:
-        """Catalogue rows of histories as given, without the items that the catalogue lacks; None has none."""
+        """Catalogue rows of histories as given, without items that there are none of; None has none."""
         for history in histories:
             if history is not None:
                 require_list(history, "a history")
@@ -162,7 +173,7 @@ class RequestEncoder:
         rows = self._items.rows(items)
         offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
         offsets[1:] = lengths.cumsum(0)
-        return Ragged(rows, offsets).keep(rows >= 0)
+        return Ragged(rows, offsets).keep(self._items.remembered(rows))
 
 
 def _num_requests(

@@ -212,7 +212,7 @@ def history_columns(history_inputs: Sequence[HistoryInput], histories: Ragged) -
         latest = histories
         if entry.max_length is not None:
             latest = _latest(histories, entry.max_length)
-        columns[entry.name] = Ragged(entry.lookup[latest.values.long()], latest.offsets)
+        columns[entry.name] = Ragged(entry.values(latest.values), latest.offsets)
     return columns
 
 

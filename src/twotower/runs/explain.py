@@ -276,6 +276,6 @@ def _tensors_of(untrained: UntrainedModel) -> Iterator[Tensor]:
     yield from (tensor for tensor in (histories.times, examples.weights, untrained.log_q_N) if tensor is not None)
     if untrained.streamed_log_q is not None:
         yield untrained.streamed_log_q.sketch.counters
-    yield from (entry.lookup for entry in examples.history_inputs)
+    yield from (entry.lookup for entry in examples.history_inputs if entry.lookup is not None)
     if len(examples) <= untrained.batches.most_in_memory:
         yield untrained.batches.order(0)

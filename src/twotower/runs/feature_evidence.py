@@ -97,8 +97,11 @@ def _permuted(probe: Probe, group: Sequence[_Feature], seed: int) -> VectorScore
         for name in entry.columns:
             source[name] = take_column(source[name], places)
     towers = {entry.tower for entry in group}
-    queries_QD = encode_rows(probe.model, columns) if "query" in towers else probe.scorer.queries_QD
-    items_ND = encode_catalogue(probe.model, items, device=CPU) if "candidate" in towers else probe.scorer.items_ND
+    # what histories read of the items changes with them
+    reads_items = bool(probe.model.item_columns)
+    items_ND = encode_catalogue(probe.model, items, device=CPU) if "candidate" in towers else probe.scorer.items_ND.float()
+    anew = "query" in towers or reads_items
+    queries_QD = encode_rows(probe.model, columns, items_ND) if anew else probe.scorer.queries_QD
     return VectorScorer(queries_QD, items_ND)
 
 
@@ -113,7 +116,13 @@ def unknown_values(model: TwoTower, phase: Phase, test: NDArray[np.int64]) -> tu
     examples = phase.examples(_some(test), grow=phase.grows)
     train_rows = torch.from_numpy(_some(np.arange(len(phase.train))))
     of_test, of_train = _unknown_shares(examples, phase, None), _unknown_shares(phase.train, phase, train_rows)
-    features = [entry for entry in feature_columns(phase.preprocessor) if entry.kind in WITH_UNKNOWN_ROW]
+    # of a history whose items are the candidate's vectors, no row is unknown
+    of_items = model.item_columns
+    features = [
+        entry
+        for entry in feature_columns(phase.preprocessor)
+        if entry.kind in WITH_UNKNOWN_ROW and not (entry.tower == "query" and entry.columns[0] in of_items)
+    ]
     inputs = {
         (tower, entry.column): entry
         for tower, spec in (("query", model.spec.query), ("candidate", model.spec.candidate))

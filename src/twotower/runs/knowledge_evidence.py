@@ -85,10 +85,11 @@ def _own_shares(examples: Examples, rows: Tensor, *, training: bool) -> tuple[tu
     for entry in examples.history_inputs:
         column = columns[entry.name]
         assert isinstance(column, Ragged)
-        own = torch.where(items >= 0, entry.lookup[items.clamp(min=0)].long(), 0)
+        unknown = -1 if entry.lookup is None else 0
+        own = torch.where(items >= 0, entry.values(items.clamp(min=0)).long(), unknown)
         owners = torch.repeat_interleave(torch.arange(len(rows)), column.lengths)
         hits = torch.zeros(len(rows), dtype=torch.bool)
-        hits[owners[(column.values.long() == own[owners]) & (own[owners] > 0)]] = True
+        hits[owners[(column.values.long() == own[owners]) & (own[owners] > unknown)]] = True
         found.append((entry.name, float(hits.double().mean())))
     return tuple(found)
 

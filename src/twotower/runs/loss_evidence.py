@@ -166,7 +166,7 @@ def _encoded(parts: UntrainedModel, batches: Batches, examples: Examples, *, tra
         batch = batches.batch(0, index)
         queries = batch.queries if training else examples.queries(batch.rows, training=False)
         with torch.inference_mode():
-            queries_BD = parts.model.encode_queries(queries)
+            queries_BD = parts.model.encode_queries_with_items(queries, vectors_ND)
         rows, log_q_N = batch.candidate_rows, parts.expected_log_q()
         candidates_CD = vectors_ND if rows is None else vectors_ND[rows]
         log_q_C = None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows])

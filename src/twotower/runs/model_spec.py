@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
 from twotower.runs.recipe import (
@@ -14,7 +16,7 @@ from twotower.runs.recipe import (
     QueryConfig,
     Recipe,
 )
-from twotower.spec import HeadSpec, InputSpec, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import HeadSpec, InputSpec, ItemsColumn, ModelSpec, RowsColumn, TableSpec, TowerSpec
 
 __all__ = ["asked_updates", "model_spec"]
 
@@ -59,13 +61,26 @@ def asked_updates(recipe: Recipe, preprocessor: Preprocessor) -> dict[str, Asked
 def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, TowerSpec, TowerSpec]:
     spec = preprocessor.spec
     tables = _Tables()
+    items_width = _candidate_width(recipe, preprocessor)
+    heads = [(place, heads) for place, heads, width in recipe.heads_of_candidates(items_width) if items_width % heads]
+    if heads:
+        raise ConfigError(
+            [
+                f"query.features.{place}.embedding.encoder.heads: the encoder reads the candidate tower's vectors, which are "
+                f"{items_width} wide, and that must be a multiple of its heads; came {heads}"
+                for place, heads in heads
+            ],
+            source="recipe",
+        )
     query = _tower(
         recipe.query,
         recipe.model,
         {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
         tables,
+        items_width,
     )
-    candidate = _tower(recipe.candidate, recipe.model, {f.config.output_name: f.columns for f in spec.candidate}, tables)
+    columns = {f.config.output_name: f.columns for f in spec.candidate}
+    candidate = _tower(recipe.candidate, recipe.model, columns, tables, items_width)
     return tables, query, candidate
 
 
@@ -103,8 +118,9 @@ class _Tables:
 def _tower(
     tower: QueryConfig | CandidateConfig,
     model: ModelConfig,
-    columns: dict[str, tuple[object, ...]],
+    columns: Mapping[str, tuple[object, ...]],
     tables: _Tables,
+    items_width: int,
 ) -> TowerSpec:
     side = "query" if isinstance(tower, QueryConfig) else "candidate"
     inputs = []
@@ -126,6 +142,19 @@ def _tower(
                         max_length=entry.feature.max_length if isinstance(entry.feature, SequenceFeature) else None,
                     )
                 )
+            elif isinstance(column, ItemsColumn):
+                embedding = entry.embedding
+                inputs.append(
+                    InputSpec(
+                        column=column.name,
+                        width=items_width,
+                        pooling=(embedding.pooling or "mean") if embedding.encoder is None else None,
+                        value_dropout=embedding.value_dropout,
+                        encoder=embedding.encoder,
+                        max_length=entry.feature.max_length if isinstance(entry.feature, SequenceFeature) else None,
+                        items="candidate",
+                    )
+                )
             else:
                 inputs.append(InputSpec(column=column.name, width=column.width))  # type: ignore[attr-defined]
     return TowerSpec(
@@ -138,6 +167,19 @@ def _tower(
         layer_norm=model.layer_norm,
         l2_normalise=model.l2_normalise,
         skip=tower.skip,
+    )
+
+
+def _candidate_width(recipe: Recipe, preprocessor: Preprocessor) -> int:
+    """Width of the vectors that the candidate tower will give."""
+    sizes = recipe.model.layer_sizes if recipe.candidate.layer_sizes is None else recipe.candidate.layer_sizes
+    if sizes:
+        return sizes[-1]
+    fitted = {feature.config.output_name: feature.columns for feature in preprocessor.spec.candidate}
+    return sum(
+        entry.embedding.dim if isinstance(column, RowsColumn) else column.width
+        for entry in recipe.candidate.features
+        for column in fitted[entry.feature.output_name]
     )
 
 

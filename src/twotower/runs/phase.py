@@ -214,7 +214,7 @@ class _Encoded:
             history_inputs=tuple(
                 HistoryInput(
                     name=fitted.config.name,
-                    lookup=lookups[fitted.config.name],
+                    lookup=lookups.get(fitted.config.name),
                     max_length=fitted.config.max_length,
                     mode=fitted.config.mode,
                     own_item=fitted.config.own_item,

@@ -149,14 +149,15 @@ def _nothing(rows: Tensor) -> Ragged:
     return Ragged(torch.empty(0, dtype=torch.int64), torch.zeros(len(rows) + 1, dtype=torch.int64))
 
 
-def encode_rows(model: TwoTower, columns: dict[str, Column]) -> Tensor:
-    """Query vectors of encoded rows, float32 ``[n, D]``."""
+def encode_rows(model: TwoTower, columns: dict[str, Column], items_ND: Tensor) -> Tensor:
+    """Query vectors of encoded rows, float32 ``[n, D]``; ``items_ND`` are those of the catalogue, which histories may read."""
     size = column_length(next(iter(columns.values())))
     parts = [torch.empty(0, model.embedding_dim)]
     with torch.inference_mode():
         for start in range(0, size, _AT_ONCE):
             rows = torch.arange(start, min(start + _AT_ONCE, size))
-            parts.append(model.encode_queries({name: take_column(column, rows) for name, column in columns.items()}))
+            part = {name: take_column(column, rows) for name, column in columns.items()}
+            parts.append(model.encode_queries_with_items(part, items_ND))
     return torch.cat(parts).clone()
 
 
@@ -168,4 +169,4 @@ def make_probe(loaded: LoadedRun, model: TwoTower, phase: Phase, rows: NDArray[n
     examples = phase.examples(np.sort(rows), grow=phase.grows)
     columns = examples.queries(torch.arange(len(examples)), training=False)
     vectors_ND = encode_catalogue(model, phase.items, device=CPU).clone()
-    return Probe(model, phase, examples, columns, VectorScorer(encode_rows(model, columns), vectors_ND), of_test)
+    return Probe(model, phase, examples, columns, VectorScorer(encode_rows(model, columns, vectors_ND), vectors_ND), of_test)

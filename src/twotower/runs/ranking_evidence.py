@@ -30,11 +30,11 @@ def vectors(parts: UntrainedModel, lift: Lift, *, trained: bool) -> Vectors:
         trained: Whether the loss has fallen.
     """
     places = _at_most(np.flatnonzero(parts.phase.item_counts > 0), _MOST_VECTORS)
-    items_ND = encode_catalogue(parts.model, parts.phase.items, device=CPU).numpy()[places]
+    vectors_ND = encode_catalogue(parts.model, parts.phase.items, device=CPU)
     train = parts.phase.train
     first = _at_most(np.unique(train.user_rows.numpy(), return_index=True)[1], _MOST_VECTORS)
-    queries_QD = encode_rows(parts.model, train.queries(torch.from_numpy(first), training=True)).numpy()
-    return Vectors(items_ND, queries_QD, lift, trained)
+    queries_QD = encode_rows(parts.model, train.queries(torch.from_numpy(first), training=True), vectors_ND).numpy()
+    return Vectors(vectors_ND.numpy()[places], queries_QD, lift, trained)
 
 
 def popularity_likeness(probe: Probe, lift: Lift) -> PopularityLikeness | NotMade:

@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from twotower.config import Config
 from twotower.data import GivenSplit, SplitConfig, TimeSplit
 from twotower.data.positives import parse_positives
-from twotower.preprocessing import FeatureConfig, SequenceFeature
+from twotower.preprocessing import FeatureConfig, HistoryFeature, SequenceFeature
 from twotower.runs.baselines_config import BaselinesConfig
 from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
@@ -48,12 +48,15 @@ WITH_UNKNOWN_ROW = frozenset({"id", "category", "text", "multi_category", "histo
 WITH_MANY_VALUES = frozenset({"text", "multi_category", "history", "sequence"})
 """Kinds of features that have any number of values a row, pooled to one vector."""
 
+_OF_A_TABLE = ("dim", "table", "id_dropout", "init_scale", "update")
+"""What is said of an embedding table, and of nothing else."""
+
 
 class EmbeddingConfig(Config):
     """How a feature's rows become a vector; ignored by features that are numbers.
 
     Attributes:
-        dim: Width of the vector.
+        dim: Width of the vector. A history whose items are the candidate's vectors is as wide as these.
         table: Name of the embedding table; inputs that name the same table share it (a history with the item's id).
             None: a table of its own.
         pooling: Of features with any number of rows (text, genres, history): mean, sum or sqrt_n. None: mean.
@@ -98,8 +101,28 @@ class FeatureEntry(Config):
             return {"feature": rest, **({"embedding": values["embedding"]} if "embedding" in values else {})}
         return values
 
+    @property
+    def reads_candidates(self) -> bool:
+        """Whether it is a history whose items are what the candidate tower makes of them."""
+        return isinstance(self.feature, HistoryFeature | SequenceFeature) and self.feature.items == "candidate"
+
+    @model_serializer(mode="wrap")
+    def _without_a_table(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of a history that has no table, nothing is said of one, so that what is written reads as it was."""
+        values: dict[str, Any] = write(self)
+        if self.reads_candidates and isinstance(values.get("embedding"), dict):
+            values["embedding"] = {key: value for key, value in values["embedding"].items() if key not in _OF_A_TABLE}
+        return values
+
     @model_validator(mode="after")
     def _embedding_that_does_something(self) -> FeatureEntry:
+        if self.reads_candidates:
+            said = [name for name in _OF_A_TABLE if name in self.embedding.model_fields_set]
+            if said:
+                raise ValueError(
+                    f"embedding.{said[0]}: with items = 'candidate' there is no table: each item is the vector that the "
+                    f"candidate tower gives of it, and as wide as that; leave {', '.join(said)} out"
+                )
         if self.embedding.table is not None and self.feature.kind == "geo":
             raise ValueError(
                 "embedding.table: a geo feature has two tables, one for each grid, and shares neither: leave it out"
@@ -119,7 +142,7 @@ class FeatureEntry(Config):
             )
         pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
         encoder = self.embedding.encoder
-        if isinstance(encoder, TransformerEncoderSpec) and self.embedding.dim % encoder.heads:
+        if isinstance(encoder, TransformerEncoderSpec) and self.embedding.dim % encoder.heads and not self.reads_candidates:
             raise ValueError(
                 f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {encoder.heads}"
             )
@@ -291,11 +314,31 @@ class Recipe(Config):
             for i, entry in enumerate(self.query.features)
             if isinstance(entry.feature, SequenceFeature) and self.training.batch_size <= entry.feature.max_length
         ]
+        faults += [
+            f"query.features.{i}.embedding.encoder.heads: the encoder reads the candidate tower's vectors, which are "
+            f"{width} wide, and that must be a multiple of its heads; came {heads}"
+            for i, heads, width in self.heads_of_candidates()
+            if width is not None and width % heads
+        ]
         faults += self._task_faults() + propagation_faults(self)
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def heads_of_candidates(self, width: int | None = None) -> list[tuple[int, int, int | None]]:
+        """Features that read the candidate's vectors by attention: place, heads, and the width of the vectors.
+
+        Args:
+            width: Where it is known; None: that of the candidate's last layer, if it has layers.
+        """
+        sizes = self.model.layer_sizes if self.candidate.layer_sizes is None else self.candidate.layer_sizes
+        width = (sizes[-1] if sizes else None) if width is None else width
+        return [
+            (i, entry.embedding.encoder.heads, width)
+            for i, entry in enumerate(self.query.features)
+            if entry.reads_candidates and isinstance(entry.embedding.encoder, TransformerEncoderSpec)
+        ]
 
     def _task_faults(self) -> list[str]:
         columns = self.data.columns

@@ -98,7 +98,7 @@ def _written(value: Any, dumped: Any) -> Any:
             part = getattr(value, name)
             default = field.get_default(call_default_factory=True)
             said = name in value.model_fields_set or name == "kind" or part != default
-            if said and not field.exclude and part is not None:
+            if said and name in dumped and not field.exclude and part is not None:
                 found[name] = _written(part, dumped[name])
         return found
     if isinstance(value, tuple):

@@ -112,7 +112,8 @@ def item_map(loaded: LoadedRun, vectors_ND: Tensor, groups: ItemGroups, texts: I
 def _query_lengths(scorer: ModelScorer, rows: Tensor) -> Tensor:
     columns = scorer.examples.queries(rows, training=False)
     with torch.inference_mode():
-        queries_BD = scorer.model.encode_queries({name: column_to(c, scorer.device) for name, c in columns.items()})
+        columns = {name: column_to(column, scorer.device) for name, column in columns.items()}
+        queries_BD = scorer.model.encode_queries_with_items(columns, scorer.vectors_ND.to(scorer.device))
     lengths_B: Tensor = torch.linalg.vector_norm(queries_BD.double(), dim=1)
     return lengths_B.cpu()
 

@@ -253,6 +253,7 @@ def _width_space(recipe: Recipe) -> dict[str, TuneKeyConfig]:
         for side, tower in towers
         for place, entry in enumerate(tower.features)
         if (entry.feature.kind in _WITH_WIDE_TABLES or entry.embedding.table in shared)
+        and not entry.reads_candidates
         and (entry.embedding.table or f"{side}/{entry.feature.output_name}") not in added
     ]
     if not wide:

@@ -60,7 +60,7 @@ def _users(phase: Phase, recommender: Recommender, items_ND: Tensor) -> tuple[in
     places = answer.frame.select("query", pl.col("rank") - 1)
     queries, ranks = (torch.from_numpy(places[name].to_numpy(writable=True)) for name in ("query", "rank"))
     served_QK[queries, ranks] = torch.from_numpy(answer.frame["score"].to_numpy(writable=True))
-    queries_QD = encode_rows(recommender.model, _columns(phase, rows, recommender))
+    queries_QD = encode_rows(recommender.model, _columns(phase, rows, recommender), items_ND)
     every = torch.arange(len(rows))
     best_QK = top_items(VectorScorer(queries_QD, items_ND), every, k)
     wanted_QK = (queries_QD.double() @ items_ND.double().T).gather(1, best_QK).float()
@@ -83,7 +83,7 @@ def _columns(phase: Phase, rows: NDArray[np.int32], recommender: Recommender) ->
     histories = phase.histories()
     for entry in phase.train.history_inputs:
         items = histories.slices(users, histories.ends_of(users), max_length=entry.max_length)
-        columns[entry.name] = Ragged(entry.lookup[items.values.long()], items.offsets)
+        columns[entry.name] = Ragged(entry.values(items.values), items.offsets)
     return columns
 
 

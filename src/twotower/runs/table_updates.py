@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from twotower.data import Batches
+from twotower.models import rows_read
 from twotower.optim import rows_pay
 from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
 from twotower.runs.propagation_config import propagated_tables
@@ -75,7 +76,12 @@ class TouchedRows:
     @cached_property
     def _items(self) -> Features:
         rows = self._first[1]
-        return self.items if rows is None else {name: take_column(column, rows) for name, column in self.items.items()}
+        if rows is None:
+            return self.items
+        read = [entry.column for entry in self.spec.query.inputs if entry.items is not None]
+        if read:
+            rows = torch.cat([rows, rows_read(self._queries, read)])
+        return {name: take_column(column, rows) for name, column in self.items.items()}
 
 
 def decide_updates(

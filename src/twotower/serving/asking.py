@@ -85,7 +85,8 @@ async def explain(service: Service, request: HttpRequest) -> Response:
         history = call.query.history
         if history is None:
             history = [] if call.query.user is None else version.live.history(call.query.user)
-        known = [item for item, row in zip(history, recommender.items.rows(history).tolist(), strict=True) if row >= 0]
+        read = recommender.items.remembered(recommender.items.rows(history)).tolist()
+        known = [item for item, there in zip(history, read, strict=True) if there]
         latest = list(dict.fromkeys(reversed(known)))[:_EXPLAINED]
         without = [[item for item in known if item != left_out] for left_out in latest]
         scores = _scores(recommender, call.query, [known, [], *without], call.item)

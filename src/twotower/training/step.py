@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from twotower.data.batches import Batch
 from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
-from twotower.models import TwoTower
+from twotower.models import TwoTower, rows_read, with_places
 from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
 from twotower.types import Column, Features, Prefixes, QueryFeatures, Ragged, take_column
 
@@ -48,6 +48,9 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """The loss of every task on one batch: each of its candidates is encoded once, however often it occurs.
 
+    So is each item that its histories hold as the candidate tower gives it: it and the candidates are encoded together, the
+    vector that a history reads is the one that competes, dropout included, and gradients reach the tower from both.
+
     Args:
         model: In training mode.
         loss: In-batch or full softmax.
@@ -61,11 +64,10 @@ def batch_losses(
     Returns:
         Scalars with a gradient, by name of the task, not weighted yet.
     """
+    queries = {name: column.to(device) for name, column in batch.queries.items()}
     rows = None if batch.candidate_rows is None else batch.candidate_rows.to(device)
-    candidates = items if rows is None else {name: take_column(column, rows) for name, column in items.items()}
     with model.embeddings.propagated():
-        queries_BD = model.encode_queries({name: column.to(device) for name, column in batch.queries.items()})
-        candidates_CD = model.encode_candidates(candidates)
+        queries_BD, candidates_CD = _encoded(model, queries, rows, items)
     positives_B = batch.positives.to(device)
     found: dict[str, Tensor] = {}
     if objective.retrieval > 0:
@@ -87,6 +89,25 @@ def batch_losses(
         own_BD = candidates_CD[positives_B]
         found |= outcome_losses(model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction)
     return found
+
+
+def _encoded(model: TwoTower, queries: QueryFeatures, rows: Tensor | None, items: Features) -> tuple[Tensor, Tensor]:
+    """Vectors of the queries, and of the candidates: those at ``rows``, or all of the catalogue."""
+    if not model.item_columns:
+        queries_BD = model.encode_queries(queries)
+        return queries_BD, model.encode_candidates(items if rows is None else _taken(items, rows))
+    if rows is None:
+        vectors_ND = model.encode_candidates(items)
+        return model.encode_queries_with_items(queries, vectors_ND), vectors_ND
+    read = rows_read(queries, model.item_columns)
+    every = torch.cat([rows, read[~torch.isin(read, rows)]])
+    vectors_VD = model.encode_candidates(_taken(items, every))
+    queries_BD = model.encode_queries_with_items(with_places(queries, model.item_columns, every), vectors_VD)
+    return queries_BD, vectors_VD[: len(rows)]
+
+
+def _taken(items: Features, rows: Tensor) -> Features:
+    return {name: take_column(column, rows) for name, column in items.items()}
 
 
 def explain_divergence(
