@@ -18,7 +18,7 @@ from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax,
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
 from twotower.models import ModelBuilder, build
-from twotower.optim import build_optimizers, rows_pay
+from twotower.optim import rows_pay
 from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import peak_memory_bytes
 from twotower.runs.mapped import stored_bytes
@@ -26,7 +26,7 @@ from twotower.runs.negatives import count_negatives
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
-from twotower.training import resolve_device
+from twotower.training import TrainedParameters, resolve_device
 from twotower.types import Coded, Computed, Ragged, StoredColumn
 
 __all__ = ["explain"]
@@ -135,10 +135,7 @@ class _Trained:
 
     def __init__(self, recipe: Recipe, untrained: UntrainedModel) -> None:
         model, loss = untrained.model, untrained.loss
-        modules = (("model", model), ("loss", loss))
-        named = [(f"{prefix}.{name}", p) for prefix, module in modules for name, p in module.named_parameters()]
-        sparse = {f"model.{name}" for name in model.sparse_parameter_names()}
-        self.optimizers = build_optimizers(named, recipe.training.optimizer, sparse_parameter_names=sparse)
+        self.optimizers = TrainedParameters(model, loss, recipe.training.optimizer).optimizers
         self._tables = {id(model.embeddings.table(update.spec.name)) for update in untrained.updates}
         self.parameter_bytes = sum(_bytes(parameter) for _, parameter in self._parameters())
         self.bytes_of_others = sum(_bytes(p) for _, p in self._parameters() if id(p) not in self._tables)

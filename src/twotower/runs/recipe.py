@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from twotower.config import Config
 from twotower.data import GivenSplit, SplitConfig, TimeSplit
@@ -15,6 +15,7 @@ from twotower.runs.data_config import DataConfig
 from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
+from twotower.runs.warm_start_config import WarmStartConfig
 from twotower.runs.watched import PER_USER, validation_figures
 from twotower.spec import EncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
@@ -228,6 +229,8 @@ class Recipe(Config):
         training: The loop.
         evaluation: The judgement.
         baselines: What the model is judged beside.
+        warm_start: How a run goes on from another one, where ``twotower train --from`` names one. It is written only where it
+            says something, so that a recipe without it reads as it did before there were warm starts.
         tune: What ``twotower tune`` may vary, by dotted key. It is no part of a run: nothing that is trained depends on it, and
             no run keeps it.
     """
@@ -246,7 +249,15 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
     tune: dict[str, TuneKeyConfig] = Field(default={}, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_warm_start(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.warm_start == WarmStartConfig():
+            values.pop("warm_start", None)
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
