@@ -169,7 +169,7 @@ def main() -> None:
         values["data"]["interactions"]["path"] = str(log.resolve())
         for change in options.set:
             put_key(values, *_pair(change), said=f"--set {change}")
-        frame = read_sources(parse_recipe(values), ["interactions"], cache_dir=None).interactions
+        frame = read_sources(parse_recipe(values), ["interactions"], cache_dir=None, listener=None).interactions
         assert frame is not None
         del values["data"]["interactions"]
         stream = Stream(frame, values, options.folder or Path(temporary) / "runs")

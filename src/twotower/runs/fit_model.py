@@ -273,7 +273,7 @@ def untrained_model(
     phase = (
         fit_phase(recipe, tables, rows)
         if warm is None or learned is None
-        else fit_phase(recipe, tables, rows, learn_rows=learned.rows, adapt=warm.keep)
+        else fit_phase(recipe, tables, rows, learn_from=learned.rows, adapt=warm.keep)
     )
     users = int(np.unique(phase.train.user_rows.numpy() if warm is None else tables.user_rows[rows]).size)
     if len(phase.catalogue) < 2 or users < 2:

@@ -86,7 +86,7 @@ def fit_phase(
     tables: Tables,
     fit_rows: NDArray[np.int64],
     *,
-    learn_rows: NDArray[np.int64] | None = None,
+    learn_from: NDArray[np.int64] | None = None,
     adapt: Callable[[Preprocessor], Preprocessor] | None = None,
 ) -> Phase:
     """Fit preprocessing on rows, then encode as `encode_phase` does.
@@ -95,7 +95,7 @@ def fit_phase(
         recipe: Features and tasks.
         tables: What was read.
         fit_rows: Row numbers of the interactions.
-        learn_rows: Those that are learned from; None: all of them. What is found by fitting, and histories, are of all.
+        learn_from: Those that are learned from; None: all of them. What is found by fitting, and histories, are of all.
         adapt: Changes what fitting found.
 
     Raises:
@@ -133,7 +133,7 @@ def fit_phase(
     release_pages()
     if adapt is not None:
         preprocessor = adapt(preprocessor)
-    return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue, learn_rows=learn_rows)
+    return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue, learn_from=learn_from)
 
 
 def encode_phase(
@@ -143,9 +143,9 @@ def encode_phase(
     preprocessor: Preprocessor,
     catalogue: IdTable,
     *,
-    learn_rows: NDArray[np.int64] | None = None,
+    learn_from: NDArray[np.int64] | None = None,
 ) -> Phase:
-    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before; ``learn_rows`` as `fit_phase`.
+    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before; ``learn_from`` as `fit_phase`.
 
     Raises:
         ConfigError: If a task names a column that is not there.
@@ -157,7 +157,7 @@ def encode_phase(
     targets = outcomes(recipe, tables)
     encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)), targets)
     items = preprocessor.encode_items(catalogue.frame)
-    learned = _weighing(tables, fit_rows if learn_rows is None else learn_rows)
+    learned = _weighing(tables, fit_rows if learn_from is None else learn_from)
     train = encoded.examples(learned, histories, before, seen_before=grows)
     release_pages()
     return Phase(

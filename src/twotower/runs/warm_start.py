@@ -64,7 +64,7 @@ class StartedModel:
     learned: LearnedRows
 
     def to_json(self) -> dict[str, JSON]:
-        """``rows``, ``tables``, ``carried``, ``fresh``; and how many ``optimizer`` states are ``carried``, which begin ``anew``."""
+        """``rows``, ``tables``, ``carried``, ``fresh``; and ``optimizer``: how many are ``carried``, and what begins ``anew``."""
         optimizer: dict[str, JSON] = {"carried": len(self.states), "anew": list(self.anew)}
         return {"rows": self.learned.to_json(), **self.carried.to_json(), "optimizer": optimizer}
 
