@@ -26,6 +26,8 @@ from twotower.runs.negatives import count_negatives
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
+from twotower.runs.warm_run import WarmRun
+from twotower.runs.warm_source import open_source
 from twotower.training import TrainedParameters, resolve_device
 from twotower.types import Coded, Computed, Ragged, StoredColumn
 
@@ -42,6 +44,7 @@ def explain(
     loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
     listener: Callable[[Converting], None] | None = None,
+    from_run: str | Path | None = None,
 ) -> dict[str, JSON]:
     """Prepare a training as `run` does, look at what was prepared, and stop before its first step; no run is written.
 
@@ -54,22 +57,33 @@ def explain(
         loss: As for `run`.
         cache_dir: Where public data sets and converted tables are kept; None for the default.
         listener: Is told how far the conversion of a table is.
+        from_run: As for `run`.
 
     Returns:
         ``recipe``, ``device``, ``threads``, ``cores``; ``rows`` (of each part of the split), ``users``, ``items``;
         ``training`` (epochs, steps and rows of each); ``tables``, one entry each: ``name``, ``rows``, ``width``, ``update``
         and ``why``, ``touched`` (rows of it in the first batch), ``rows_would_pay`` (by the measured rule alone),
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
-        ``loss``, with ``negatives`` as in `NegativeCounts`; ``feed``; ``evaluation``; ``bytes``, by what they are for.
+        ``loss``, with ``negatives`` as in `NegativeCounts`; ``feed``; ``evaluation``; ``bytes``, by what they are for. With
+        ``from_run``, ``warm_start``: ``from``, ``rows`` (``learned``, ``new``, ``replayed``, ``known``), ``tables`` (``known``,
+        ``new`` and ``dropped`` rows of each), ``carried`` parts, ``fresh`` ones with why, ``optimizer``, ``notes``.
 
     Raises:
-        ConfigError: If the recipe does not fit the tables, or the device is not there.
+        ConfigError: If the recipe does not fit the tables or what to go on from, or the device is not there.
         DataError: If a table does not hold what the recipe says, or leaves nothing to learn from.
+        BundleError: If what to go on from is no run, or is damaged.
     """
     device = resolve_device(recipe.device)
+    own = OwnParts(builder, loss)
+    source = None if from_run is None else open_source(Path(from_run), builder=builder, make_loss=own.make_loss)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir, listener=listener)
-    untrained = untrained_model(recipe, tables, tables.split.train, OwnParts(builder, loss))
-    return explain_untrained(recipe, untrained, device)
+    warm = None if source is None else WarmRun(recipe, tables, source)
+    untrained = untrained_model(recipe, tables, tables.split.train, own, warm=None if warm is None else warm.select)
+    facts = explain_untrained(recipe, untrained, device)
+    if warm is not None and untrained.started is not None:
+        started = untrained.started.to_json()
+        facts["warm_start"] = {"from": warm.source.path, **started, "notes": list(warm.notes)}
+    return facts
 
 
 def explain_untrained(recipe: Recipe, untrained: UntrainedModel, device: torch.device) -> dict[str, JSON]:

@@ -13,7 +13,7 @@ from twotower.bundle import JSON
 from twotower.errors import ConfigError, DataError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
-from twotower.preprocessing import Preprocessor, keep_numbers, numbers_of
+from twotower.preprocessing import FittedNumbers, Preprocessor, keep_numbers, numbers_of
 from twotower.runs.carry import Carried, carried_heads, carry
 from twotower.runs.known_rows import KnownRows, known_rows
 from twotower.runs.recipe import Recipe
@@ -23,7 +23,7 @@ from twotower.runs.warm_start_config import WarmStartConfig
 from twotower.spec import HeadSpec
 from twotower.training import States, TrainedParameters
 
-__all__ = ["LearnedRows", "StartedModel", "WarmStart"]
+__all__ = ["LearnedRows", "StartedModel", "WarmStart", "with_numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +64,30 @@ class StartedModel:
     learned: LearnedRows
 
     def to_json(self) -> dict[str, JSON]:
-        """``rows``, ``tables``, ``carried``, ``fresh``; and ``optimizer``: how many are ``carried``, and what begins ``anew``."""
+        """``rows``, ``tables``, ``carried``, ``fresh``; and ``optimizer``: how many are ``carried``, what is ``anew``."""
         optimizer: dict[str, JSON] = {"carried": len(self.states), "anew": list(self.anew)}
         return {"rows": self.learned.to_json(), **self.carried.to_json(), "optimizer": optimizer}
+
+
+def with_numbers(preprocessor: Preprocessor, earlier: FittedNumbers, config: WarmStartConfig) -> Preprocessor:
+    """A preprocessor with the moments and edges of the source, as far as the recipe says so.
+
+    Raises:
+        ConfigError: If a number is declared otherwise than in the source, and the recipe does not let parts start anew.
+    """
+    if config.numbers == "refit":
+        return preprocessor
+    if config.partial:
+        here = numbers_of(preprocessor.spec)
+        earlier = {
+            tower: {
+                name: feature
+                for name, feature in features.items()
+                if name in here[tower] and here[tower][name].config == feature.config
+            }
+            for tower, features in earlier.items()
+        }
+    return keep_numbers(preprocessor, earlier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,21 +196,8 @@ class WarmStart:
         Raises:
             ConfigError: If one is declared otherwise than in the source, and the recipe does not let parts start anew.
         """
-        if self.config.numbers == "refit":
-            return preprocessor
-        earlier = numbers_of(self.model.recommender.preprocessor.spec)
-        if self.config.partial:
-            here = numbers_of(preprocessor.spec)
-            earlier = {
-                tower: {
-                    name: feature
-                    for name, feature in features.items()
-                    if name in here[tower] and here[tower][name].config == feature.config
-                }
-                for tower, features in earlier.items()
-            }
         try:
-            return keep_numbers(preprocessor, earlier)
+            return with_numbers(preprocessor, numbers_of(self.model.recommender.preprocessor.spec), self.config)
         except ConfigError as error:
             raise ConfigError(
                 [*error.faults, "declare them as they were; or start these parts anew: --set warm_start.partial=true"],
