@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -69,7 +71,8 @@ def test_whatever_both_know_is_matched_wherever_its_rows_are(feature: FeatureCon
     later = feature.fit(feature.source(LATER))  # type: ignore[union-attr]
     found = matched_rows(later, earlier)
     values = feature.source(pl.concat([EARLIER, LATER]))  # type: ignore[union-attr]
-    before, after = earlier.encode(values), later.encode(values)
+    before: Any = earlier.encode(values)
+    after: Any = later.encode(values)
     sizes = {column.name: column.vocabulary_size for column in later.columns if column.kind == "rows"}
     assert {column: len(rows) for column, rows in found.items()} == sizes
     moved = 0
@@ -146,7 +149,7 @@ def preprocessor(frame: pl.DataFrame, **number: object) -> Preprocessor:
     return Preprocessor.fit(
         [
             IdFeature(column="id"),
-            NumberFeature(column="x", **number),  # type: ignore[arg-type]
+            NumberFeature(column="x", **number),
             TimestampFeature(column="x", name="at", standardise=True),
             TimestampFeature(column="x", name="cut", num_edges=3),
         ],

@@ -67,7 +67,7 @@ def test_every_known_id_has_its_row_and_everything_else_is_copied(source: Path) 
     begun, alike = tables_of(fresh(recipe()).model), 0
     assert set(old) == set(new) == set(before) == set(after) == {"query/user", "item", "candidate/title", "query/years"}
     assert found.started is not None
-    counts = found.started.to_json()["tables"]
+    counts: Any = found.started.to_json()["tables"]
     for table, names in new.items():
         places = {name: row for row, name in enumerate(old[table])}
         known = [name for name in names if name in places]
@@ -78,13 +78,13 @@ def test_every_known_id_has_its_row_and_everything_else_is_copied(source: Path) 
             else:  # new ids start at the row of unknown ones, each with its own fresh values
                 torch.testing.assert_close(after[table][row], before[table][0] + begun[table][row], rtol=0, atol=1e-7)
         unknown = table != "query/years"
-        assert counts[table] == {  # type: ignore[index,call-overload]
+        assert counts[table] == {
             "known": len(known) - unknown,
             "new": len(names) - len(known),
             "dropped": len(set(old[table]) - set(names)),
         }
-    assert counts["query/user"]["new"] >= 3  # type: ignore[index,call-overload]
-    assert counts["item"]["new"] >= 1  # type: ignore[index,call-overload]
+    assert counts["query/user"]["new"] >= 3
+    assert counts["item"]["new"] >= 1
     assert alike < sum(map(len, new.values())) / 2  # rows have moved
     copied, kept = others_of(found.model), others_of(from_monday.recommender.model)
     assert set(copied) == set(kept)

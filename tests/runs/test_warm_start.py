@@ -14,7 +14,7 @@ import pytest
 import torch
 from tests.runs.growing import log, opened, recipe, started
 
-from twotower.bundle import open_bundle
+from twotower.bundle import open_bundle, read_tensors
 from twotower.columnar import Converting
 from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
 from twotower.recommender import Recommender
@@ -89,12 +89,13 @@ def test_batches_hold_the_new_rows_and_their_histories_hold_all(monday: Path) ->
     assert phase.catalogue.ids.gather(examples.item_rows.numpy()).to_list() == expected["item"].to_list()
     everything = fit_phase(recipe(), phase.tables, phase.fit_rows)
     rows = torch.arange(100)
-    new, all_rows = examples.queries(rows, training=True), everything.train.queries(rows + 260, training=True)
+    new: Any = examples.queries(rows, training=True)
+    all_rows: Any = everything.train.queries(rows + 260, training=True)
     ids = phase.preprocessor.spec.history[0].lookup.ids
     assert ids.to_list() == everything.preprocessor.spec.history[0].lookup.ids.to_list()
     for name in ("history", "sequence"):
-        assert torch.equal(new[name].values, all_rows[name].values)  # type: ignore[union-attr]
-        assert torch.equal(new[name].offsets, all_rows[name].offsets)  # type: ignore[union-attr]
+        assert torch.equal(new[name].values, all_rows[name].values)
+        assert torch.equal(new[name].offsets, all_rows[name].offsets)
     assert len(phase.histories().item_rows) == 360
     assert float(phase.item_counts.sum()) == 360
 
@@ -201,7 +202,7 @@ def test_with_refit_all_each_model_goes_on_from_its_own(tmp_path: Path) -> None:
     assert len(loaded.phase.train) == 100
     parts = selected_parts(loaded, OwnParts())
     assert len(parts.batches.examples) == 70  # type: ignore[union-attr]
-    ages = [
+    ages: list[Any] = [
         next(f for f in preprocessor.spec.context if f.kind == "number")
         for preprocessor in (
             opened(tmp_path / "monday").measured.recommender.preprocessor,
@@ -217,6 +218,11 @@ def test_with_refit_all_each_model_goes_on_from_its_own(tmp_path: Path) -> None:
     assert warm.production.learned_rows(np.arange(400)).to_json()["known"] == 300
     assert warm.select.learned_rows(np.arange(400)).to_json()["known"] == 260
     assert set(source.folders) == {"measured", "shipped"}
+    kept = read_tensors(tmp_path / "tuesday" / "warm_start" / "rows.safetensors")[0]
+    assert {phase: rows.tolist() for phase, rows in kept.items()} == {
+        phase: np.argsort(log(400)["time"].to_numpy())[first:end].tolist()
+        for phase, (first, end) in {"select": (260, 330), "refit": (260, 360), "production": (300, 400)}.items()
+    }
     card = open_bundle(tmp_path / "tuesday" / "bundle").card
     assert str(card["trained_on"]).endswith(f"; went on from {tmp_path / 'monday'}")
 
@@ -322,3 +328,17 @@ def test_a_recipe_without_warm_start_reads_as_before() -> None:
             recipe(warm_start=wrong)
     tables = load_tables(recipe(), interactions=log())
     assert untrained_model(recipe(), tables, tables.split.train).started is None
+
+
+def test_the_first_step_is_that_of_an_optimiser_that_goes_on(monday: Path, tmp_path: Path) -> None:
+    one_step = {"epochs": 1, "batch_size": 512, "early_stopping": False}
+    moved = {}
+    for optimizer in ("carry", "fresh"):
+        of = recipe(warm_start={"optimizer": optimizer}, training=one_step)
+        run(of, tmp_path / optimizer, interactions=log(400), from_run=monday)
+        start = {name: p.detach().clone() for name, p in started(of, monday).model.named_parameters()}
+        end = weights_of(tmp_path / optimizer)
+        moved[optimizer] = {name: float((end[name] - start[name]).abs().max()) for name in start}
+    # Adagrad's sums have grown: the same gradient moves less
+    assert moved["carry"]["query.layers.0.weight"] < 0.9 * moved["fresh"]["query.layers.0.weight"]
+    assert any(value > 0 for value in moved["carry"].values())
