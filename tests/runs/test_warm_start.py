@@ -340,5 +340,5 @@ def test_the_first_step_is_that_of_an_optimiser_that_goes_on(monday: Path, tmp_p
         end = weights_of(tmp_path / optimizer)
         moved[optimizer] = {name: float((end[name] - start[name]).abs().max()) for name in start}
     # Adagrad's sums have grown: the same gradient moves less
-    assert moved["carry"]["query.layers.0.weight"] < 0.9 * moved["fresh"]["query.layers.0.weight"]
+    assert moved["carry"]["query.layers.layers.0.weight"] < 0.9 * moved["fresh"]["query.layers.layers.0.weight"]
     assert any(value > 0 for value in moved["carry"].values())
