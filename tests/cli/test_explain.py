@@ -79,3 +79,31 @@ def test_options_of_a_run_have_no_meaning_with_it(option: list[str], call: Call,
     status, out, err = call("train", world / "recipe.toml", "--explain", *option)
     assert (status, out) == (2, "")
     assert f"leave {option[0]} out" in err
+
+
+def test_going_on_from_a_run_is_explained_trained_and_inspected(call: Call, world: Path, tmp_path: Path) -> None:
+    recipe, monday, tuesday = world / "recipe.toml", tmp_path / "monday", tmp_path / "tuesday"
+    assert call("train", recipe, "--run-dir", monday)[0] == 0
+    again = ("--set", "warm_start.rows=all")
+    status, out, _ = call("train", recipe, "--explain", "--from", monday, *again)
+    assert status == 0
+    assert f"goes on from {monday}, which knows 56 of the train rows; learns from 0 new ones and 56 known ones once more" in out
+    line = next(line for line in out.split("dropped")[1].splitlines() if line.startswith("query/user")).split()
+    assert line[2:] == ["0", "0"]
+    assert "carried besides: query tower, candidate tower" in out
+    assert "optimiser: goes on" in out.splitlines()
+    facts = json.loads(call("train", recipe, "--explain", "--json", "--from", monday, *again)[1])
+    assert facts["warm_start"]["rows"]["known"] == 56
+    status, out, err = call("train", recipe, "--run-dir", tuesday, "--from", monday, *again)
+    assert status == 0, err
+    said = f"went on from {monday}: knew 56 train rows, learned from 56"
+    assert said in out
+    assert said in call("inspect", tuesday)[1]
+    assert f"goes back to: {monday} (train rows" in call("inspect", tuesday / "bundle")[1]
+    assert "goes back" not in call("inspect", monday / "bundle")[1]
+    status, _, err = call("train", recipe, "--run-dir", tmp_path / "none", "--from", tmp_path / "nowhere")
+    assert status != 0
+    assert "--from no bundle or run folder at" in err
+    status, _, err = call("train", recipe, "--run-dir", tmp_path / "none", "--from", monday)
+    assert status != 0
+    assert "learned from all 56 train rows of this run already" in err

@@ -27,7 +27,7 @@ from twotower.types import Computed
 
 MakeRecipe = Callable[..., Recipe]
 
-TRAIN = sys.modules["twotower.training.train"]
+TRAIN = sys.modules["twotower.training.optimizer_states"]
 FIT, EXPLAIN = (sys.modules[f"twotower.runs.{name}"] for name in ("fit_model", "explain"))
 
 

@@ -58,6 +58,10 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=10. Repeatable.")
     ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="A run to go on from: keep what it learned, add new ids, learn new rows."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")] = False,
     refit: Annotated[
@@ -92,11 +96,20 @@ def train(
             raise typer.BadParameter(f"nothing is trained or written; leave {names} out", param_hint="--explain")
         from twotower.cli.explain import explain_command
 
-        explain_command(recipe, overrides, as_json=as_json)
+        explain_command(recipe, overrides, as_json=as_json, from_run=from_run)
         return
     from twotower.cli.train import train_command
 
-    train_command(recipe, run_dir, overrides, resume=resume, overwrite=overwrite, tensorboard=tensorboard, as_json=as_json)
+    train_command(
+        recipe,
+        run_dir,
+        overrides,
+        resume=resume,
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        as_json=as_json,
+        from_run=from_run,
+    )
 
 
 @app.command()

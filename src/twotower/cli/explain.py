@@ -8,6 +8,7 @@ from typing import Any
 
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.progress import RunProgress
+from twotower.cli.warm_start import print_warm_start
 from twotower.runs import explain, read_recipe
 
 __all__ = ["explain_command"]
@@ -19,11 +20,11 @@ _REFIT = {
 }
 
 
-def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
+def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: bool, from_run: Path | None = None) -> None:
     """Print what a training would do."""
     recipe = read_recipe(recipe_path, overrides=overrides)
     with RunProgress("") as progress:
-        facts: dict[str, Any] = explain(recipe, listener=lambda event: progress("data", event))
+        facts: dict[str, Any] = explain(recipe, listener=lambda event: progress("data", event), from_run=from_run)
     if as_json:
         print_json(facts)
         return
@@ -65,6 +66,8 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
         f"memory: {_memory(facts['bytes'])}",
     )
     dense = [] if facts["propagation"] is None else facts["propagation"]["tables"]  # which nothing can make otherwise
+    if "warm_start" in facts:
+        print_warm_start(facts["warm_start"])
     slow = [table["name"] for table in facts["tables"] if table["update"] == "dense" and table["rows_would_pay"]]
     slow = [name for name in slow if name not in dense]
     if slow:

@@ -20,6 +20,7 @@ from twotower.cli.first_fields import first_fields
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.progress import RunProgress
 from twotower.cli.verdict import print_verdict
+from twotower.cli.warm_start import lineage_lines, warm_start_line
 from twotower.columnar import open_table
 from twotower.config import parse_config
 from twotower.data import TableConfig
@@ -230,6 +231,7 @@ def _bundle(path: Path, as_json: bool) -> None:
         print_verdict(result)
     if "trained_on" in bundle.card:
         print_lines(f"trained on: {bundle.card['trained_on']}")
+    print_lines(*lineage_lines(bundle.card))
 
 
 def _run(path: Path, as_json: bool) -> None:
@@ -248,4 +250,6 @@ def _run(path: Path, as_json: bool) -> None:
         print_json({"finished": True, **{key: value for key, value in summary.items() if key != "details"}})
         return
     print_verdict(summary)
+    if "warm_start" in summary:
+        print_lines(warm_start_line(summary["warm_start"]))
     print_lines(f"bundle: {path / 'bundle'}")

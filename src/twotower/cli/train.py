@@ -9,6 +9,7 @@ from shlex import quote
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
 from twotower.cli.verdict import print_verdict
+from twotower.cli.warm_start import warm_start_line
 from twotower.columnar import Converting
 from twotower.runs import RunListener, read_recipe, run
 from twotower.training import TrainingEvent
@@ -25,6 +26,7 @@ def train_command(
     overwrite: bool,
     tensorboard: bool,
     as_json: bool,
+    from_run: Path | None = None,
 ) -> None:
     """Run a recipe and print the verdict."""
     recipe = read_recipe(recipe_path, overrides=overrides)
@@ -43,7 +45,7 @@ def train_command(
                 listener(phase, event)
 
         try:
-            result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell)
+            result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
     summary = result.summary
@@ -51,6 +53,8 @@ def train_command(
         print_json({key: value for key, value in summary.items() if key != "details"})
         return
     print_verdict(summary)
+    if "warm_start" in summary:
+        print_lines(warm_start_line(summary["warm_start"]))
     training, selection = summary["training"], summary["selection"]
     chosen = f"epoch {selection['epoch']} of {selection['epochs_run']}, chosen in {selection['seconds']:.1f} s"
     print_lines(

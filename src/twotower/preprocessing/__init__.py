@@ -11,7 +11,9 @@ from twotower.preprocessing.features import ColumnFeatureConfig, FeatureConfig, 
 from twotower.preprocessing.geo import FittedGeo, GeoFeature
 from twotower.preprocessing.history import FittedHistory, HistoryFeature, SequenceFeature
 from twotower.preprocessing.id import FittedId, IdFeature
+from twotower.preprocessing.kept_numbers import FittedNumbers, keep_numbers, numbers_of
 from twotower.preprocessing.lookup import Lookup
+from twotower.preprocessing.matched_rows import NO_ROW, matched_rows
 from twotower.preprocessing.missing import FillNumber
 from twotower.preprocessing.multi_category import FittedMultiCategory, MultiCategoryFeature
 from twotower.preprocessing.number import FittedNumber, NumberFeature
@@ -22,6 +24,7 @@ from twotower.preprocessing.timestamp import FittedTimestamp, TimestampFeature
 from twotower.preprocessing.vector import FittedVector, VectorFeature
 
 __all__ = [
+    "NO_ROW",
     "BucketsFeature",
     "CategoryFeature",
     "ColumnFeatureConfig",
@@ -36,6 +39,7 @@ __all__ = [
     "FittedId",
     "FittedMultiCategory",
     "FittedNumber",
+    "FittedNumbers",
     "FittedText",
     "FittedTimestamp",
     "FittedVector",
@@ -51,4 +55,7 @@ __all__ = [
     "TextFeature",
     "TimestampFeature",
     "VectorFeature",
+    "keep_numbers",
+    "matched_rows",
+    "numbers_of",
 ]

@@ -18,7 +18,7 @@ from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax,
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
 from twotower.models import ModelBuilder, TwoTower, build
-from twotower.optim import build_optimizers, rows_pay
+from twotower.optim import rows_pay
 from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import peak_memory_bytes
 from twotower.runs.mapped import stored_bytes
@@ -26,7 +26,9 @@ from twotower.runs.negatives import count_negatives
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
-from twotower.training import resolve_device
+from twotower.runs.warm_run import WarmRun
+from twotower.runs.warm_source import open_source
+from twotower.training import TrainedParameters, resolve_device
 from twotower.types import Coded, Computed, Ragged, StoredColumn
 
 __all__ = ["explain"]
@@ -42,6 +44,7 @@ def explain(
     loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
     listener: Callable[[Converting], None] | None = None,
+    from_run: str | Path | None = None,
 ) -> dict[str, JSON]:
     """Prepare a training as `run` does, look at what was prepared, and stop before its first step; no run is written.
 
@@ -54,6 +57,7 @@ def explain(
         loss: As for `run`.
         cache_dir: Where public data sets and converted tables are kept; None for the default.
         listener: Is told how far the conversion of a table is.
+        from_run: As for `run`.
 
     Returns:
         ``recipe``, ``device``, ``threads``, ``cores``; ``rows`` (of each part of the split), ``users``, ``items``;
@@ -62,16 +66,26 @@ def explain(
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
         ``propagation`` (None without): ``tables``, ``layers``, ``edges`` of the graph; ``loss``, with ``negatives`` as in
         `NegativeCounts`, and ``counts``: where log-Q has its counts from, and their bytes; ``feed``; ``evaluation``;
-        ``bytes``, by what they are for.
+        ``bytes``, by what they are for. With
+        ``from_run``, ``warm_start``: ``from``, ``rows`` (``learned``, ``new``, ``replayed``, ``known``), ``tables`` (``known``,
+        ``new`` and ``dropped`` rows of each), ``carried`` parts, ``fresh`` ones with why, ``optimizer``, ``notes``.
 
     Raises:
-        ConfigError: If the recipe does not fit the tables, or the device is not there.
+        ConfigError: If the recipe does not fit the tables or what to go on from, or the device is not there.
         DataError: If a table does not hold what the recipe says, or leaves nothing to learn from.
+        BundleError: If what to go on from is no run, or is damaged.
     """
     device = resolve_device(recipe.device)
+    own = OwnParts(builder, loss)
+    source = None if from_run is None else open_source(Path(from_run), builder=builder, make_loss=own.make_loss)
     tables = load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir, listener=listener)
-    untrained = untrained_model(recipe, tables, tables.split.train, OwnParts(builder, loss))
-    return explain_untrained(recipe, untrained, device)
+    warm = None if source is None else WarmRun(recipe, tables, source)
+    untrained = untrained_model(recipe, tables, tables.split.train, own, warm=None if warm is None else warm.select)
+    facts = explain_untrained(recipe, untrained, device)
+    if warm is not None and untrained.started is not None:
+        started = untrained.started.to_json()
+        facts["warm_start"] = {"from": warm.source.path, **started, "notes": list(warm.notes)}
+    return facts
 
 
 def explain_untrained(recipe: Recipe, untrained: UntrainedModel, device: torch.device) -> dict[str, JSON]:
@@ -138,10 +152,7 @@ class _Trained:
 
     def __init__(self, recipe: Recipe, untrained: UntrainedModel) -> None:
         model, loss = untrained.model, untrained.loss
-        modules = (("model", model), ("loss", loss))
-        named = [(f"{prefix}.{name}", p) for prefix, module in modules for name, p in module.named_parameters()]
-        sparse = {f"model.{name}" for name in model.sparse_parameter_names()}
-        self.optimizers = build_optimizers(named, recipe.training.optimizer, sparse_parameter_names=sparse)
+        self.optimizers = TrainedParameters(model, loss, recipe.training.optimizer).optimizers
         self._tables = {id(model.embeddings.table(update.spec.name)) for update in untrained.updates}
         self.parameter_bytes = sum(_bytes(parameter) for _, parameter in self._parameters())
         self.bytes_of_others = sum(_bytes(p) for _, p in self._parameters() if id(p) not in self._tables)

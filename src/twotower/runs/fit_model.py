@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data import Batches
+from twotower.data import Batches, Examples
 from twotower.data.batches import CandidateSource
 from twotower.errors import ConfigError, DataError
 from twotower.evaluation import Evaluation, ModelScorer, evaluate, evaluate_per_user
@@ -36,7 +36,9 @@ from twotower.runs.recipe import LossConfig, Recipe
 from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
 from twotower.runs.tables import Tables
 from twotower.runs.tasks import head_specs, objective
+from twotower.runs.warm_start import LearnedRows, StartedModel, WarmStart
 from twotower.runs.watched import PER_USER, REMOVED, Watched
+from twotower.spec import HeadSpec
 from twotower.training import Checkpoints, Listener, TrainingResult, train
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "UntrainedModel",
     "build_loss",
     "build_model",
+    "first_validation",
     "fit_model",
     "loss_kind",
     "untrained_model",
@@ -62,6 +65,14 @@ class OwnParts:
 
     builder: ModelBuilder = build
     loss: Callable[[], RetrievalLoss] | None = None
+
+    def make_loss(self, recipe: Recipe, catalogue_size: int) -> RetrievalLoss:
+        """The loss that a recipe was trained with, fresh."""
+        return (
+            self.loss()
+            if self.loss
+            else build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=recipe.training.batch_size)
+        )
 
     def names(self) -> list[str]:
         """What a checkpoint remembers them by."""
@@ -148,7 +159,7 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
 
 @dataclass(frozen=True)
 class UntrainedModel:
-    """A model with fresh weights, and all that its training needs.
+    """A model that was not trained yet, and all that its training needs.
 
     Attributes:
         phase: Preprocessing and rows.
@@ -158,6 +169,7 @@ class UntrainedModel:
         log_q_N: log of each catalogue item's sampling probability; None where nothing is corrected, or a sketch counts.
         updates: How each table is updated, and why.
         streamed_log_q: Where the recipe has a sketch: what training takes in place of ``log_q_N``.
+        started: What it goes on from; None: its weights are fresh.
     """
 
     phase: Phase
@@ -167,6 +179,7 @@ class UntrainedModel:
     log_q_N: Tensor | None
     updates: tuple[TableUpdate, ...] = ()
     streamed_log_q: StreamedLogQ | None = None
+    started: StartedModel | None = None
 
     def expected_log_q(self) -> Tensor | None:
         """What training corrects by; where a sketch counts, what it would come to if it held all counts."""
@@ -176,24 +189,38 @@ class UntrainedModel:
         return _counted_log_q(self.phase, streamed.rows_drawn, streamed.num_uniform)
 
 
-def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> UntrainedModel:
+def build_model(
+    recipe: Recipe,
+    phase: Phase,
+    own: OwnParts = OwnParts(),
+    *,
+    heads: tuple[HeadSpec, ...] | None = None,
+    warm: WarmStart | None = None,
+    learned: LearnedRows | None = None,
+) -> UntrainedModel:
     """Build what a recipe asks for, for a phase.
 
     Args:
         recipe: Towers, tables, loss and batches.
         phase: Preprocessing and rows.
         own: Parts that are passed from Python.
+        heads: Of the tasks; None: what fitting finds.
+        warm: What to go on from; None: begin with fresh weights.
+        learned: With ``warm``: which rows are learned from, as the phase was encoded.
 
     Raises:
         ConfigError: If towers, tables and columns do not fit each other; all faults at once. If a builder of one's own gives a
-            model without the heads of the tasks, or towers that a propagation would not reach.
+            model without the heads of the tasks, or towers that a propagation would not reach. If a part of what to go on from
+            does not fit the model.
         DataError: If the outcomes of a task can't be fitted.
     """
     catalogue_size, batch_size = len(phase.catalogue), recipe.training.batch_size
-    spec = model_spec(recipe, phase.preprocessor, head_specs(recipe, phase.train))
+    if heads is None:
+        heads = head_specs(recipe, phase.train) if warm is None else warm.heads(head_specs(recipe, _all_outcomes(phase)))
+    spec = model_spec(recipe, phase.preprocessor, heads)
     check_columns(spec.query, phase.preprocessor.query_columns, name="query")
     check_columns(spec.candidate, phase.preprocessor.candidate_columns, name="candidate")
-    loss = own.loss() if own.loss else build_loss(recipe.loss, catalogue_size=catalogue_size, batch_size=batch_size)
+    loss = own.make_loss(recipe, catalogue_size)
     batches = Batches(
         phase.train,
         batch_size=batch_size,
@@ -223,15 +250,22 @@ def build_model(recipe: Recipe, phase: Phase, own: OwnParts = OwnParts()) -> Unt
             "them on, TwoTower(..., heads=[build_head(head, ...) for head in spec.heads]), or leave [[tasks]] out",
             source="recipe",
         )
+    started = None if warm is None or learned is None else warm.start(model, phase.preprocessor, loss, learned)
     if recipe.model.propagation is not None:
         propagate_tables(model, recipe, phase)
-    return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates), streamed_log_q)
+    return UntrainedModel(phase, model, loss, batches, log_q_N, tuple(updates), streamed_log_q, started)
 
 
 def _counted_log_q(phase: Phase, rows_drawn: int, num_uniform: int) -> Tensor:
     size = len(phase.catalogue)
     drawn_N = torch.bincount(phase.train.item_rows, minlength=size).float()
     return mixture_log_q(log_q_from_counts(drawn_N), rows_drawn, num_uniform, size)
+
+
+def _all_outcomes(phase: Phase) -> Examples:
+    """The phase's examples with the outcomes of all its rows, few of which may be learned from."""
+    rows = torch.from_numpy(phase.fit_rows)
+    return replace(phase.train, outcomes={name: values[rows] for name, values in phase.outcomes.items()})
 
 
 def _candidates(loss: RetrievalLoss) -> CandidateSource:
@@ -241,7 +275,14 @@ def _candidates(loss: RetrievalLoss) -> CandidateSource:
     return "uniform" if loss.uniform_negatives else "in_batch"
 
 
-def untrained_model(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own: OwnParts = OwnParts()) -> UntrainedModel:
+def untrained_model(
+    recipe: Recipe,
+    tables: Tables,
+    rows: NDArray[np.int64],
+    own: OwnParts = OwnParts(),
+    *,
+    warm: WarmStart | None = None,
+) -> UntrainedModel:
     """Fit preprocessing on some rows, and build the model that will be trained on them.
 
     Args:
@@ -249,19 +290,25 @@ def untrained_model(recipe: Recipe, tables: Tables, rows: NDArray[np.int64], own
         tables: What was read.
         rows: Row numbers of the interactions.
         own: Parts that are passed from Python.
+        warm: What to go on from, and so which of the rows are learned from; None: begin with fresh weights, and learn from all.
 
     Raises:
         ConfigError: As `build_model`.
-        DataError: If the rows leave nothing to tell apart, or a feature or an outcome can't be fitted.
+        DataError: If the rows leave nothing to tell apart, or nothing new to learn; or a feature or an outcome can't be fitted.
     """
-    phase = fit_phase(recipe, tables, rows)
-    users = int(np.unique(phase.train.user_rows.numpy()).size)
+    learned = None if warm is None else warm.learned_rows(rows)
+    phase = (
+        fit_phase(recipe, tables, rows)
+        if warm is None or learned is None
+        else fit_phase(recipe, tables, rows, learn_from=learned.rows, adapt=warm.keep)
+    )
+    users = int(np.unique(phase.train.user_rows.numpy() if warm is None else tables.user_rows[rows]).size)
     if len(phase.catalogue) < 2 or users < 2:
         raise DataError(
             "training needs at least two users and two items to tell apart; "
             f"the train rows have {users:,} and the catalogue {len(phase.catalogue):,}"
         )
-    return build_model(recipe, phase, own)
+    return build_model(recipe, phase, own, warm=warm, learned=learned)
 
 
 def fit_model(
@@ -302,10 +349,26 @@ def fit_model(
         objective=objective(recipe),
         validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
         checkpoints=checkpoints,
+        optimizer_states=None if untrained.started is None else untrained.started.states,
         **({} if listener is None else {"listener": listener}),
     )
     model.embeddings.settle()  # what follows, and what is shipped, needs no graph
     return FittedModel(phase, model, loss, result, device)
+
+
+def first_validation(
+    recipe: Recipe, untrained: UntrainedModel, rows: NDArray[np.int64], device: torch.device
+) -> Mapping[str, float]:
+    """What validation gives before the first step.
+
+    Args:
+        recipe: How validation measures.
+        untrained: From `build_model`; its model is moved to the device.
+        rows: Of the interactions.
+        device: Where.
+    """
+    model = untrained.model.to(device).eval()
+    return _validation(recipe, untrained.phase, rows, device)(model)
 
 
 def _validation(

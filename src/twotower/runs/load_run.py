@@ -21,6 +21,7 @@ from twotower.runs.read_recipe import parse_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.tables import Tables, load_tables
+from twotower.runs.warm_source import learned_rows_of
 
 __all__ = ["LoadedRun", "load_run", "require_same_tables"]
 
@@ -151,7 +152,8 @@ def load_run(
     require_same_tables(folder, recommender.card, tables)
     split = tables.split
     fit_rows = split.train if recipe.refit == "none" else np.concatenate([split.train, split.validation])
-    phase = encode_phase(recipe, tables, fit_rows, recommender.preprocessor, recommender.catalogue)
+    learned = learned_rows_of(place, "select" if recipe.refit == "none" else "refit")
+    phase = encode_phase(recipe, tables, fit_rows, recommender.preprocessor, recommender.catalogue, learn_from=learned)
     return LoadedRun(place, recipe, recommender, tables, phase)
 
 

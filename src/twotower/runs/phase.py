@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -38,7 +38,7 @@ class Phase:
         item_rows: int32 ``[n]``, catalogue row of every interaction, -1 where the catalogue lacks it.
         item_counts: int64 ``[N]``, interactions of every item in ``fit_rows``.
         users: Features of every user.
-        train: Those of ``fit_rows`` that weigh more than 0.
+        train: What is learned from: those of ``fit_rows`` that weigh more than 0, or the chosen ones among them.
         grows: Whether a test row's history and seen set grow to just before it (splits in time), or stay at ``fit_rows``.
         outcomes: By column, what the tasks beside retrieval predict: float64 ``[n]``, NaN where an interaction has none.
     """
@@ -81,8 +81,22 @@ class Phase:
         return self.train.histories
 
 
-def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Phase:
+def fit_phase(
+    recipe: Recipe,
+    tables: Tables,
+    fit_rows: NDArray[np.int64],
+    *,
+    learn_from: NDArray[np.int64] | None = None,
+    adapt: Callable[[Preprocessor], Preprocessor] | None = None,
+) -> Phase:
     """Fit preprocessing on rows, then encode as `encode_phase` does.
+
+    Args:
+        recipe: Features and tasks.
+        tables: What was read.
+        fit_rows: Row numbers of the interactions.
+        learn_from: Those that are learned from; None: all of them. What is found by fitting, and histories, are of all.
+        adapt: Changes what fitting found.
 
     Raises:
         ConfigError: If a feature names a column that is not there.
@@ -117,13 +131,21 @@ def fit_phase(recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64]) -> Ph
         fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
         raise fault
     release_pages()
-    return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue)
+    if adapt is not None:
+        preprocessor = adapt(preprocessor)
+    return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue, learn_from=learn_from)
 
 
 def encode_phase(
-    recipe: Recipe, tables: Tables, fit_rows: NDArray[np.int64], preprocessor: Preprocessor, catalogue: IdTable
+    recipe: Recipe,
+    tables: Tables,
+    fit_rows: NDArray[np.int64],
+    preprocessor: Preprocessor,
+    catalogue: IdTable,
+    *,
+    learn_from: NDArray[np.int64] | None = None,
 ) -> Phase:
-    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before.
+    """Encode the catalogue, the users and some rows with a preprocessor that was fitted before; ``learn_from`` as `fit_phase`.
 
     Raises:
         ConfigError: If a task names a column that is not there.
@@ -135,7 +157,8 @@ def encode_phase(
     targets = outcomes(recipe, tables)
     encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)), targets)
     items = preprocessor.encode_items(catalogue.frame)
-    train = encoded.examples(_weighing(tables, fit_rows), histories, before, seen_before=grows)
+    learned = _weighing(tables, fit_rows if learn_from is None else learn_from)
+    train = encoded.examples(learned, histories, before, seen_before=grows)
     release_pages()
     return Phase(
         tables=tables,

@@ -16,6 +16,7 @@ from twotower.runs.loss_config import LossConfig
 from twotower.runs.propagation_config import PropagationConfig, propagation_faults
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
+from twotower.runs.warm_start_config import WarmStartConfig
 from twotower.runs.watched import PER_USER, validation_figures
 from twotower.spec import EncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
@@ -262,6 +263,8 @@ class Recipe(Config):
         training: The loop.
         evaluation: The judgement.
         baselines: What the model is judged beside.
+        warm_start: How a run goes on from another one, where ``twotower train --from`` names one. It is written only where it
+            says something, so that a recipe without it reads as it did before there were warm starts.
         tune: What ``twotower tune`` may vary, by dotted key. It is no part of a run: nothing that is trained depends on it, and
             no run keeps it.
     """
@@ -280,7 +283,15 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
     tune: dict[str, TuneKeyConfig] = Field(default={}, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_warm_start(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.warm_start == WarmStartConfig():
+            values.pop("warm_start", None)
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

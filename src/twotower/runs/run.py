@@ -33,6 +33,8 @@ from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import MetricsLog, RunFolder
 from twotower.runs.ship import recommender_of
 from twotower.runs.tables import Tables, load_tables
+from twotower.runs.warm_run import WarmRun
+from twotower.runs.warm_source import WarmSource, keep_learned_rows, open_source, reopen_source
 from twotower.training import Checkpoints, TrainingEvent, TrainingResult, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
@@ -67,6 +69,7 @@ def run(
     builder: ModelBuilder = build,
     loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
+    from_run: str | Path | None = None,
 ) -> RunResult:
     """Train, judge and bundle, as a recipe says.
 
@@ -82,13 +85,17 @@ def run(
         builder: Builds the model from its spec, for towers of your own; pass it again when loading and re-evaluating.
         loss: Makes a loss of your own, once for each training; None: the recipe's.
         cache_dir: Where public data sets are kept; None for the default.
+        from_run: A run, or a bundle, to go on from, as ``recipe.warm_start`` says: embeddings of what it knew are kept, new
+            ones are added. What is taken from it is copied into the folder first, so that resuming needs it no more. None:
+            begin anew, or, when resuming, as the run had begun.
 
     Raises:
-        ConfigError: If the recipe does not fit the tables, the device is not there, or the folder may not be written.
+        ConfigError: If the recipe does not fit the tables or what to go on from, the device is not there, or the folder may not
+            be written; or if what to go on from has learned from rows that this run is judged on.
         DataError: If a table does not hold what the recipe says, or leaves nothing to learn from.
         TrainingError: If a loss or a gradient is not a finite number.
         CheckpointError: If the state to resume from is damaged, or of other data.
-        BundleError: If the recipe or the result of the run that is there is damaged.
+        BundleError: If the recipe or the result of the run that is there is damaged, or what to go on from is no run, or is.
     """
     tell = listener or _ignore
     place = RunFolder(Path(folder))
@@ -97,6 +104,8 @@ def run(
             found = parse_json(place.result.read_bytes(), source=str(place.result))
             return RunResult(place.path, cast(dict[str, Any], found))
         device = resolve_device(recipe.device)
+        own = OwnParts(builder, loss)
+        source = _source(place, from_run, own, resume=resume)
         tables = load_tables(
             recipe,
             interactions=interactions,
@@ -113,12 +122,37 @@ def run(
             raise ConfigError(
                 f"refit = {recipe.refit!r} needs validation rows to choose the epochs on; split.validation gives none"
             )
-        own = OwnParts(builder, loss)
-        untrained = untrained_model(recipe, tables, tables.split.train, own)
+        warm = None if source is None else WarmRun(recipe, tables, source)
+        if warm is not None:
+            for line in warm.report_lines():
+                tell("data", line)
+        untrained = untrained_model(recipe, tables, tables.split.train, own, warm=None if warm is None else warm.select)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
-        place.begin(recipe, overwrite=overwrite)
+        place.begin(recipe, overwrite=overwrite, warm_start=source)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
-        return _Run(recipe, place, tables, device, own, beside, tell, resume).execute(untrained)
+        return _Run(recipe, place, tables, device, own, beside, tell, resume, warm).execute(untrained)
+
+
+def _source(place: RunFolder, from_run: str | Path | None, own: OwnParts, *, resume: bool) -> WarmSource | None:
+    """What a run goes on from: what is named, or, when resuming, what is kept of it in the run's own folder."""
+    if resume and place.recipe.exists():
+        kept = reopen_source(place, builder=own.builder)
+        if from_run is None or (kept is not None and str(Path(from_run).resolve()) == kept.path):
+            return kept
+        began = "anew" if kept is None else f"from {kept.path}"
+        if kept is None or _opened(place, from_run, own).identity != kept.identity:
+            raise ConfigError(
+                f"--run-dir {place.path}: the run there began {began}, not from {from_run}; resume without --from, or start "
+                "over with --overwrite"
+            )
+        return kept
+    return None if from_run is None else _opened(place, from_run, own)
+
+
+def _opened(place: RunFolder, from_run: str | Path, own: OwnParts) -> WarmSource:
+    if Path(from_run).resolve() in (place.path.resolve(), place.bundle.resolve(), place.measured.resolve()):
+        raise ConfigError(f"--from {from_run}: a run can't go on from itself; name another folder with --run-dir")
+    return open_source(Path(from_run), builder=own.builder, make_loss=own.make_loss)
 
 
 def _ignore(phase: str, event: TrainingEvent | Converting | str) -> None:
@@ -138,6 +172,7 @@ class _Run:
         beside: Mapping[str, MakeScorer],
         tell: RunListener,
         resume: bool,
+        warm: WarmRun | None,
     ) -> None:
         self.recipe = recipe
         self.place = place
@@ -147,17 +182,22 @@ class _Run:
         self.beside = beside
         self.tell = tell
         self.resume = resume
+        self.warm = warm
         self.log = MetricsLog(place.metrics)
 
     def execute(self, untrained: UntrainedModel) -> RunResult:
         split, recipe = self.tables.split, self.recipe
         validation = split.test if recipe.evaluation.validate_on == "test" else split.validation
+        warm = self.warm
+        if warm is not None:
+            warm.begin(untrained, validation, self.device)
         fitted = self._fit("select", untrained, validation, None)
         chosen, selected = fitted.training.epoch, fitted.training
         trained_on = "train rows"
         if recipe.refit != "none":
             trained_on = "train and validation rows"
-            untrained = untrained_model(recipe, self.tables, np.concatenate([split.train, split.validation]), self.own)
+            rows = np.concatenate([split.train, split.validation])
+            untrained = untrained_model(recipe, self.tables, rows, self.own, warm=None if warm is None else warm.refit)
             fitted = self._fit("refit", untrained, None, chosen)
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         rankers = {
@@ -187,7 +227,11 @@ class _Run:
             },
             "device": str(self.device),
             "hardware": hardware(self.device),
-            "notes": _notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
+            "notes": [
+                *_notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
+                *(() if warm is None else warm.notes),
+            ],
+            **({} if warm is None else {"warm_start": warm.to_json()}),
             "peak_memory_bytes": peak_memory_bytes(),
         }
         card: dict[str, JSON] = {
@@ -195,24 +239,32 @@ class _Run:
             "result": cast(JSON, {key: value for key, value in summary.items() if key not in ("details", "run_dir")}),
             "versions": _versions(),
             "data": {"fingerprint": self.tables.fingerprint},
-            "trained_on": trained_on,
+            "trained_on": trained_on if warm is None else f"{trained_on}; {warm.said}",
+            **({} if warm is None else {"warm_start": warm.card()}),
         }
         if recipe.refit == "all":
             recommender_of(fitted, card).save(self.place.measured, builder=self.own.builder)
-            everything = untrained_model(recipe, self.tables, np.arange(len(self.tables.interactions)), self.own)
+            rows = np.arange(len(self.tables.interactions))
+            everything = untrained_model(recipe, self.tables, rows, self.own, warm=None if warm is None else warm.production)
             fitted = self._fit("production", everything, None, chosen)
-            card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows"
+            card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows" + (
+                "" if warm is None else f"; {warm.said}"
+            )
         self.tell("bundle", str(self.place.bundle))
         remove_index(self.place.path)  # it is of other vectors from here on
         recommender_of(fitted, card).save(self.place.bundle, builder=self.own.builder)
         if recipe.refit != "all":
             shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over
         write_json(self.place.result, cast(JSON, summary))
+        if warm is not None:
+            warm.source.release(self.place)
         return RunResult(self.place.path, summary)
 
     def _fit(
         self, name: str, untrained: UntrainedModel, validation: NDArray[np.int64] | None, stop_after: int | None
     ) -> FittedModel:
+        if untrained.started is not None:
+            keep_learned_rows(self.place, name, untrained.started.learned.rows)
         identity = [
             self.recipe.model_dump(mode="json"),
             self.tables.fingerprint,
@@ -220,6 +272,7 @@ class _Run:
             self.own.names(),
             name,
             stop_after,
+            *(() if self.warm is None else (self.warm.source.identity,)),
         ]
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -21,6 +21,14 @@ from twotower.training import EpochDone, TrainingEvent, TrainingStarted
 __all__ = ["MetricsLog", "RunFolder", "flat_keys"]
 
 
+class Keeps(Protocol):
+    """What is kept in a run's folder before the run begins."""
+
+    def keep(self, place: RunFolder) -> None:
+        """Write it, whole or not at all."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder.
@@ -28,7 +36,7 @@ class RunFolder:
     Nothing is written before recipe and tables were found sound. ``recipe.json`` is the resolved recipe, ``data.json`` what was
     read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``judged/`` the rank of
     every test row's item, ``bundle/`` what is served, ``result.json`` the figures. ``result.json`` is written last: where it
-    is, the run has finished.
+    is, the run has finished. ``warm_start/`` is what is kept of the run that this one went on from.
     """
 
     path: Path
@@ -71,6 +79,11 @@ class RunFolder:
     def data(self) -> Path:
         return self.path / "data.json"
 
+    @property
+    def warm_start(self) -> Path:
+        """What is kept of the run that this one went on from; there is none where it began anew."""
+        return self.path / "warm_start"
+
     @contextmanager
     def open(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> Iterator[None]:
         """Hold the folder for writing; nothing in it changes before `begin`.
@@ -91,12 +104,23 @@ class RunFolder:
             self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
             yield
 
-    def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
+    def begin(self, recipe: Recipe, *, overwrite: bool, warm_start: Keeps | None = None) -> None:
         """Write the recipe: from here on, a run is here. Starting over forgets the old one, except for the bundles.
 
         The old bundle stays until the new one replaces it.
+
+        Args:
+            recipe: Of the run.
+            overwrite: Whether to start over.
+            warm_start: What the run goes on from; it is kept before the recipe is written, so that no run that can be resumed
+                lacks it.
         """
         remove_leftovers(self.path)
+        if overwrite or not self.recipe.exists():
+            if warm_start is None:
+                shutil.rmtree(self.warm_start, ignore_errors=True)
+            else:
+                warm_start.keep(self)
         if overwrite:
             self.result.unlink(missing_ok=True)
             self.metrics.unlink(missing_ok=True)
@@ -106,8 +130,8 @@ class RunFolder:
             write_json(self.recipe, recipe.model_dump(mode="json"))
 
     def _refuse_foreign(self) -> None:
-        # a process that was killed while it wrote the recipe leaves a hidden temporary of it, which `begin` removes
-        ours = (LOCK, f".{self.recipe.name}.")
+        # what a process leaves that was killed before it had written the recipe: `begin` removes hidden temporaries
+        ours = (LOCK, f".{self.recipe.name}.", self.warm_start.name, f".{self.warm_start.name}.")
         if not self.recipe.exists() and any(not entry.name.startswith(ours) for entry in self.path.iterdir()):
             raise ConfigError(f"--run-dir {self.path}: the folder holds other things than a run; name a new folder")
 

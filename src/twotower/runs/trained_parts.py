@@ -15,6 +15,9 @@ from twotower.models import load_state
 from twotower.runs.fit_model import OwnParts, UntrainedModel, build_model
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.phase import fit_phase
+from twotower.runs.warm_source import kept_numbers, learned_rows_of
+from twotower.runs.warm_start import with_numbers
+from twotower.spec import HeadSpec
 
 __all__ = ["learned_temperature", "measured_parts", "selected_parts"]
 
@@ -30,7 +33,7 @@ def measured_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel:
         BundleError: If a temperature was learned and the checkpoint that holds it is not there, or the checkpoint is of another
             loss.
     """
-    parts = build_model(loaded.recipe, loaded.phase, own)
+    parts = build_model(loaded.recipe, loaded.phase, own, heads=_heads(loaded))
     path = _last_weights(loaded, "select" if loaded.recipe.refit == "none" else "refit")
     if path is not None:
         _load(parts, path, model=False)
@@ -57,7 +60,15 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
             "is not in "
             "the run folder"
         )
-    parts = build_model(loaded.recipe, fit_phase(loaded.recipe, loaded.tables, np.asarray(loaded.tables.split.train)), own)
+    numbers, learned = kept_numbers(loaded.place), learned_rows_of(loaded.place, "select")
+    phase = fit_phase(
+        loaded.recipe,
+        loaded.tables,
+        np.asarray(loaded.tables.split.train),
+        learn_from=learned,
+        adapt=lambda preprocessor: with_numbers(preprocessor, numbers, loaded.recipe.warm_start),
+    )
+    parts = build_model(loaded.recipe, phase, own, heads=_heads(loaded))
     _load(parts, path, model=True)
     parts.model.embeddings.settle()
     return replace(parts, model=parts.model.eval())
@@ -82,6 +93,11 @@ def learned_temperature(loaded: LoadedRun) -> float | None:
     except BundleError:  # a loss of one's own keeps it elsewhere, or has none
         return None
     return float(temperature.value().detach())
+
+
+def _heads(loaded: LoadedRun) -> tuple[HeadSpec, ...] | None:
+    """The heads of a run that went on from another one, whose moments they have; None where fitting finds them again."""
+    return loaded.recommender.model.spec.heads if loaded.place.warm_start.is_dir() else None
 
 
 def _last_weights(loaded: LoadedRun, phase: str) -> Path | None:

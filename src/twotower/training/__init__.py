@@ -3,6 +3,7 @@
 from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
+from twotower.training.optimizer_states import States, TrainedParameters, put_states, read_states
 from twotower.training.tasks import RETRIEVAL, Objective, OutcomeTask
 from twotower.training.train import Checkpoints, TrainingResult, train
 
@@ -15,11 +16,15 @@ __all__ = [
     "Listener",
     "Objective",
     "OutcomeTask",
+    "States",
     "StepDone",
+    "TrainedParameters",
     "TrainingConfig",
     "TrainingEvent",
     "TrainingResult",
     "TrainingStarted",
+    "put_states",
+    "read_states",
     "resolve_device",
     "smaller_is_better",
     "train",

@@ -18,10 +18,11 @@ from twotower.data.batches import Batch, Batches
 from twotower.errors import CheckpointError, ConfigError, TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower, load_state, state_of
-from twotower.optim import apply_learning_rate_factor, build_optimizers, clip_gradients, learning_rate_factor
+from twotower.optim import apply_learning_rate_factor, clip_gradients, learning_rate_factor
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.config import TrainingConfig, smaller_is_better
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
+from twotower.training.optimizer_states import States, TrainedParameters, put_states
 from twotower.training.random_state import borrowed_random_state, seed_step
 from twotower.training.step import Place, batch_losses, explain_divergence
 from twotower.training.tasks import RETRIEVAL_ALONE, Objective
@@ -92,6 +93,7 @@ def train(
     validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
     listener: Listener = _ignore,
+    optimizer_states: States | None = None,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -112,6 +114,8 @@ def train(
         validate: Called with the model in evaluation mode; returns figures by name. None: no early stopping either.
         checkpoints: None writes nothing.
         listener: Is told of every step and epoch. An error that it raises ends the training, which can then be resumed.
+        optimizer_states: What the optimisers go on with instead of starting anew, by name of the parameter (``model.`` or
+            ``loss.`` in front) and of the entry; None: nothing.
 
     Returns:
         What was trained, and which epoch the model now holds; the model and the loss are left in evaluation mode.
@@ -152,6 +156,7 @@ def train(
             validate,
             checkpoints,
             listener,
+            optimizer_states or {},
         ).run()
 
 
@@ -172,19 +177,21 @@ class _Loop:
     validate: Callable[[TwoTower], Mapping[str, float]] | None
     checkpoints: Checkpoints | None
     listener: Listener
+    optimizer_states: States
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
         self.loss.to(self.device)
         self.items = {name: column_to(column, self.device) for name, column in self.items.items()}
         self.log_q_N = None if self.log_q_N is None else self.log_q_N.to(self.device)
-        self.modules: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}
-        named = [(f"{prefix}.{name}", p) for prefix, module in self.modules.items() for name, p in module.named_parameters()]
-        self.parameters = [parameter for _, parameter in named]
+        trained = TrainedParameters(self.model, self.loss, self.config.optimizer)
+        self.modules: dict[str, nn.Module] = dict(trained.modules)
+        self.parameters = [parameter for _, parameter in trained.named]
+        self.optimizers: list[Optimizer] = trained.optimizers
+        if self.optimizer_states:
+            put_states(trained, self.optimizer_states)
         if self.streamed_log_q is not None:  # what it has counted is a part of where training stands
             self.modules["streamed_log_q"] = self.streamed_log_q
-        sparse = {f"model.{name}" for name in self.model.sparse_parameter_names()}
-        self.optimizers: list[Optimizer] = build_optimizers(named, self.config.optimizer, sparse_parameter_names=sparse)
         self.total_steps = self.config.epochs * len(self.batches)
         self.progress = Progress()
         self.best_in_memory: dict[str, dict[str, Tensor]] | None = None
