@@ -17,6 +17,7 @@ __all__ = [
     "EncoderSpec",
     "FloatsColumn",
     "GRUEncoderSpec",
+    "HSTUEncoderSpec",
     "HeadInput",
     "HeadSpec",
     "InputSpec",
@@ -75,7 +76,18 @@ class TableSpec(Config):
     update: Literal["dense", "rows"] = "dense"
 
 
-class TransformerEncoderSpec(Config):
+class _OnlyWhatIsGiven(Config):
+    """Keys that came later are written only where they are given, so that a model reads as it did before there were any."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        later = ("relative_time", "relative_position", "time_gap", "time_buckets")
+        fields = type(self).model_fields
+        return {name: value for name, value in values.items() if name not in later or value != fields[name].default}
+
+
+class TransformerEncoderSpec(_OnlyWhatIsGiven):
     """A causal transformer over a sequence.
 
     Attributes:
@@ -84,6 +96,11 @@ class TransformerEncoderSpec(Config):
         hidden: Width of the layer within a block, as a multiple of the width.
         dropout: On what is read, and on what each half of a block adds.
         gates: Whether what a half of a block adds is gated, number by number.
+        relative_time: Whether each head adds to its logits a learned bias by the time between two events, in buckets.
+        relative_position: Whether it adds one by how many events lie between.
+        time_gap: Whether a learned vector by the time since the latest event is added to what is read: until the item is asked
+            for where the time of requests is known (``request_time``), else from the event before until the latest one.
+        time_buckets: How many buckets of time there are; each is a third longer than the one before.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -92,6 +109,55 @@ class TransformerEncoderSpec(Config):
     hidden: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     gates: bool = False
+    relative_time: bool = False
+    relative_position: bool = False
+    time_gap: bool = False
+    time_buckets: int = Field(default=64, ge=2, le=256)
+
+    @model_validator(mode="after")
+    def _buckets_of_something(self) -> TransformerEncoderSpec:
+        if "time_buckets" in self.model_fields_set and not self.reads_times:
+            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the times of events change a state."""
+        return self.relative_time or self.time_gap
+
+
+class HSTUEncoderSpec(_OnlyWhatIsGiven):
+    """Hierarchical sequential transduction units over a sequence (Zhai et al. 2024).
+
+    Attributes:
+        blocks: How many, one after the other.
+        heads: Of the attention; the width must be a multiple.
+        dropout: On what is read, and on what a block adds.
+        relative_time: Whether the attention has a learned bias by the time between two events, in buckets.
+        relative_position: Whether it has one by how many events lie between.
+        time_gap: As of a transformer.
+        time_buckets: How many buckets of time there are; each is a third longer than the one before.
+    """
+
+    kind: Literal["hstu"] = "hstu"
+    blocks: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    relative_time: bool = True
+    relative_position: bool = True
+    time_gap: bool = False
+    time_buckets: int = Field(default=64, ge=2, le=256)
+
+    @model_validator(mode="after")
+    def _buckets_of_something(self) -> HSTUEncoderSpec:
+        if "time_buckets" in self.model_fields_set and not self.reads_times:
+            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the times of events change a state."""
+        return self.relative_time or self.time_gap
 
 
 class GRUEncoderSpec(Config):
@@ -106,6 +172,11 @@ class GRUEncoderSpec(Config):
     layers: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
+    @property
+    def reads_times(self) -> bool:
+        """No: it reads the order of events alone."""
+        return False
+
 
 class AttentionEncoderSpec(Config):
     """A weighted mean of a sequence, whose weights are learned.
@@ -117,8 +188,15 @@ class AttentionEncoderSpec(Config):
     kind: Literal["attention"] = "attention"
     hidden: int | None = Field(default=None, ge=1)
 
+    @property
+    def reads_times(self) -> bool:
+        """No: it reads the items alone."""
+        return False
 
-EncoderSpec: TypeAlias = Annotated[TransformerEncoderSpec | GRUEncoderSpec | AttentionEncoderSpec, Field(discriminator="kind")]
+
+EncoderSpec: TypeAlias = Annotated[
+    TransformerEncoderSpec | HSTUEncoderSpec | GRUEncoderSpec | AttentionEncoderSpec, Field(discriminator="kind")
+]
 """What reads a sequence in order."""
 
 
@@ -137,6 +215,8 @@ class InputSpec(Config):
         encoder: What reads a ragged column in order, in place of the pooling.
         max_length: The most values that the encoder reads; given where there is one. Both are written only where they are
             given, so that a model without encoders reads as it did before there were any.
+        request_time: Whether the encoder knows when the next item is asked for.
+        events: What it reads of each event beside the item, columns of rows. Both are written only where they are given.
     """
 
     column: str
@@ -147,6 +227,21 @@ class InputSpec(Config):
     value_dropout: float = Field(default=0.0, ge=0, lt=1)
     encoder: EncoderSpec | None = None
     max_length: int | None = Field(default=None, ge=1)
+    request_time: bool = False
+    events: tuple[RowsColumn, ...] = ()
+
+    @model_validator(mode="after")
+    def _events_of_an_encoder(self) -> InputSpec:
+        if self.encoder is None and (self.request_time or self.events):
+            raise ValueError("request_time and events are an encoder's")
+        if self.request_time and not self.reads_times:
+            raise ValueError("request_time needs an encoder that reads times")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether an encoder reads when events were."""
+        return self.encoder is not None and self.encoder.reads_times
 
     @model_validator(mode="after")
     def _encoder_with_length(self) -> InputSpec:
@@ -154,7 +249,7 @@ class InputSpec(Config):
             raise ValueError("encoder and max_length are given together, or neither")
         if self.encoder is not None and (self.pooling is not None or self.value_dropout or self.table is None):
             raise ValueError("an encoder takes the place of pooling and value_dropout, and reads rows of a table")
-        if isinstance(self.encoder, TransformerEncoderSpec) and self.width % self.encoder.heads:
+        if isinstance(self.encoder, TransformerEncoderSpec | HSTUEncoderSpec) and self.width % self.encoder.heads:
             raise ValueError(f"width must be a multiple of the encoder's heads; came {self.width} for {self.encoder.heads}")
         return self
 
@@ -164,6 +259,10 @@ class InputSpec(Config):
         if self.encoder is None:
             values.pop("encoder", None)
             values.pop("max_length", None)
+        if not self.request_time:
+            values.pop("request_time", None)
+        if not self.events:
+            values.pop("events", None)
         return values
 
 

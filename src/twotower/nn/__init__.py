@@ -9,6 +9,7 @@ from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.nn.sequence_encoders import (
     AttentionEncoder,
     GRUEncoder,
+    HSTUEncoder,
     SequenceEncoder,
     TransformerEncoder,
     build_encoder,
@@ -20,6 +21,7 @@ __all__ = [
     "AttentionEncoder",
     "EmbeddingCollection",
     "GRUEncoder",
+    "HSTUEncoder",
     "Lookup",
     "SequenceEncoder",
     "TransformerEncoder",

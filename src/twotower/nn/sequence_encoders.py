@@ -7,17 +7,27 @@ prefix of a history a row to learn from at the price of one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twotower.nn.event_columns import EventColumns
+from twotower.nn.event_times import Clock, clock_of, pair_buckets
 from twotower.nn.sequence_layout import as_prefixes, pad, take_states
-from twotower.spec import AttentionEncoderSpec, EncoderSpec, GRUEncoderSpec, TransformerEncoderSpec
-from twotower.types import Prefixes, Ragged
+from twotower.nn.time_reading import AttentionBias, TimeGap, bias_of, pairs_read
+from twotower.spec import (
+    AttentionEncoderSpec,
+    EncoderSpec,
+    GRUEncoderSpec,
+    HSTUEncoderSpec,
+    RowsColumn,
+    TransformerEncoderSpec,
+)
+from twotower.types import Events, Prefixes, Ragged
 
-__all__ = ["AttentionEncoder", "GRUEncoder", "SequenceEncoder", "TransformerEncoder", "build_encoder"]
+__all__ = ["AttentionEncoder", "GRUEncoder", "HSTUEncoder", "SequenceEncoder", "TransformerEncoder", "build_encoder"]
 
 _POSITION_SCALE = 0.02
 _NUMBERS_AT_ONCE = 2**25
@@ -32,22 +42,39 @@ class SequenceEncoder(nn.Module):
     Args:
         width: D, of the items' vectors and of the states.
         max_length: The most items that a sequence may have.
+        reads_times: Whether a state depends on when the events were.
+        request_time: Whether it depends on when the next item is asked for.
+        events: What is read of each event beside its item.
     """
 
-    def __init__(self, width: int, max_length: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        max_length: int,
+        *,
+        reads_times: bool = False,
+        request_time: bool = False,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
         super().__init__()
+        if request_time and not reads_times:
+            raise ValueError("an encoder that does not read times does not know that of a request either")
         self.width = width
         self.max_length = max_length
+        self.reads_times = reads_times
+        self.request_time = request_time
+        self.events = EventColumns(events, width) if events else None
 
     @abstractmethod
-    def states(self, items_SLD: Tensor) -> Tensor:
-        """The states after 0 to L items, ``[S, L + 1, D]``; a state depends on the items before it and on no others.
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
+        """The states after 0 to L items, ``[S, L + 1, D]``; a state depends on the events before it and on no others.
 
         Args:
             items_SLD: Vectors of the items, ``[S, L, D]``; behind the end of a sequence, anything.
+            clock: When they were, where times are read.
         """
 
-    def forward(self, vectors_VD: Tensor, column: Ragged | Prefixes) -> Tensor:
+    def forward(self, vectors_VD: Tensor, column: Ragged | Prefixes | Events) -> Tensor:
         """The state after each row of a column.
 
         Args:
@@ -58,14 +85,19 @@ class SequenceEncoder(nn.Module):
             ``[n, D]``.
 
         Raises:
-            ValueError: If a sequence is longer than ``max_length``.
+            ValueError: If a sequence is longer than ``max_length``, or the column lacks what the encoder reads of events.
         """
-        sequences, sequence_of, lengths = as_prefixes(column)
+        events = column if isinstance(column, Events) else Events(column)
+        self._require(events)
+        if self.events is not None:
+            vectors_VD = vectors_VD + self.events(events.columns)
+        sequences, sequence_of, lengths = as_prefixes(events.items)
         longest = int(sequences.lengths.max()) if sequences.num_rows else 0
         if longest > self.max_length:
             raise ValueError(f"a sequence may have {self.max_length} items (came: {longest}); give its latest ones")
         if torch.is_grad_enabled():
-            return take_states(self.states(pad(vectors_VD, sequences.offsets)), sequence_of, lengths)
+            every_SLD = self.states(pad(vectors_VD, sequences.offsets), self._clock(events._replace(items=sequences)))
+            return take_states(every_SLD, sequence_of, lengths)
         output_BD = vectors_VD.new_empty(len(lengths), self.width)
         order = sequences.lengths.argsort()
         for chosen in self._parts(sequences.lengths, order):
@@ -73,7 +105,10 @@ class SequenceEncoder(nn.Module):
             here[chosen] = torch.arange(len(chosen), device=chosen.device)
             rows = (here[sequence_of] >= 0).nonzero().flatten()
             places = Ragged(torch.arange(len(vectors_VD), device=chosen.device), sequences.offsets).take(chosen)
-            states_SLD = self.states(pad(vectors_VD[places.values], places.offsets))
+            clock = None
+            if self.reads_times:
+                clock = self._clock(Events(sequences, events.times, events.asked).take(chosen))
+            states_SLD = self.states(pad(vectors_VD[places.values], places.offsets), clock)
             output_BD[rows] = take_states(states_SLD, here[sequence_of[rows]], lengths[rows])
         return output_BD
 
@@ -82,10 +117,21 @@ class SequenceEncoder(nn.Module):
         start = 0
         while start < len(order):
             # as many as would fit if all were as long as the last of them
-            numbers = (lengths[order[start:]] + 1) * torch.arange(1, len(order) - start + 1, device=order.device)
-            fits = int((numbers * (self.width * _COPIES) <= _NUMBERS_AT_ONCE).sum())
+            places = lengths[order[start:]] + 1
+            numbers = places * (self.width * _COPIES + pairs_read(self) * places)
+            numbers = numbers * torch.arange(1, len(order) - start + 1, device=order.device)
+            fits = int((numbers <= _NUMBERS_AT_ONCE).sum())
             yield order[start : start + max(1, fits)]
             start += max(1, fits)
+
+    def _require(self, events: Events) -> None:
+        if self.reads_times and events.times is None:
+            raise ValueError("the encoder reads when events were: give times")
+        if self.request_time and events.asked is None:
+            raise ValueError("the encoder reads when the next item is asked for: give asked")
+
+    def _clock(self, events: Events) -> Clock | None:
+        return clock_of(events, requested=self.request_time) if self.reads_times else None
 
 
 class TransformerEncoder(SequenceEncoder):
@@ -96,35 +142,54 @@ class TransformerEncoder(SequenceEncoder):
 
     With ``gates``, what a block adds is multiplied by ``sigmoid(G norm(x))``, number by number (Borisyuk et al. 2024, LiGR).
 
+    With ``relative_time`` and ``relative_position``, each head of each block has a bias by buckets of the time between two
+    places, and by their distance (as HSTU has); with ``time_gap`` a vector of the time since the latest event is read too. All
+    of them start at 0.
+
     Args:
-        spec: Blocks, heads, dropout.
+        spec: Blocks, heads, dropout, and what is read of times.
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        request_time: Whether a state knows when the next item is asked for.
+        events: What is read of each event beside its item.
     """
 
-    def __init__(self, spec: TransformerEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
+    def __init__(
+        self,
+        spec: TransformerEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        request_time: bool = False,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, reads_times=spec.reads_times, request_time=request_time, events=events)
         self.positions = nn.Parameter(torch.empty(max_length + 1, width).normal_(0, _POSITION_SCALE, generator=generator))
         self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
         self.dropout = nn.Dropout(spec.dropout)
-        self.blocks = nn.ModuleList(_Block(spec, width, generator) for _ in range(spec.blocks))
+        self.blocks = nn.ModuleList(_Block(spec, width, max_length, generator) for _ in range(spec.blocks))
         self.norm = nn.LayerNorm(width)
+        self.gap = TimeGap(spec.time_buckets, width) if spec.time_gap else None
+        self.buckets = spec.time_buckets if spec.relative_time else None
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
         num_sequences, longest, width = items_SLD.shape
         # as long as the vectors of a table that starts small, the items are what a position is added to
         read_SLD = torch.cat([self.start.expand(num_sequences, 1, width), items_SLD * width**0.5], dim=1)
-        hidden_SLD = self.dropout(read_SLD + self.positions[: longest + 1])
+        read_SLD = read_SLD + self.positions[: longest + 1]
+        hidden_SLD = self.dropout(read_SLD if self.gap is None or clock is None else read_SLD + self.gap(clock))
+        buckets_STT = None if self.buckets is None or clock is None else pair_buckets(clock, self.buckets)
         for block in self.blocks:
-            hidden_SLD = block(hidden_SLD)
+            hidden_SLD = block(hidden_SLD, buckets_STT)
         output: Tensor = self.norm(hidden_SLD)
         return output
 
 
 class _Block(nn.Module):
-    def __init__(self, spec: TransformerEncoderSpec, width: int, generator: torch.Generator) -> None:
+    def __init__(self, spec: TransformerEncoderSpec, width: int, max_length: int, generator: torch.Generator) -> None:
         super().__init__()
         self.heads = spec.heads
         self.attention_norm, self.hidden_norm = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -134,12 +199,20 @@ class _Block(nn.Module):
         self.output = _linear(spec.hidden * width, width, generator)
         self.gates = nn.ModuleList(_linear(width, width, generator) for _ in range(2 if spec.gates else 0))
         self.dropout = nn.Dropout(spec.dropout)
+        self.bias = bias_of(spec, max_length)
 
-    def forward(self, hidden_SLD: Tensor) -> Tensor:
+    def forward(self, hidden_SLD: Tensor, buckets_STT: Tensor | None = None) -> Tensor:
         normal_SLD = self.attention_norm(hidden_SLD)
-        # [S, L, 3 D] to three times [S, heads, L, D / heads]
-        queries, keys, values = self.read(normal_SLD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+        by_head = self.read(normal_SLD).unflatten(2, (3, self.heads, -1))
+        if self.bias is None:
+            # [S, L, 3 D] to three times [S, heads, L, D / heads]
+            queries, keys, values = by_head.permute(2, 0, 3, 1, 4).unbind(0)
+            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+        else:
+            queries, keys, values = by_head.permute(2, 3, 0, 1, 4).contiguous().unbind(0)
+            scale = queries.shape[-1] ** -0.5
+            found = self.bias(queries, keys, values, buckets_STT, softmax=True, scale=scale)
+            attended = found.permute(1, 2, 0, 3).flatten(2)
         hidden_SLD = hidden_SLD + self._gated(0, self.dropout(self.attended(attended)), normal_SLD)
         normal_SLD = self.hidden_norm(hidden_SLD)
         added_SLD = self.dropout(self.output(F.gelu(self.hidden(normal_SLD))))
@@ -147,6 +220,85 @@ class _Block(nn.Module):
 
     def _gated(self, which: int, added_SLD: Tensor, normal_SLD: Tensor) -> Tensor:
         return added_SLD * self.gates[which](normal_SLD).sigmoid() if self.gates else added_SLD
+
+
+class HSTUEncoder(SequenceEncoder):
+    """Hierarchical sequential transduction units (Zhai et al. 2024, equations 1 to 3).
+
+    For each block, with ``x`` normalised to ``n``, and all of it causal:
+
+    - ``U, V, Q, K = SiLU(W1 n)`` (1);
+    - ``(A V)_i = 1/(i + 1) sum_{j <= i} SiLU(Q_i . K_j + rab_ij) V_j`` for each head (2);
+    - ``x = x + W2 (norm(A V) * U)`` (3).
+
+    ``rab_ij`` is a bias of the head by the distance ``i - j`` and by the bucket of the time between i and j,
+    ``floor(log(max(1, |seconds|)) / 0.301)``; both start at 0. No softmax: how much there is of something is kept. The paper
+    divides by the longest length that there may be; here it is by the places that are read, the start among them, which depends
+    on neither padding nor on what comes later, and leaves short histories as large as long ones before the norm.
+
+    The start, positions counted from it and a norm at the end are those of `TransformerEncoder`.
+
+    Args:
+        spec: Blocks, heads, dropout, and what is read of times.
+        width: D.
+        max_length: The most items of a sequence.
+        generator: Source of the initial values.
+        request_time: Whether a state knows when the next item is asked for.
+        events: What is read of each event beside its item.
+    """
+
+    def __init__(
+        self,
+        spec: HSTUEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        request_time: bool = False,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, reads_times=spec.reads_times, request_time=request_time, events=events)
+        self.positions = nn.Parameter(torch.empty(max_length + 1, width).normal_(0, _POSITION_SCALE, generator=generator))
+        self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
+        self.dropout = nn.Dropout(spec.dropout)
+        self.blocks = nn.ModuleList(_Unit(spec, width, max_length, generator) for _ in range(spec.blocks))
+        self.norm = nn.LayerNorm(width)
+        self.gap = TimeGap(spec.time_buckets, width) if spec.time_gap else None
+        self.buckets = spec.time_buckets if spec.relative_time else None
+
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
+        """See `SequenceEncoder.states`."""
+        num_sequences, longest, width = items_SLD.shape
+        read_SLD = torch.cat([self.start.expand(num_sequences, 1, width), items_SLD * width**0.5], dim=1)
+        read_SLD = read_SLD + self.positions[: longest + 1]
+        hidden_SLD = self.dropout(read_SLD if self.gap is None or clock is None else read_SLD + self.gap(clock))
+        buckets_STT = None if self.buckets is None or clock is None else pair_buckets(clock, self.buckets)
+        for block in self.blocks:
+            hidden_SLD = block(hidden_SLD, buckets_STT)
+        output: Tensor = self.norm(hidden_SLD)
+        return output
+
+
+class _Unit(nn.Module):
+    def __init__(self, spec: HSTUEncoderSpec, width: int, max_length: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.heads = spec.heads
+        self.read_norm, self.attended_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.read = _linear(width, 4 * width, generator)
+        self.output = _linear(width, width, generator)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.bias = bias_of(spec, max_length) or AttentionBias(None, None)
+
+    def forward(self, hidden_SLD: Tensor, buckets_STT: Tensor | None = None) -> Tensor:
+        read_SLF: Tensor = F.silu(self.read(self.read_norm(hidden_SLD)))
+        gates_SLD, rest_SLF = torch.split(read_SLF, [hidden_SLD.shape[2], 3 * hidden_SLD.shape[2]], dim=2)
+        # [S, L, 3 D] to three times [heads, S, L, D / heads]
+        by_head = rest_SLF.view(*rest_SLF.shape[:2], 3, self.heads, -1).permute(2, 3, 0, 1, 4).contiguous()
+        values, queries, keys = by_head.unbind(0)
+        attended = self.bias(queries, keys, values, buckets_STT, softmax=False, scale=1.0).permute(1, 2, 0, 3).flatten(2)
+        read_L1 = torch.arange(1, attended.shape[1] + 1, dtype=attended.dtype, device=attended.device).unsqueeze(1)
+        added_SLD: Tensor = self.output(self.dropout(self.attended_norm(attended / read_L1) * gates_SLD))
+        return hidden_SLD + added_SLD
 
 
 class GRUEncoder(SequenceEncoder):
@@ -157,10 +309,19 @@ class GRUEncoder(SequenceEncoder):
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        events: What is read of each event beside its item.
     """
 
-    def __init__(self, spec: GRUEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
+    def __init__(
+        self,
+        spec: GRUEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, events=events)
         self.layers = spec.layers
         with torch.random.fork_rng(devices=[]):  # it draws initial values of its own, which are not kept
             self.units = nn.GRU(width, width, spec.layers, batch_first=True)
@@ -170,7 +331,7 @@ class GRUEncoder(SequenceEncoder):
         self.start = nn.Parameter(torch.empty(spec.layers, width).normal_(0, _POSITION_SCALE, generator=generator))
         self.dropout = nn.Dropout(spec.dropout)
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
         num_sequences, longest, width = items_SLD.shape
         begun = self.start.unsqueeze(1).expand(self.layers, num_sequences, width).contiguous()
@@ -193,18 +354,27 @@ class AttentionEncoder(SequenceEncoder):
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        events: What is read of each event beside its item.
     """
 
     steepest = 8.0
     """Bounds the weights' logarithms."""
 
-    def __init__(self, spec: AttentionEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
+    def __init__(
+        self,
+        spec: AttentionEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, events=events)
         self.hidden = _linear(width, spec.hidden or width, generator)
         self.score = _linear(spec.hidden or width, 1, generator)
         self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
         read_SLD = torch.cat([self.start.expand(len(items_SLD), 1, self.width), items_SLD], dim=1)
         scores_SL1 = self.score(torch.tanh(self.hidden(read_SLD * self.width**0.5)))
@@ -212,8 +382,24 @@ class AttentionEncoder(SequenceEncoder):
         return (weights_SL1 * read_SLD).cumsum(1) / weights_SL1.cumsum(1)
 
 
-def build_encoder(spec: EncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> SequenceEncoder:
+def build_encoder(
+    spec: EncoderSpec,
+    width: int,
+    max_length: int,
+    *,
+    generator: torch.Generator,
+    request_time: bool = False,
+    events: Sequence[RowsColumn] = (),
+) -> SequenceEncoder:
     """Build an encoder with fresh weights.
+
+    Args:
+        spec: Which, and its options.
+        width: D.
+        max_length: The most items of a sequence.
+        generator: Source of the initial values.
+        request_time: Whether a state knows when the next item is asked for; the encoder must read times.
+        events: What is read of each event beside its item.
 
     Example:
         >>> encoder = build_encoder(GRUEncoderSpec(), 4, 10, generator=torch.Generator().manual_seed(0))
@@ -221,10 +407,14 @@ def build_encoder(spec: EncoderSpec, width: int, max_length: int, *, generator: 
         torch.Size([2, 4])
     """
     if isinstance(spec, TransformerEncoderSpec):
-        return TransformerEncoder(spec, width, max_length, generator=generator)
+        return TransformerEncoder(spec, width, max_length, generator=generator, request_time=request_time, events=events)
+    if isinstance(spec, HSTUEncoderSpec):
+        return HSTUEncoder(spec, width, max_length, generator=generator, request_time=request_time, events=events)
+    if request_time:
+        raise ValueError(f"an encoder of kind {spec.kind!r} does not read times")
     if isinstance(spec, GRUEncoderSpec):
-        return GRUEncoder(spec, width, max_length, generator=generator)
-    return AttentionEncoder(spec, width, max_length, generator=generator)
+        return GRUEncoder(spec, width, max_length, generator=generator, events=events)
+    return AttentionEncoder(spec, width, max_length, generator=generator, events=events)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

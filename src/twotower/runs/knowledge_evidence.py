@@ -18,7 +18,7 @@ from twotower.runs.phase import Phase
 from twotower.runs.probe import Headline
 from twotower.runs.recipe import Recipe
 from twotower.training import smaller_is_better
-from twotower.types import Ragged
+from twotower.types import Events, Ragged
 
 __all__ = ["known_of_test", "validation_curve"]
 
@@ -83,7 +83,8 @@ def _own_shares(examples: Examples, rows: Tensor, *, training: bool) -> tuple[tu
     items = examples.item_rows[rows]
     found = []
     for entry in examples.history_inputs:
-        column = columns[entry.name]
+        found_column = columns[entry.name]
+        column = found_column.items if isinstance(found_column, Events) else found_column
         assert isinstance(column, Ragged)
         own = torch.where(items >= 0, entry.lookup[items.clamp(min=0)].long(), 0)
         owners = torch.repeat_interleave(torch.arange(len(rows)), column.lengths)

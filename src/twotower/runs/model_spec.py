@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
 from twotower.runs.recipe import (
@@ -64,6 +67,7 @@ def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, Tow
         recipe.model,
         {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
         tables,
+        {f.config.name: f.event_columns for f in spec.history},
     )
     candidate = _tower(recipe.candidate, recipe.model, {f.config.output_name: f.columns for f in spec.candidate}, tables)
     return tables, query, candidate
@@ -105,6 +109,7 @@ def _tower(
     model: ModelConfig,
     columns: dict[str, tuple[object, ...]],
     tables: _Tables,
+    events: Mapping[str, tuple[RowsColumn, ...]] = MappingProxyType({}),
 ) -> TowerSpec:
     side = "query" if isinstance(tower, QueryConfig) else "candidate"
     inputs = []
@@ -124,6 +129,8 @@ def _tower(
                         value_dropout=embedding.value_dropout if column.ragged else 0.0,
                         encoder=embedding.encoder,
                         max_length=entry.feature.max_length if isinstance(entry.feature, SequenceFeature) else None,
+                        request_time=isinstance(entry.feature, SequenceFeature) and entry.feature.request_time,
+                        events=events.get(column.name, ()),
                     )
                 )
             else:

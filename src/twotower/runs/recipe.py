@@ -16,7 +16,7 @@ from twotower.runs.loss_config import LossConfig
 from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.watched import PER_USER, validation_figures
-from twotower.spec import EncoderSpec, TransformerEncoderSpec
+from twotower.spec import EncoderSpec, HSTUEncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -118,7 +118,13 @@ class FeatureEntry(Config):
             )
         pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
         encoder = self.embedding.encoder
-        if isinstance(encoder, TransformerEncoderSpec) and self.embedding.dim % encoder.heads:
+        if encoder is not None and isinstance(self.feature, SequenceFeature) and self.feature.request_time:
+            if not encoder.reads_times:
+                raise ValueError(
+                    f"request_time: the encoder (kind {encoder.kind!r}) reads no times, so that of a request would change "
+                    "nothing: give a transformer relative_time or time_gap, use kind = 'hstu', or leave request_time out"
+                )
+        if isinstance(encoder, TransformerEncoderSpec | HSTUEncoderSpec) and self.embedding.dim % encoder.heads:
             raise ValueError(
                 f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {encoder.heads}"
             )
@@ -251,6 +257,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         faults = []
+        columns = self.data.columns
         stopping = self.training.early_stopping
         if self.evaluation.validate_on == "test" and stopping is not None:
             faults.append(
@@ -280,6 +287,14 @@ class Recipe(Config):
             for i, entry in enumerate(self.query.features)
             if isinstance(entry.feature, SequenceFeature) and self.training.batch_size <= entry.feature.max_length
         ]
+        roles = {columns.user: "user", columns.item: "item", columns.time: "time"}
+        faults += [
+            f"query.features.{i}.columns: {column!r} is the {roles[column]} (data.columns.{roles[column]}) and nothing that is "
+            "known of an event beside its item and its time: leave it out"
+            for i, entry in enumerate(self.query.features)
+            for column in _event_columns(entry)
+            if column in roles
+        ]
         faults += self._task_faults()
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
@@ -304,6 +319,14 @@ class Recipe(Config):
             if task.column in roles
         ]
 
+    def timed_sequences(self) -> frozenset[str]:
+        """Names of the query's sequences whose encoder reads when events were."""
+        return frozenset(
+            entry.feature.output_name
+            for entry in self.query.features
+            if entry.embedding.encoder is not None and entry.embedding.encoder.reads_times
+        )
+
     def outcome_columns(self) -> dict[str, str]:
         """Columns that say what a row came to, and the key that declares each so; none of them is known of a query."""
         columns = self.data.columns
@@ -317,6 +340,7 @@ class Recipe(Config):
         columns = self.data.columns
         read = [columns.user, columns.item, columns.time, *self.outcome_columns()]
         read += [name for entry in self.query.features for name in entry.feature.source_columns]
+        read += [name for entry in self.query.features for name in _event_columns(entry)]
         read += self.data.catalogue.columns if self.data.catalogue is not None else ()
         read += [name for names in self.baselines.segments or () for name in names]
         read += [self.split.column] if isinstance(self.split, GivenSplit) else []
@@ -349,3 +373,7 @@ class Recipe(Config):
             for i, column in read
             if column in outcomes
         ]
+
+
+def _event_columns(entry: FeatureEntry) -> tuple[str, ...]:
+    return entry.feature.columns if isinstance(entry.feature, SequenceFeature) else ()
