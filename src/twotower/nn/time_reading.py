@@ -81,5 +81,7 @@ def bias_of(spec: TransformerEncoderSpec | HSTUEncoderSpec, max_length: int) -> 
 def pairs_read(encoder: nn.Module) -> int:
     """How many numbers an encoder holds of each pair of places at once, where it holds them all."""
     found = [block for block in encoder.modules() if isinstance(block, AttentionBias)]
-    heads = [getattr(block, "heads", 1) for block in encoder.modules() if isinstance(getattr(block, "bias", None), AttentionBias)]
+    heads = [
+        getattr(block, "heads", 1) for block in encoder.modules() if isinstance(getattr(block, "bias", None), AttentionBias)
+    ]
     return 2 * max(heads, default=1) if found else 0

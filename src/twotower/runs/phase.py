@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.columnar import release_pages
-from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
+from twotower.data import Examples, Histories, IdTable, LeaveLastOut, TimeSplit, build_histories
 from twotower.data.consecutive import as_slice, taken, taken_frame
 from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import Preprocessor
