@@ -134,7 +134,7 @@ def transformed(block: Any, xs: list[Tensor], i: int, bias: Any) -> Tensor:
         of = slice(head * each, (head + 1) * each)
         weights = [((q[i][of] * k[j][of]).sum() / math.sqrt(each) + bias(block, i, j, head)).exp() for j in range(i + 1)]
         heads.append(torch.stack([weight * v[j][of] for j, weight in enumerate(weights)]).sum(0) / torch.stack(weights).sum())
-    gates = [1.0, 1.0]
+    gates: list[Any] = [1.0, 1.0]
     if block.gates:
         gates[0] = torch.sigmoid(block.gates[0].weight @ normal[i] + block.gates[0].bias)
     middle = xs[i] + (block.attended.weight @ torch.cat(heads) + block.attended.bias) * gates[0]
