@@ -77,7 +77,7 @@ def short(**changes: Any) -> dict[str, Any]:
 def hit_rate(folder: Path) -> float:
     judged = pl.read_parquet(folder / "judged" / "test.parquet")
     name = next(column for column in judged.columns if column.startswith("model") and "above" in column)
-    return float((judged[name] == 0).mean())
+    return float((judged[name].to_numpy() == 0).mean())
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,11 @@ def hit_rate(folder: Path) -> float:
     ],
 )
 def test_it_learns_what_only_times_tell(decides: str, encoder: dict[str, Any], sequence: dict[str, Any], tmp_path: Path) -> None:
-    run(recipe(encoder, sequence=sequence), tmp_path / "run", interactions=planted(decides))
+    # without a softmax it takes longer to single out one event
+    epochs = 16 if encoder["kind"] == "hstu" else 8
+    optimizer = {"kind": "adamw", "learning_rate": 0.01}
+    asked = recipe(encoder, sequence=sequence, training=short(epochs=epochs, optimizer=optimizer))
+    run(asked, tmp_path / "run", interactions=planted(decides))
     assert hit_rate(tmp_path / "run") > 0.85
 
 
@@ -208,7 +212,7 @@ def test_known_users_are_as_if_they_had_told_their_history(trained: Trained) -> 
 
 
 def test_what_a_user_does_while_serving_follows_the_stored_history(trained: Trained) -> None:
-    recommender, store = trained.recommender, MemoryStore()
+    recommender, store = trained.recommender, MemoryStore(item_kind="text", user_kind="text")
     live = LiveRecommender(recommender, store, store, now=lambda: 1_790_000_000.0)
     live.append([Interaction("u3", "i5", 1_789_000_000.0), Interaction("u3", "i6"), Interaction("new", "i5", 1_789_000_000.0)])
     stored = recommender.users.histories(["u3"]).values.tolist()
@@ -247,7 +251,7 @@ def test_a_request_may_leave_out_when_it_is(trained: Trained) -> None:
     close(recommender.encode_queries(["u1"]), recommender.encode_queries(["u1"], features=[{"time": end}]))
     later_BD = recommender.encode_queries(["u1"], features=[{"time": end + 30 * DAY}])
     assert not torch.allclose(recommender.encode_queries(["u1"]), later_BD)
-    with pytest.raises(DataError, match="finite times"):
+    with pytest.raises(DataError, match="column 'time' must"):
         recommender.encode_queries(["u1"], features=[{"time": float("inf")}])
 
 
@@ -271,7 +275,8 @@ BAD: list[tuple[list[Any], type[Exception], str]] = [
 def test_events_that_are_none_are_refused(history: list[Any], error: type[Exception], message: str, bad: Trained) -> None:
     with pytest.raises(error, match=message):
         bad.recommender.recommend(histories=[history])
-    answers = LiveRecommender(bad.recommender, MemoryStore(), MemoryStore()).answer([Request(history=history), Request("u1")])
+    store = MemoryStore(item_kind="text", user_kind="text")
+    answers = LiveRecommender(bad.recommender, store, store).answer([Request(history=history), Request("u1")])
     assert isinstance(answers.answers[0], error)
     assert not isinstance(answers.answers[1], Exception)
 
@@ -390,7 +395,8 @@ def test_what_a_recipe_may_not_say(encoder: dict[str, Any], sequence: dict[str, 
 
 
 def test_what_the_tables_must_have(tmp_path: Path) -> None:
-    without = recipe(FULL, data={"columns": {"user": "user", "item": "item"}}, split={"kind": "random"})
+    columns = {"user": "user", "item": "item", "order": "row"}
+    without = recipe(FULL, data={"columns": columns}, split={"kind": "random"})
     with pytest.raises(ConfigError, match="reads when events were, and the interactions have no time"):
         run(without, tmp_path / "run", interactions=planted("request"))
     with pytest.raises(ConfigError, match="no column 'ratings' in the interactions; did you mean 'rating'"):

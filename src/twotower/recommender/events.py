@@ -15,12 +15,13 @@ from torch import Tensor
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing import Preprocessor
+from twotower.preprocessing.buckets import FittedBuckets
 from twotower.recommender.history_inputs import event_column
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.items import Items
 from twotower.types import Events, Id, QueryColumn, Ragged, gather_slices
 
-__all__ = ["Event", "EventReader", "history_columns", "item_of", "join_events"]
+__all__ = ["Event", "EventReader", "history_columns", "item_of", "join_events", "kept", "require_items"]
 
 Event: TypeAlias = Id | Mapping[str, object]
 """Something that a user did: the item's id, or what is known of it, such as ``{"item": "x", "time": 1700000000, "rating": 4}``."""
@@ -76,9 +77,9 @@ class EventReader:
         lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
         given = list(chain.from_iterable(history for history in histories if history is not None))
         described = any(isinstance(event, Mapping) for event in given)
+        ids = require_items(given) if described else given
         if described:
             self._require_keys(given)
-        ids = [item_of(event) for event in given] if described else given
         kind = str if items.kind == "text" else (int, np.integer)
         wrong = [item for item in ids if not isinstance(item, kind)]
         if wrong:
@@ -87,7 +88,10 @@ class EventReader:
         times = self._times(given) if self.reads_times else None
         columns = {}
         for name, event in self._features:
-            found = event.encode(_values(given, event.config.column))[event.config.output_name]
+            values = _values(given, event.config.column)
+            if values.dtype == pl.Null and isinstance(event, FittedBuckets):
+                values = values.cast(pl.Float64)
+            found = event.encode(values)[event.config.output_name]
             columns[event_column(name, event.config.output_name)] = found
         offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
         offsets[1:] = lengths.cumsum(0)
@@ -96,11 +100,7 @@ class EventReader:
     def _require_keys(self, given: Sequence[Event]) -> None:
         readable = self.readable
         for event in given:
-            if not isinstance(event, Mapping):
-                continue
-            if _ITEM not in event:
-                raise DataError(f"an event of a history must have its item, under 'item'; came {dict(event)!r}")
-            for name in event:
+            for name in event if isinstance(event, Mapping) else ():
                 if name not in readable:
                     raise ConfigError(f"histories: the query reads no {name!r} of an event{nearest(str(name), readable)}")
 
@@ -118,6 +118,18 @@ class EventReader:
         return torch.tensor(found, dtype=torch.float64)
 
 
+def require_items(events: Sequence[Event]) -> list[Id]:
+    """The items of events.
+
+    Raises:
+        DataError: If an event has none.
+    """
+    for event in events:
+        if isinstance(event, Mapping) and _ITEM not in event:
+            raise DataError(f"an event of a history must have its item, under 'item'; came {dict(event)!r}")
+    return [item_of(event) for event in events]
+
+
 def item_of(event: Event) -> Id:
     """The item of an event."""
     return event[_ITEM] if isinstance(event, Mapping) else event  # type: ignore[return-value]
@@ -128,10 +140,9 @@ def _values(given: Sequence[Event], column: str) -> pl.Series:
     if {type(value) for value in values} - {type(None)} == {int, float}:
         values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
     try:
-        found = pl.Series(column, values, strict=True)
+        return pl.Series(column, values, strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(f"histories: column {column!r} must hold values of one type; came {values[:5]!r} ({error})") from None
-    return found.cast(pl.Float64) if found.dtype == pl.Null else found
 
 
 def kept(events: Events, mask: Tensor) -> Events:

@@ -173,6 +173,12 @@ class LiveRecommender:
         later = self._later(recommender, [user])
         return [*recommender.history(user), *(item_of(event) for event in (later[0] if later else ()))]
 
+    def events(self, user: Id) -> list[Event]:
+        """What a user did, stored and since, as `Recommender.events` has it; raises as that does."""
+        recommender, _ = self._fitting()
+        later = self._later(recommender, [user])
+        return [*recommender.events(user), *(later[0] if later else ())]
+
     def _later(self, recommender: Recommender, users: Sequence[Id | None]) -> list[Sequence[Event]] | None:
         """What each user did after the stored history, with times where the model reads them; None where nobody did anything.
 

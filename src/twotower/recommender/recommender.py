@@ -286,6 +286,25 @@ class Recommender:
         """The items of a known user, the most recent last; empty for an unknown one."""
         return self.items.ids(self.users.histories([user]).values.numpy().astype(np.int64))
 
+    def events(self, user: Id) -> list[Event]:
+        """What is stored of a known user as `recommend` takes histories: items, with their times where the query reads them.
+
+        Raises:
+            ConfigError: If the query reads columns of events, which are not stored as they were.
+        """
+        reader = self.requests.reader
+        if reader.columns:
+            raise ConfigError(
+                f"the query reads {', '.join(map(repr, reader.columns))} of events, and what is stored of a known user does not "
+                "tell the values: give the history"
+            )
+        items = self.history(user)
+        if not reader.reads_times:
+            return list(items)
+        times = self.users.events_at(self.users.rows([user]), times=True, columns=()).times
+        assert times is not None
+        return [{"item": item, "time": time} for item, time in zip(items, times.tolist(), strict=True)]
+
     def with_items(self, put: Mapping[Id, Mapping[str, object]], removed: Collection[Id] = ()) -> Recommender:
         """This recommender after items were put and removed; it shares everything else, and itself it stays as it is.
 

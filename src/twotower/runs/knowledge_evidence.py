@@ -51,7 +51,8 @@ def known_of_test(loaded: LoadedRun) -> TestKnowledge:
         time_features=tuple(
             entry.feature.output_name
             for entry in recipe.query.features
-            if schema.time is not None and getattr(entry.feature, "column", None) == schema.time
+            if schema.time is not None
+            and (getattr(entry.feature, "column", None) == schema.time or getattr(entry.feature, "request_time", False))
         ),
         fit_on_all=recipe.data.fit_on == "all",
         validate_on_test=recipe.evaluation.validate_on == "test",
