@@ -148,7 +148,9 @@ def transformed(block: Any, xs: list[Tensor], i: int, bias: Any) -> Tensor:
 
 
 def all_slow(encoder: Any, spec: Any, vectors_VD: Tensor, column: Events, requested: bool) -> Tensor:
-    assert isinstance(column.items, Prefixes) and column.times is not None and column.asked is not None
+    assert isinstance(column.items, Prefixes)
+    assert column.times is not None
+    assert column.asked is not None
     offsets, found = column.items.sequences.offsets.tolist(), []
     for of, length in zip(column.items.sequence_of.tolist(), column.items.lengths.tolist(), strict=True):
         start, end = offsets[of], offsets[of + 1]
@@ -206,7 +208,9 @@ def test_alone_together_in_parts_and_as_prefixes_it_is_the_same(
 @pytest.mark.parametrize(("spec", "requested"), CASES, ids=repr)
 def test_later_events_and_their_times_change_nothing(spec: EncoderSpec, requested: bool) -> None:
     encoder, (vectors_VD, column) = made(spec, requested, [RATING]), shared(ratings=True)
-    assert isinstance(column.items, Prefixes) and column.times is not None and column.asked is not None
+    assert isinstance(column.items, Prefixes)
+    assert column.times is not None
+    assert column.asked is not None
     before_BD = encoder(vectors_VD, column)
     own = (column.items.sequence_of == 0).nonzero().flatten()
     by_length = own[column.items.lengths[own].argsort()]
@@ -237,7 +241,8 @@ def test_later_events_and_their_times_change_nothing(spec: EncoderSpec, requeste
 @pytest.mark.parametrize(("spec", "requested"), CASES, ids=repr)
 def test_only_differences_of_times_count(spec: EncoderSpec, requested: bool) -> None:
     encoder, (vectors_VD, column) = made(spec, requested), shared()
-    assert column.times is not None and column.asked is not None
+    assert column.times is not None
+    assert column.asked is not None
     expected_BD = encoder(vectors_VD, column)
     for shift in (-1_000_000_000, 86_400 * 365):
         moved = column._replace(times=column.times + shift, asked=column.asked + shift)
@@ -255,7 +260,8 @@ def test_columns_of_events_are_added_to_their_items(spec: EncoderSpec) -> None:
     plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if not name.startswith("events.")})
     torch.testing.assert_close(encoder(vectors_VD, column), plain(vectors_VD + added_VD, column))
     encoder(vectors_VD, column).sum().backward()
-    assert bool((rating_RD.grad != 0).any()) and bool((place_RD.grad != 0).any())
+    assert bool((rating_RD.grad != 0).any())
+    assert bool((place_RD.grad != 0).any())
     with torch.inference_mode():
         torch.testing.assert_close(encoder(vectors_VD, column), plain(vectors_VD + added_VD, column))
 

@@ -62,7 +62,7 @@ def require_exportable(model: TwoTower) -> None:
     if beyond:
         raise ConfigError(
             [
-                f"{fault}; an ONNX export knows sequences of items alone: serve the bundle, or train a model without it to export"
+                f"{fault}; an ONNX export knows sequences of items alone: serve the bundle, or export a model without it"
                 for fault in beyond
             ]
         )

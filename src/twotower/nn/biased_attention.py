@@ -1,4 +1,4 @@
-"""Attention of a sequence to itself whose logits have a learned bias by time and by distance, and nothing from what comes later."""
+"""Causal attention of a sequence to itself whose logits have a learned bias by time and by distance."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def biased_attention(
 ) -> Tensor:
     """``f(scale Q K' + bias) V`` of each head and sequence, over each place and those before it.
 
-    ``bias_ij = times[buckets_ij] + distances[i - j]``; f is the softmax over j (Vaswani et al. 2017; the bias of Shaw et al. 2018
-    and Raffel et al. 2020) or ``SiLU``, number by number (Zhai et al. 2024, equation 2, there divided by a length).
+    ``bias_ij = times[buckets_ij] + distances[i - j]``; f is the softmax over j (Vaswani et al. 2017; with the bias of Raffel
+    et al. 2020) or ``SiLU``, number by number (Zhai et al. 2024, equation 2, there divided by a length).
 
     Args:
         queries_HSTE: ``[heads, S, T, D / heads]``.
         keys_HSTE: Likewise.
         values_HSTE: Likewise.
-        times_BH: The bias of each bucket of time, ``[buckets + 1, heads]``; the last one is of pairs without a time. None: none.
+        times_BH: The bias of each bucket of time, ``[buckets + 1, heads]``; the last one is of pairs without a time.
+            None: none.
         buckets_STT: As `pair_buckets` gives them.
         distances_TH: The bias of each distance, at least ``[T, heads]``; None: none.
         softmax: Whether f is the softmax.

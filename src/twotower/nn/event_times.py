@@ -1,4 +1,4 @@
-"""When the events of sequences were, as what encoders read of it: buckets of the time between things, on a scale of logarithms."""
+"""When the events of sequences were, as encoders read it: buckets of the time between things, on a scale of logarithms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def clock_of(events: Events, *, requested: bool) -> Clock:
         events: Whose items are ragged, with times, and where requests have one, ``asked``.
         requested: Whether the time of a request is known.
     """
-    assert isinstance(events.items, Ragged) and events.times is not None
+    assert isinstance(events.items, Ragged)
+    assert events.times is not None
     offsets, lengths = events.items.offsets, events.items.lengths
     times_SL = pad(events.times.unsqueeze(1), offsets).squeeze(2)
     events_ST = torch.cat([times_SL.new_zeros(len(lengths), 1), times_SL], dim=1)

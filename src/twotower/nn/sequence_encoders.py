@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from twotower.nn.event_columns import EventColumns
 from twotower.nn.event_times import Clock, clock_of, pair_buckets
 from twotower.nn.sequence_layout import as_prefixes, pad, take_states
-from twotower.nn.time_reading import AttentionBias, TimeGap, bias_of, pairs_read
+from twotower.nn.time_reading import AttentionBias, TimeGap, bias_of
 from twotower.spec import (
     AttentionEncoderSpec,
     EncoderSpec,
@@ -46,6 +46,9 @@ class SequenceEncoder(nn.Module):
         request_time: Whether it depends on when the next item is asked for.
         events: What is read of each event beside its item.
     """
+
+    pairs_held = 0
+    """How many numbers of each pair of places are held at once, where all pairs are."""
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class SequenceEncoder(nn.Module):
         while start < len(order):
             # as many as would fit if all were as long as the last of them
             places = lengths[order[start:]] + 1
-            numbers = places * (self.width * _COPIES + pairs_read(self) * places)
+            numbers = places * (self.width * _COPIES + self.pairs_held * places)
             numbers = numbers * torch.arange(1, len(order) - start + 1, device=order.device)
             fits = int((numbers <= _NUMBERS_AT_ONCE).sum())
             yield order[start : start + max(1, fits)]
@@ -173,6 +176,7 @@ class TransformerEncoder(SequenceEncoder):
         self.norm = nn.LayerNorm(width)
         self.gap = TimeGap(spec.time_buckets, width) if spec.time_gap else None
         self.buckets = spec.time_buckets if spec.relative_time else None
+        self.pairs_held = 2 * spec.heads if spec.relative_time or spec.relative_position else 0
 
     def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
@@ -265,6 +269,7 @@ class HSTUEncoder(SequenceEncoder):
         self.norm = nn.LayerNorm(width)
         self.gap = TimeGap(spec.time_buckets, width) if spec.time_gap else None
         self.buckets = spec.time_buckets if spec.relative_time else None
+        self.pairs_held = 2 * spec.heads
 
     def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
@@ -331,7 +336,7 @@ class GRUEncoder(SequenceEncoder):
         self.start = nn.Parameter(torch.empty(spec.layers, width).normal_(0, _POSITION_SCALE, generator=generator))
         self.dropout = nn.Dropout(spec.dropout)
 
-    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:  # noqa: ARG002
         """See `SequenceEncoder.states`."""
         num_sequences, longest, width = items_SLD.shape
         begun = self.start.unsqueeze(1).expand(self.layers, num_sequences, width).contiguous()
@@ -374,7 +379,7 @@ class AttentionEncoder(SequenceEncoder):
         self.score = _linear(spec.hidden or width, 1, generator)
         self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
 
-    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:  # noqa: ARG002
         """See `SequenceEncoder.states`."""
         read_SLD = torch.cat([self.start.expand(len(items_SLD), 1, self.width), items_SLD], dim=1)
         scores_SL1 = self.score(torch.tanh(self.hidden(read_SLD * self.width**0.5)))

@@ -10,7 +10,7 @@ from twotower.nn.event_times import Clock, gap_buckets
 from twotower.nn.pooling import look_up_rows
 from twotower.spec import HSTUEncoderSpec, TransformerEncoderSpec
 
-__all__ = ["AttentionBias", "TimeGap", "bias_of", "pairs_read"]
+__all__ = ["AttentionBias", "TimeGap", "bias_of"]
 
 
 class AttentionBias(nn.Module):
@@ -76,12 +76,3 @@ def bias_of(spec: TransformerEncoderSpec | HSTUEncoderSpec, max_length: int) -> 
         (spec.time_buckets, spec.heads) if spec.relative_time else None,
         (max_length + 1, spec.heads) if spec.relative_position else None,
     )
-
-
-def pairs_read(encoder: nn.Module) -> int:
-    """How many numbers an encoder holds of each pair of places at once, where it holds them all."""
-    found = [block for block in encoder.modules() if isinstance(block, AttentionBias)]
-    heads = [
-        getattr(block, "heads", 1) for block in encoder.modules() if isinstance(getattr(block, "bias", None), AttentionBias)
-    ]
-    return 2 * max(heads, default=1) if found else 0

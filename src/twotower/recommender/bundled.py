@@ -162,9 +162,7 @@ def _ragged_faults(part: str, tensors: Mapping[str, Tensor], num_users: int, num
     return []
 
 
-def _event_faults(
-    histories: Mapping[str, Tensor], spec: ModelSpec, preprocessor: Preprocessor, requests: object
-) -> list[str]:
+def _event_faults(histories: Mapping[str, Tensor], spec: ModelSpec, preprocessor: Preprocessor, requests: object) -> list[str]:
     """What the model reads of events and the histories do not hold."""
     total, faults = len(histories["item_rows"]), []
     times = histories.get("times")

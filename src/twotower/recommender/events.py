@@ -1,4 +1,4 @@
-"""Histories as requests give them and as a bundle stores them: items, and where the query reads it, what else is known of each."""
+"""Histories as requests give them and as bundles store them: items, and what else the query reads of each event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twotower.types import Events, Id, QueryColumn, Ragged, gather_slices
 __all__ = ["Event", "EventReader", "history_columns", "item_of", "join_events", "kept", "require_items"]
 
 Event: TypeAlias = Id | Mapping[str, object]
-"""Something that a user did: the item's id, or what is known of it, such as ``{"item": "x", "time": 1700000000, "rating": 4}``."""
+"""Something that a user did: the item's id, or what is known of it: ``{"item": "x", "time": 1700000000, "rating": 4}``."""
 
 _ITEM, _TIME = "item", "time"
 
@@ -108,7 +108,11 @@ class EventReader:
         found = []
         for event in given:
             time = event.get(_TIME) if isinstance(event, Mapping) else None
-            if isinstance(time, bool) or not isinstance(time, int | float | np.integer | np.floating) or not math.isfinite(time):
+            if (
+                isinstance(time, bool)
+                or not isinstance(time, int | float | np.integer | np.floating)
+                or not math.isfinite(time)
+            ):
                 example = {name: "..." if name != _TIME else 1_700_000_000 for name in self.readable}
                 raise DataError(
                     "the query reads when the events of a history were: give each as a mapping with its time in Unix seconds, "

@@ -95,9 +95,7 @@ class QueryRows:
             found |= masks
         return {name: columns[name] for name in self._owner}, found
 
-    def times(
-        self, users: Sequence[Id | None], rows: Tensor, features: FeatureRows | None
-    ) -> tuple[Tensor, Tensor]:
+    def times(self, users: Sequence[Id | None], rows: Tensor, features: FeatureRows | None) -> tuple[Tensor, Tensor]:
         """When requests are, Unix seconds ``[n]``, and where that was assumed, bool ``[n]``; arguments as of `columns`.
 
         Raises:
@@ -112,7 +110,9 @@ class QueryRows:
         frame, assumed = self._frame(users, rows, given, [name])
         times = torch.from_numpy(frame[name].to_numpy(writable=True))
         if not bool(times.isfinite().all()):
-            raise DataError(f"features: column {name!r} must hold finite times, in Unix seconds; came {frame[name].to_list()[:5]!r}")
+            raise DataError(
+                f"features: column {name!r} must hold finite times, in Unix seconds; came {frame[name].to_list()[:5]!r}"
+            )
         return times, assumed[name]
 
     def _touched(self, given: set[str], users: Sequence[Id | None], rows: Tensor) -> set[str]:

@@ -295,8 +295,8 @@ class Recommender:
         reader = self.requests.reader
         if reader.columns:
             raise ConfigError(
-                f"the query reads {', '.join(map(repr, reader.columns))} of events, and what is stored of a known user does not "
-                "tell the values: give the history"
+                f"the query reads {', '.join(map(repr, reader.columns))} of events, and what is stored of a known user does "
+                "not tell the values: give the history"
             )
         items = self.history(user)
         if not reader.reads_times:

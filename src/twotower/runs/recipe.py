@@ -118,12 +118,12 @@ class FeatureEntry(Config):
             )
         pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
         encoder = self.embedding.encoder
-        if encoder is not None and isinstance(self.feature, SequenceFeature) and self.feature.request_time:
-            if not encoder.reads_times:
-                raise ValueError(
-                    f"request_time: the encoder (kind {encoder.kind!r}) reads no times, so that of a request would change "
-                    "nothing: give a transformer relative_time or time_gap, use kind = 'hstu', or leave request_time out"
-                )
+        asks = isinstance(self.feature, SequenceFeature) and self.feature.request_time
+        if encoder is not None and asks and not encoder.reads_times:
+            raise ValueError(
+                f"request_time: the encoder (kind {encoder.kind!r}) reads no times, so that of a request would change "
+                "nothing: give a transformer relative_time or time_gap, use kind = 'hstu', or leave request_time out"
+            )
         if isinstance(encoder, TransformerEncoderSpec | HSTUEncoderSpec) and self.embedding.dim % encoder.heads:
             raise ValueError(
                 f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {encoder.heads}"

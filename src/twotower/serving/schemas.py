@@ -64,8 +64,8 @@ class Query(_Body):
     history: list[ItemId | dict[Text, Scalar | None]] | None = Field(
         default=None,
         description=(
-            "Item ids, the most recent last, in place of the stored history. Unknown ones are passed over. Of a model that reads "
-            'more of events (see events of GET /v1/model), an entry is {"item": .., "time": ..}, and what else it reads.'
+            "Item ids, the most recent last, in place of the stored history. Unknown ones are passed over. Of a model that "
+            'reads more of events (see events of GET /v1/model), an entry is {"item": .., "time": ..}, and what else it reads.'
         ),
     )
 
