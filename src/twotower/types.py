@@ -174,7 +174,8 @@ class Events(NamedTuple):
         """The given rows (int64 ``[m]``), in that order, each for itself."""
         if isinstance(self.items, Prefixes):
             return self.ragged().take(rows)
-        places = Ragged(torch.arange(len(self.items.values)), self.items.offsets).take(rows)
+        order = torch.arange(len(self.items.values), device=self.items.values.device)
+        places = Ragged(order, self.items.offsets).take(rows)
         return Events(
             Ragged(self.items.values.index_select(0, places.values), places.offsets),
             None if self.times is None else self.times.index_select(0, places.values),
@@ -187,7 +188,8 @@ class Events(NamedTuple):
         if isinstance(self.items, Ragged):
             return self
         sequences, sequence_of, lengths = self.items
-        places = Prefixes(Ragged(torch.arange(len(sequences.values)), sequences.offsets), sequence_of, lengths).ragged()
+        order = torch.arange(len(sequences.values), device=sequences.values.device)
+        places = Prefixes(Ragged(order, sequences.offsets), sequence_of, lengths).ragged()
         asked = None
         if self.asked is not None and self.times is not None:
             own = self.asked.index_select(0, sequence_of)
