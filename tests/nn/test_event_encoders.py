@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twotower.nn import SequenceEncoder, build_encoder
 from twotower.nn import event_times as times_module
-from twotower.nn import sequence_encoders as module
+from twotower.nn import sequence_encoder as module
 from twotower.spec import (
     AttentionEncoderSpec,
     EncoderSpec,

@@ -2,18 +2,13 @@
 
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.embedding import EmbeddingCollection
+from twotower.nn.hstu import HSTUEncoder
 from twotower.nn.lookup import Lookup
 from twotower.nn.mlp import MLP
 from twotower.nn.native_tower import run_native_tower
 from twotower.nn.pooling import look_up_rows, pool_rows
-from twotower.nn.sequence_encoders import (
-    AttentionEncoder,
-    GRUEncoder,
-    HSTUEncoder,
-    SequenceEncoder,
-    TransformerEncoder,
-    build_encoder,
-)
+from twotower.nn.sequence_encoder import SequenceEncoder
+from twotower.nn.sequence_encoders import AttentionEncoder, GRUEncoder, TransformerEncoder, build_encoder
 from twotower.nn.untraced import unhooked
 
 __all__ = [
