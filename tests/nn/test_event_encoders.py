@@ -29,7 +29,7 @@ SPECS: list[TransformerEncoderSpec | HSTUEncoderSpec] = [
     HSTUEncoderSpec(blocks=3, heads=1, dropout=0.0, time_gap=True, relative_position=False, time_buckets=20),
     HSTUEncoderSpec(heads=4, dropout=0.0, relative_time=False, relative_position=False),
     TransformerEncoderSpec(dropout=0.0, relative_time=True),
-    TransformerEncoderSpec(blocks=1, dropout=0.0, relative_position=True),
+    TransformerEncoderSpec(blocks=1, heads=4, dropout=0.0, relative_position=True),
     TransformerEncoderSpec(blocks=1, dropout=0.0, relative_time=True, relative_position=True, time_gap=True, time_buckets=10),
     TransformerEncoderSpec(dropout=0.0, time_gap=True, gates=True),
 ]
@@ -312,7 +312,7 @@ def test_dropout_is_for_training(spec: EncoderSpec) -> None:
 SHAPES: list[tuple[EncoderSpec, dict[str, tuple[int, ...]]]] = [
     (
         TransformerEncoderSpec(
-            blocks=3, heads=2, hidden=5, gates=True, relative_time=True, relative_position=True, time_buckets=7
+            blocks=3, heads=4, hidden=5, gates=True, relative_time=True, relative_position=True, time_buckets=7
         ),
         {
             "positions": (10, 4),
@@ -339,8 +339,8 @@ SHAPES: list[tuple[EncoderSpec, dict[str, tuple[int, ...]]]] = [
                     "gates.0.bias": (4,),
                     "gates.1.weight": (4, 4),
                     "gates.1.bias": (4,),
-                    "bias.times": (8, 2),
-                    "bias.distances": (10, 2),
+                    "bias.times": (8, 4),
+                    "bias.distances": (10, 4),
                 }.items()
             },
         },

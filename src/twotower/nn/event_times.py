@@ -118,8 +118,7 @@ def pair_buckets(clock: Clock, count: int) -> Tensor:
     for part in parts(num_sequences, places):
         between = clock.known_ST[part].unsqueeze(2) - clock.events_ST[part].unsqueeze(1)
         found_STT[part] = time_buckets(between, count)
-    found_STT[:, :, 0] = count
-    found_STT[:, 0] = count
+    found_STT[:, :, 0] = count  # the start is the only place that it reads itself
     return found_STT.masked_fill_(later_TT, count + 1)
 
 
