@@ -36,7 +36,7 @@ from fastapi import FastAPI, HTTPException  # noqa: E402
 from pydantic import BaseModel, Field  # noqa: E402
 
 from twotower.recommender import load  # noqa: E402
-from twotower.recommender.requests import history_columns  # noqa: E402
+from twotower.recommender.events import history_columns  # noqa: E402
 from twotower.types import take_column  # noqa: E402
 
 torch.set_num_threads(options.threads)
@@ -92,7 +92,7 @@ def answer(call: Call) -> dict[str, Any]:
         places = torch.tensor(rows)
         stored = recommender.users.histories_at(places)
         given = {name: take_column(column, places) for name, column in columns.items()}
-        queries_BD = recommender.model.encode_queries(given | history_columns(inputs, stored))
+        queries_BD = recommender.model.encode_queries({**given, **history_columns(inputs, stored)})
     longest = int(stored.lengths.max())
     scores_BK, rows_BK = index.search(queries_BD.numpy(), call.k + longest)
     results = []

@@ -17,6 +17,7 @@ __all__ = [
     "EncoderSpec",
     "FloatsColumn",
     "GRUEncoderSpec",
+    "HSTUEncoderSpec",
     "HeadInput",
     "HeadSpec",
     "InputSpec",
@@ -83,7 +84,18 @@ class TableSpec(Config):
     update: Literal["dense", "rows"] = "dense"
 
 
-class TransformerEncoderSpec(Config):
+class _OnlyWhatIsGiven(Config):
+    """Keys that came later are written only where they are given, so that a model reads as it did before there were any."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        later = ("relative_time", "relative_position", "time_gap", "time_buckets")
+        fields = type(self).model_fields
+        return {name: value for name, value in values.items() if name not in later or value != fields[name].default}
+
+
+class TransformerEncoderSpec(_OnlyWhatIsGiven):
     """A causal transformer over a sequence.
 
     Attributes:
@@ -92,6 +104,11 @@ class TransformerEncoderSpec(Config):
         hidden: Width of the layer within a block, as a multiple of the width.
         dropout: On what is read, and on what each half of a block adds.
         gates: Whether what a half of a block adds is gated, number by number.
+        relative_time: Whether each head adds to its logits a learned bias by the time between two events, in buckets.
+        relative_position: Whether it adds one by how many events lie between.
+        time_gap: Whether a learned vector by the time since the latest event is added to what is read: until the item is asked
+            for where the time of requests is known (``request_time``), else from the event before until the latest one.
+        time_buckets: How many buckets of time there are; each is a third longer than the one before.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -100,6 +117,55 @@ class TransformerEncoderSpec(Config):
     hidden: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     gates: bool = False
+    relative_time: bool = False
+    relative_position: bool = False
+    time_gap: bool = False
+    time_buckets: int = Field(default=64, ge=2, le=256)
+
+    @model_validator(mode="after")
+    def _buckets_of_something(self) -> TransformerEncoderSpec:
+        if "time_buckets" in self.model_fields_set and not self.reads_times:
+            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the times of events change a state."""
+        return self.relative_time or self.time_gap
+
+
+class HSTUEncoderSpec(_OnlyWhatIsGiven):
+    """Hierarchical sequential transduction units over a sequence (Zhai et al. 2024).
+
+    Attributes:
+        blocks: How many, one after the other.
+        heads: Of the attention; the width must be a multiple.
+        dropout: On what is read, and on what a block adds.
+        relative_time: Whether the attention has a learned bias by the time between two events, in buckets.
+        relative_position: Whether it has one by how many events lie between.
+        time_gap: As of a transformer.
+        time_buckets: How many buckets of time there are; each is a third longer than the one before.
+    """
+
+    kind: Literal["hstu"] = "hstu"
+    blocks: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    relative_time: bool = True
+    relative_position: bool = True
+    time_gap: bool = False
+    time_buckets: int = Field(default=64, ge=2, le=256)
+
+    @model_validator(mode="after")
+    def _buckets_of_something(self) -> HSTUEncoderSpec:
+        if "time_buckets" in self.model_fields_set and not self.reads_times:
+            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the times of events change a state."""
+        return self.relative_time or self.time_gap
 
 
 class GRUEncoderSpec(Config):
@@ -114,6 +180,11 @@ class GRUEncoderSpec(Config):
     layers: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
+    @property
+    def reads_times(self) -> bool:
+        """No: it reads the order of events alone."""
+        return False
+
 
 class AttentionEncoderSpec(Config):
     """A weighted mean of a sequence, whose weights are learned.
@@ -125,8 +196,15 @@ class AttentionEncoderSpec(Config):
     kind: Literal["attention"] = "attention"
     hidden: int | None = Field(default=None, ge=1)
 
+    @property
+    def reads_times(self) -> bool:
+        """No: it reads the items alone."""
+        return False
 
-EncoderSpec: TypeAlias = Annotated[TransformerEncoderSpec | GRUEncoderSpec | AttentionEncoderSpec, Field(discriminator="kind")]
+
+EncoderSpec: TypeAlias = Annotated[
+    TransformerEncoderSpec | HSTUEncoderSpec | GRUEncoderSpec | AttentionEncoderSpec, Field(discriminator="kind")
+]
 """What reads a sequence in order."""
 
 
@@ -147,6 +225,8 @@ class InputSpec(Config):
             given, so that a model without encoders reads as it did before there were any.
         items: ``candidate``: in place of a table, the column's values are rows of the catalogue, and each is the vector that
             the candidate tower gives of it. Written only where it is given, as the two before.
+        request_time: Whether the encoder knows when the next item is asked for.
+        events: What it reads of each event beside the item, columns of rows. Both are written only where they are given.
     """
 
     column: str
@@ -158,6 +238,23 @@ class InputSpec(Config):
     encoder: EncoderSpec | None = None
     max_length: int | None = Field(default=None, ge=1)
     items: Literal["candidate"] | None = None
+    request_time: bool = False
+    events: tuple[RowsColumn, ...] = ()
+
+    @model_validator(mode="after")
+    def _events_of_an_encoder(self) -> InputSpec:
+        if self.encoder is None and (self.request_time or self.events):
+            raise ValueError("request_time and events are an encoder's")
+        if self.request_time and not self.reads_times:
+            raise ValueError("request_time needs an encoder that reads times")
+        if self.items is not None and (self.reads_times or self.events):
+            raise ValueError("items that are candidates' vectors are read without times and columns of events")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether an encoder reads when events were."""
+        return self.encoder is not None and self.encoder.reads_times
 
     @model_validator(mode="after")
     def _encoder_with_length(self) -> InputSpec:
@@ -170,7 +267,7 @@ class InputSpec(Config):
             raise ValueError("items take the place of a table and of id_dropout")
         if self.items is not None and self.encoder is None and self.pooling is None:
             raise ValueError("items are any number a row: give pooling or an encoder")
-        if isinstance(self.encoder, TransformerEncoderSpec) and self.width % self.encoder.heads:
+        if isinstance(self.encoder, TransformerEncoderSpec | HSTUEncoderSpec) and self.width % self.encoder.heads:
             raise ValueError(f"width must be a multiple of the encoder's heads; came {self.width} for {self.encoder.heads}")
         return self
 
@@ -182,6 +279,10 @@ class InputSpec(Config):
             values.pop("max_length", None)
         if self.items is None:
             values.pop("items", None)
+        if not self.request_time:
+            values.pop("request_time", None)
+        if not self.events:
+            values.pop("events", None)
         return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias, overload
 
 import torch
@@ -14,10 +15,12 @@ __all__ = [
     "Coded",
     "Column",
     "Computed",
+    "Events",
     "Features",
     "HistoryStore",
     "Id",
     "Prefixes",
+    "QueryColumn",
     "QueryFeatures",
     "Ragged",
     "StoredColumn",
@@ -139,6 +142,76 @@ class Prefixes(NamedTuple):
         return Prefixes(self.sequences.to(device), self.sequence_of.to(device), self.lengths.to(device))
 
 
+class Events(NamedTuple):
+    """Sequences of events: their items, and what else is known of each, end to end as the values of the items are.
+
+    Attributes:
+        items: The items of the events; of prefixes, those of the sequences.
+        times: When each event was, Unix seconds, int64 or float64 ``[total]``; None where nobody reads them.
+        asked: When what follows each sequence is asked for, of the dtype of ``times``, one for each row, of prefixes one for
+            each sequence. What follows an event that is not the last of its sequence is the next one, at the time that it has.
+            None where nobody reads it.
+        columns: Rows of what else is known of each event, by name, integers ``[total]``.
+
+    Example:
+        >>> items = Ragged(torch.tensor([7, 8, 9]), torch.tensor([0, 2, 3]))
+        >>> events = Events(items, torch.tensor([10, 20, 15]), torch.tensor([40, 60]))
+        >>> second = events.take(torch.tensor([1]))
+        >>> second.items.values.tolist(), second.times.tolist(), second.asked.tolist()
+        ([9], [15], [60])
+    """
+
+    items: Ragged | Prefixes
+    times: Tensor | None = None
+    asked: Tensor | None = None
+    columns: Mapping[str, Tensor] = MappingProxyType({})
+
+    @property
+    def num_rows(self) -> int:
+        return self.items.num_rows
+
+    def take(self, rows: Tensor) -> Events:
+        """The given rows (int64 ``[m]``), in that order, each for itself."""
+        if isinstance(self.items, Prefixes):
+            return self.ragged().take(rows)
+        order = torch.arange(len(self.items.values), device=self.items.values.device)
+        places = Ragged(order, self.items.offsets).take(rows)
+        return Events(
+            Ragged(self.items.values.index_select(0, places.values), places.offsets),
+            None if self.times is None else self.times.index_select(0, places.values),
+            None if self.asked is None else self.asked.index_select(0, rows),
+            {name: values.index_select(0, places.values) for name, values in self.columns.items()},
+        )
+
+    def ragged(self) -> Events:
+        """Every row for itself."""
+        if isinstance(self.items, Ragged):
+            return self
+        sequences, sequence_of, lengths = self.items
+        order = torch.arange(len(sequences.values), device=sequences.values.device)
+        places = Prefixes(Ragged(order, sequences.offsets), sequence_of, lengths).ragged()
+        asked = None
+        if self.asked is not None and self.times is not None:
+            own = self.asked.index_select(0, sequence_of)
+            after = sequences.offsets[sequence_of] + lengths
+            inner = lengths < sequences.lengths[sequence_of]
+            asked = own.masked_scatter(inner, self.times.index_select(0, after[inner]))
+        return Events(
+            self.items.ragged(),
+            None if self.times is None else self.times.index_select(0, places.values),
+            asked,
+            {name: values.index_select(0, places.values) for name, values in self.columns.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Events:
+        return Events(
+            self.items.to(device),
+            None if self.times is None else self.times.to(device),
+            None if self.asked is None else self.asked.to(device),
+            {name: values.to(device) for name, values in self.columns.items()},
+        )
+
+
 Column: TypeAlias = Tensor | Ragged
 """One encoded feature: integer rows ``[n]``, ragged integer rows, or floats ``[n, width]``."""
 
@@ -146,8 +219,11 @@ Features: TypeAlias = Mapping[str, Column]
 """Encoded features by column name; every column has the same number of rows."""
 
 
-QueryFeatures: TypeAlias = Mapping[str, Column | Prefixes]
-"""What a tower is given: `Features`, of which some may be `Prefixes` while it is trained."""
+QueryColumn: TypeAlias = Column | Events
+"""One feature of some queries: an encoded one, or the events of their histories."""
+
+QueryFeatures: TypeAlias = Mapping[str, QueryColumn | Prefixes]
+"""What a tower is given: `Features`, of which some may be `Events`, or `Prefixes` while it is trained."""
 
 
 class Coded(NamedTuple):
@@ -217,7 +293,15 @@ StoredFeatures: TypeAlias = Mapping[str, StoredColumn]
 """Encoded features as they are kept, by column name; every column has the same number of rows."""
 
 
-def take_column(column: StoredColumn, rows: Tensor) -> Column:
+@overload
+def take_column(column: StoredColumn, rows: Tensor) -> Column: ...
+
+
+@overload
+def take_column(column: StoredColumn | Events, rows: Tensor) -> QueryColumn: ...
+
+
+def take_column(column: StoredColumn | Events, rows: Tensor) -> QueryColumn:
     """Gather rows (int64 ``[m]``, none negative) of a column, in whatever form it is kept."""
     return column.index_select(0, rows) if isinstance(column, Tensor) else column.take(rows)
 
@@ -227,15 +311,19 @@ def column_to(column: Column, device: torch.device | str) -> Column: ...
 
 
 @overload
+def column_to(column: Events, device: torch.device | str) -> Events: ...
+
+
+@overload
 def column_to(column: StoredColumn, device: torch.device | str) -> StoredColumn: ...
 
 
-def column_to(column: StoredColumn, device: torch.device | str) -> StoredColumn:
+def column_to(column: StoredColumn | Events, device: torch.device | str) -> StoredColumn | Events:
     """Move a column to a device."""
     return column.to(device)
 
 
-def column_length(column: StoredColumn) -> int:
+def column_length(column: StoredColumn | Events) -> int:
     """How many rows a column has."""
     return int(column.shape[0]) if isinstance(column, Tensor) else column.num_rows
 

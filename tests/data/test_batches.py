@@ -297,6 +297,7 @@ def test_batches_that_are_taken_together_are_those_that_are_taken_alone(
             found = batch.queries[name]
             for one, other in zip(found, column, strict=True) if isinstance(column, Ragged) else [(found, column)]:
                 assert isinstance(one, torch.Tensor)
+                assert isinstance(other, torch.Tensor)
                 assert torch.equal(one, other), name
         assert batch.queries.keys() == rich.queries(rows, training=True).keys()
         items = rich.item_rows[rows]

@@ -9,7 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.types import Coded, Computed, Ragged, column_length, column_to, gather_slices, take_column
+from twotower.types import (
+    Coded,
+    Computed,
+    Events,
+    Prefixes,
+    Ragged,
+    column_length,
+    column_to,
+    gather_slices,
+    take_column,
+)
 
 lists = st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=6)
 
@@ -124,3 +134,46 @@ def test_a_computed_column_is_asked_for_the_rows_that_are_taken() -> None:
     assert isinstance(taken, torch.Tensor)
     assert taken.tolist() == [40, 0, 40]
     assert asked == [[4, 0, 4]]
+
+
+def events() -> Events:
+    """Two sequences of three events and one, and rows that are beginnings of them."""
+    sequences = Ragged(torch.tensor([7, 8, 9, 5]), torch.tensor([0, 3, 4]))
+    items = Prefixes(sequences, torch.tensor([1, 0, 0, 0]), torch.tensor([1, 3, 0, 2]))
+    return Events(items, torch.tensor([10, 20, 30, 100]), torch.tensor([35, 150]), {"rating": torch.tensor([1, 2, 3, 4])})
+
+
+def test_events_of_each_row_know_when_what_follows_is_asked_for() -> None:
+    alone = events().ragged()
+    assert isinstance(alone.items, Ragged)
+    assert alone.times is not None
+    assert alone.asked is not None
+    assert [alone.items.values.tolist(), alone.items.offsets.tolist()] == [[5, 7, 8, 9, 7, 8], [0, 1, 4, 4, 6]]
+    assert alone.times.tolist() == [100, 10, 20, 30, 10, 20]
+    assert alone.columns["rating"].tolist() == [4, 1, 2, 3, 1, 2]
+    assert alone.asked.tolist() == [150, 35, 10, 30]  # inside of a sequence, the next event's time
+    assert alone.ragged() is alone
+
+
+def test_taken_events_stay_together() -> None:
+    for column in (events(), events().ragged()):
+        taken = column.take(torch.tensor([3, 0, 3]))
+        assert isinstance(taken.items, Ragged)
+        assert taken.times is not None
+        assert taken.asked is not None
+        assert taken.num_rows == 3
+        assert [taken.items.values.tolist(), taken.items.offsets.tolist()] == [[7, 8, 5, 7, 8], [0, 2, 3, 5]]
+        assert [taken.times.tolist(), taken.asked.tolist()] == [[10, 20, 100, 10, 20], [30, 150, 30]]
+        assert taken.columns["rating"].tolist() == [1, 2, 4, 1, 2]
+    bare = Events(events().items)
+    assert bare.take(torch.tensor([3])).times is None
+    assert bare.ragged().asked is None
+    assert (bare.num_rows, bare.columns) == (4, {})
+
+
+def test_events_move_whole() -> None:
+    moved = events().to("meta")
+    assert isinstance(moved.items, Prefixes)
+    parts = [*moved.items.sequences, *moved.items[1:], moved.times, moved.asked, moved.columns["rating"]]
+    assert all(isinstance(part, torch.Tensor) and part.device.type == "meta" for part in parts)
+    assert Events(events().items).to("meta").times is None

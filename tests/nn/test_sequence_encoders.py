@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from twotower.nn import AttentionEncoder, GRUEncoder, SequenceEncoder, TransformerEncoder, build_encoder
-from twotower.nn import sequence_encoders as module
+from twotower.nn import sequence_encoder as module
 from twotower.spec import AttentionEncoderSpec, EncoderSpec, GRUEncoderSpec, TransformerEncoderSpec
 from twotower.types import Prefixes, Ragged
 

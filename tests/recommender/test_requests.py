@@ -12,7 +12,8 @@ import torch
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError
-from twotower.recommender.requests import RequestDefaults, given_frame, history_columns, join_rows, request_frame
+from twotower.recommender.events import history_columns
+from twotower.recommender.requests import RequestDefaults, given_frame, join_rows, request_frame
 from twotower.types import Ragged
 
 KNOWN = pl.DataFrame(

@@ -502,7 +502,8 @@ def test_a_feature_that_changes_places_does_so_in_histories_too(trained: Path) -
     entries = [entry for entry in feature_columns(phase.preprocessor) if entry.name in names]
     for entry in entries:
         found = _permuted(probe, [entry], 0)
-        items, columns = dict(phase.items), dict(probe.columns)
+        items: dict[str, Any] = dict(phase.items)
+        columns: dict[str, Any] = dict(probe.columns)
         source = items if entry.tower == "candidate" else columns
         places = torch.from_numpy(np.random.default_rng(0).permutation(len(phase.catalogue) if source is items else USERS))
         source[entry.columns[0]] = take_column(source[entry.columns[0]], places)

@@ -91,8 +91,10 @@ def test_batches_hold_the_new_rows_and_their_histories_hold_all(monday: Path) ->
     rows = torch.arange(100)
     new: Any = examples.queries(rows, training=True)
     all_rows: Any = everything.train.queries(rows + 260, training=True)
-    ids = phase.preprocessor.spec.history[0].lookup.ids
-    assert ids.to_list() == everything.preprocessor.spec.history[0].lookup.ids.to_list()
+    of_rows, of_everything = (each.preprocessor.spec.history[0].lookup for each in (phase, everything))
+    assert of_rows is not None
+    assert of_everything is not None
+    assert of_rows.ids.to_list() == of_everything.ids.to_list()
     for name in ("history", "sequence"):
         assert torch.equal(new[name].values, all_rows[name].values)
         assert torch.equal(new[name].offsets, all_rows[name].offsets)
@@ -342,3 +344,16 @@ def test_the_first_step_is_that_of_an_optimiser_that_goes_on(monday: Path, tmp_p
     # Adagrad's sums have grown: the same gradient moves less
     assert moved["carry"]["query.layers.layers.0.weight"] < 0.9 * moved["fresh"]["query.layers.layers.0.weight"]
     assert any(value > 0 for value in moved["carry"].values())
+
+
+def test_what_can_not_be_carried_yet_is_refused(monday: Path, tmp_path: Path) -> None:
+    ids = {"kind": "id", "column": "user", "embedding": {"dim": 8}}
+    sequence = {"kind": "sequence", "max_length": 4, "columns": ["rating"], "embedding": {"dim": 8, "encoder": {"kind": "gru"}}}
+    item = {"features": [{"kind": "id", "column": "item", "embedding": {"dim": 8}}]}
+    rated = recipe(query={"features": [ids, sequence]}, candidate=item, tasks=[])
+    with pytest.raises(ConfigError, match=r"query.features.1.columns: .*not matched by value yet"):
+        run(rated, tmp_path / "rated", interactions=log(400), from_run=monday)
+    propagated = recipe(query={"features": [ids]}, candidate=item, model={"layer_sizes": [], "propagation": {}}, tasks=[])
+    with pytest.raises(ConfigError, match=r"model.propagation: .*propagated once more"):
+        run(propagated, tmp_path / "propagated", interactions=log(400), from_run=monday)
+    assert not (tmp_path / "rated" / "bundle").exists()

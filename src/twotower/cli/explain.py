@@ -129,6 +129,12 @@ def _feed(facts: dict[str, Any]) -> str:
         said.append(f"computed for each batch: {', '.join(feed['computed'])}")
     if feed["histories"]:
         said.append(f"sliced for each batch: {', '.join(feed['histories'])}")
+    said += [f"of each event of {name}: {', '.join(read)}" for name, read in feed.get("events", {}).items()]
+    if "request_time" in feed:
+        said.append(
+            f"{', '.join(feed['request_time'])} knows when each item is asked for (request_time): figures are of a recommender "
+            "that is asked at the moment of each row"
+        )
     return "; ".join([*said, f"order of the rows: {feed['order']}"])
 
 

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from twotower.data.histories import Histories
 from twotower.data.sequences import sequence_starts, share_sequences
-from twotower.types import Column, Features, Prefixes, Ragged, StoredFeatures, gather_slices, take_column
+from twotower.types import (
+    Column,
+    Events,
+    Features,
+    Prefixes,
+    QueryColumn,
+    Ragged,
+    StoredFeatures,
+    gather_slices,
+    take_column,
+)
 
 __all__ = ["Examples", "HistoryInput", "Taken"]
 
@@ -31,6 +41,10 @@ class HistoryInput:
             its own feature. ``allow``: only the row itself is left out (re-watching is a signal).
         in_order: Whether an encoder reads it: in training, rows of a user then share sequences, see `sequence_starts`. With
             ``max_length``, ``before`` and ``allow`` only.
+        times: Whether the encoder reads when the events were.
+        request_time: Whether it reads when the row itself was, which is when its item was asked for.
+        columns: What else it reads of each event: by its own name, the name among those of the histories. What has one of the
+            three is a column of `Events`.
     """
 
     name: str
@@ -39,8 +53,20 @@ class HistoryInput:
     mode: Literal["before", "others"] = "before"
     own_item: Literal["exclude", "allow"] = "exclude"
     in_order: bool = False
+    times: bool = False
+    request_time: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def of_events(self) -> bool:
+        """Whether more is read of the events than their items."""
+        return self.times or self.request_time or bool(self.columns)
 
     def __post_init__(self) -> None:
+        if self.of_events and not self.in_order:
+            raise ValueError(f"{self.name!r}: times and columns of events are of what is read in order")
+        if self.request_time and not self.times:
+            raise ValueError(f"{self.name!r}: the time of a request has a meaning beside those of the events only")
         if self.in_order and (self.max_length is None or self.mode != "before" or self.own_item != "allow"):
             raise ValueError(f"{self.name!r}: what is read in order needs max_length, mode 'before' and own_item 'allow'")
 
@@ -60,6 +86,7 @@ class Taken:
         columns: The query features but for those that are sliced from the histories.
         weights: float32 ``[m]``, or None.
         outcomes: As those of the examples.
+        times: As those of the examples, ``[m]``, or None.
     """
 
     users: Tensor
@@ -68,6 +95,7 @@ class Taken:
     columns: Features
     weights: Tensor | None
     outcomes: Mapping[str, Tensor]
+    times: Tensor | None = None
 
     def part(self, first: int, end: int) -> Taken:
         """Rows ``first`` to ``end - 1`` of these, not copied."""
@@ -78,6 +106,7 @@ class Taken:
             {name: _part(column, first, end) for name, column in self.columns.items()},
             None if self.weights is None else self.weights[first:end],
             {name: values[first:end] for name, values in self.outcomes.items()},
+            None if self.times is None else self.times[first:end],
         )
 
 
@@ -100,6 +129,7 @@ class Examples:
         weights: float32 ``[n]``, how much each row counts in the loss; None: all alike.
         outcomes: What rows came to (a rating), by name of the column: float64 ``[n]``, NaN where a row has none. Targets of
             heads, never inputs.
+        times: When each row was, ``[n]``, of the dtype of the histories' times; None where no feature reads it.
     """
 
     user_rows: Tensor
@@ -112,11 +142,12 @@ class Examples:
     history_inputs: tuple[HistoryInput, ...] = ()
     weights: Tensor | None = None
     outcomes: Mapping[str, Tensor] = field(default_factory=dict)
+    times: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.user_rows.shape[0])
 
-    def queries(self, rows: Tensor, *, training: bool) -> dict[str, Column]:
+    def queries(self, rows: Tensor, *, training: bool) -> dict[str, QueryColumn]:
         """The query features of some rows.
 
         Args:
@@ -143,30 +174,64 @@ class Examples:
             columns,
             None if self.weights is None else self.weights.index_select(0, rows),
             {name: values.index_select(0, rows) for name, values in self.outcomes.items()},
+            None if self.times is None else self.times.index_select(0, rows),
         )
 
-    def queries_of(self, taken: Taken, *, training: bool) -> dict[str, Column]:
+    def queries_of(self, taken: Taken, *, training: bool) -> dict[str, QueryColumn]:
         """The query features of rows that were taken; see `queries`."""
-        columns = dict(taken.columns)
+        columns: dict[str, QueryColumn] = dict(taken.columns)
         for entry in self.history_inputs:
-            columns[entry.name] = _looked_up(entry, self._history(entry, taken, training=training))
+            if entry.of_events:
+                columns[entry.name] = self._events(entry, taken, training=training)
+            else:
+                columns[entry.name] = _looked_up(entry, self._history(entry, taken, training=training))
         return columns
 
-    def shared_queries_of(self, taken: Taken) -> dict[str, Column | Prefixes]:
+    def _events(self, entry: HistoryInput, taken: Taken, *, training: bool) -> Events:
+        assert taken.before is not None
+        starts, lengths = self._read(entry, taken.users, taken.before, training=training)
+        items = _looked_up(entry, gather_slices(self.histories.item_rows, starts, lengths))
+        return self._beside(entry, items, starts, lengths, taken.times)
+
+    def _beside(
+        self, entry: HistoryInput, items: Ragged | Prefixes, starts: Tensor, lengths: Tensor, asked: Tensor | None
+    ) -> Events:
+        """What is read of the events of slices beside their items."""
+        histories = self.histories
+        if (entry.times and histories.times is None) or (entry.request_time and asked is None):
+            raise ValueError(f"{entry.name!r}: the histories, or the rows, lack the times that are read")
+        return Events(
+            items,
+            gather_slices(histories.times, starts, lengths).values if entry.times and histories.times is not None else None,
+            asked if entry.request_time else None,
+            {own: gather_slices(histories.columns[name], starts, lengths).values for own, name in entry.columns.items()},
+        )
+
+    def shared_queries_of(self, taken: Taken) -> dict[str, QueryColumn | Prefixes]:
         """The query features of rows that are trained on; what is read in order is there once for all rows that share it.
 
         The rows are those that `queries_of` gives in training.
         """
-        columns: dict[str, Column | Prefixes] = dict(taken.columns)
+        columns: dict[str, QueryColumn | Prefixes] = dict(taken.columns)
         for entry in self.history_inputs:
             if entry.in_order:
                 assert taken.before is not None
                 starts, lengths = self._sequences(entry, taken.users, taken.before)
                 shared = share_sequences(self.histories.item_rows, starts, lengths)
-                columns[entry.name] = shared._replace(sequences=_looked_up(entry, shared.sequences))
+                shared = shared._replace(sequences=_looked_up(entry, shared.sequences))
+                columns[entry.name] = self._shared_events(entry, shared, starts, taken) if entry.of_events else shared
             else:
                 columns[entry.name] = _looked_up(entry, self._history(entry, taken, training=True))
         return columns
+
+    def _shared_events(self, entry: HistoryInput, shared: Prefixes, starts: Tensor, taken: Taken) -> Events:
+        begins = torch.empty(shared.sequences.num_rows, dtype=torch.int64).scatter_(0, shared.sequence_of, starts)
+        asked = None
+        if taken.times is not None:  # that of the row that reads all of a sequence
+            longest = (shared.lengths == shared.sequences.lengths[shared.sequence_of]).nonzero().flatten()
+            asked = torch.empty(len(begins), dtype=taken.times.dtype)
+            asked.scatter_(0, shared.sequence_of[longest], taken.times[longest])
+        return self._beside(entry, shared, begins, shared.sequences.lengths, asked)
 
     def sequences(self, entry: HistoryInput) -> tuple[Tensor, Tensor]:
         """Where in the histories the sequence of each row begins when it is trained on, and its length: int64 ``[n]`` each."""
@@ -175,6 +240,14 @@ class Examples:
     def _sequences(self, entry: HistoryInput, users: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         assert entry.max_length is not None
         starts = sequence_starts(self.histories.offsets[users], before, entry.max_length)
+        return starts, before - starts
+
+    def _read(self, entry: HistoryInput, users: Tensor, before: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
+        """Where in the histories begins what is read in order of each row, and how long it is."""
+        if training:
+            return self._sequences(entry, users, before)
+        assert entry.max_length is not None
+        starts = torch.maximum(self.histories.offsets[users], before - entry.max_length)
         return starts, before - starts
 
     def _history(self, entry: HistoryInput, taken: Taken, *, training: bool) -> Ragged:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,12 +25,14 @@ class Histories:
         first: bool ``[total]``; whether the user meets the item for the first time there. A prefix of a history has each
             of its distinct items exactly once among its first meetings, which makes the seen set of any prefix a slice.
         times: Unix seconds, int64 or float64 ``[total]``; None when the table has no time.
+        columns: What else is known of each entry, encoded, by name, integers ``[total]``.
     """
 
     offsets: Tensor
     item_rows: Tensor
     first: Tensor
     times: Tensor | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:
@@ -66,7 +68,8 @@ class Histories:
         items = gather_slices(self.item_rows, starts, lengths)
         first = gather_slices(self.first, starts, lengths).values
         times = None if self.times is None else gather_slices(self.times, starts, lengths).values
-        return Histories(items.offsets, items.values, first, times)
+        columns = {name: gather_slices(values, starts, lengths).values for name, values in self.columns.items()}
+        return Histories(items.offsets, items.values, first, times, columns)
 
     def ends_of(self, user_rows: Tensor) -> Tensor:
         """The position after each user's last item: with it, `slices` gives the whole history."""
@@ -81,6 +84,7 @@ def build_histories(
     num_users: int,
     member: NDArray[np.bool_] | None = None,
     times: NDArray[np.int64] | NDArray[np.float64] | None = None,
+    columns: Mapping[str, NDArray[np.int32]] | None = None,
 ) -> tuple[Histories, Tensor]:
     """Build the table, and every interaction's position in it.
 
@@ -95,6 +99,7 @@ def build_histories(
         member: Which interactions may be seen by others, ``[n]``; the rest (test rows of a random split, say) have a
             position but enter no history. None: all.
         times: Unix seconds of every interaction, ``[n]``.
+        columns: What else is to be known of every interaction, encoded, ``[n]`` each.
 
     Returns:
         The histories, and ``[n]``: the position before which lies all that the interaction's user did before it. Positions
@@ -113,6 +118,7 @@ def build_histories(
     before = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
     items = np.empty(total, dtype=np.int32)
     at = None if times is None else np.empty(total, dtype=times.dtype)
+    beside = {name: np.empty(total, dtype=values.dtype) for name, values in (columns or {}).items()}
     done = 0
     for part in _parts(n):
         rows = by_user[part]
@@ -124,6 +130,8 @@ def build_histories(
         items[done:end] = item_rows[rows]
         if at is not None and times is not None:
             at[done:end] = times[rows]
+        for name, values in beside.items():
+            values[done:end] = (columns or {})[name][rows]
         if len(rows):
             users = user_rows[rows]
             counts = np.bincount(users - users[0])
@@ -137,6 +145,7 @@ def build_histories(
             item_rows=torch.from_numpy(items),
             first=torch.from_numpy(_first_meetings(offsets, items)),
             times=None if at is None else torch.from_numpy(at),
+            columns={name: torch.from_numpy(values) for name, values in beside.items()},
         ),
         torch.from_numpy(before),
     )

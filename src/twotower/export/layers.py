@@ -17,7 +17,7 @@ from twotower.export.graph import Graph
 from twotower.export.sequence_layers import ENCODERS, sequence_state
 from twotower.models import Tower, TwoTower
 from twotower.nn import MLP, EmbeddingCollection
-from twotower.spec import InputSpec
+from twotower.spec import HSTUEncoderSpec, InputSpec
 
 __all__ = ["require_exportable", "tower_vectors"]
 
@@ -33,6 +33,7 @@ def require_exportable(model: TwoTower) -> None:
         ConfigError: Naming every part that is not.
     """
     faults: list[str] = []
+    beyond: list[str] = []
     if type(model) is not TwoTower:
         faults.append(f"the model is a {_name(model)}")
     for name in ("query", "candidate"):
@@ -51,8 +52,20 @@ def require_exportable(model: TwoTower) -> None:
             for encoder in (tower.encoder(entry.column) for entry in tower.spec.inputs if entry.encoder is not None)
             if type(encoder) not in ENCODERS
         ]
+        beyond += [
+            f"{entry.column!r} of the {name} tower reads {' and '.join(more)}"
+            for entry in tower.spec.inputs
+            if entry.encoder is not None and (more := _beyond_items(entry))
+        ]
         hooked = [part for part in tower.modules() if part._forward_hooks or part._forward_pre_hooks]
         faults += [f"a hook is on {_name(part)} of the {name} tower" for part in hooked]
+    if beyond:
+        raise ConfigError(
+            [
+                f"{fault}; an ONNX export knows sequences of items alone: serve the bundle, or export a model without it"
+                for fault in beyond
+            ]
+        )
     if faults:
         raise ConfigError(
             [
@@ -60,6 +73,15 @@ def require_exportable(model: TwoTower) -> None:
                 for fault in faults
             ]
         )
+
+
+def _beyond_items(entry: InputSpec) -> list[str]:
+    """What an encoder reads beside items in order."""
+    encoder = entry.encoder
+    more = ["items by HSTU"] if isinstance(encoder, HSTUEncoderSpec) else []
+    more += ["when events were"] if entry.reads_times else []
+    more += ["columns of events"] if entry.events else []
+    return more + (["a bias by distance"] if getattr(encoder, "relative_position", False) else [])
 
 
 def tower_vectors(

@@ -99,7 +99,14 @@ def check_columns(tower: TowerSpec, columns: Iterable[ColumnSpec], *, name: str)
 
 def _encoders(tower: TowerSpec, generator: torch.Generator) -> dict[str, SequenceEncoder]:
     return {
-        entry.column: build_encoder(entry.encoder, entry.width, entry.max_length, generator=generator)
+        entry.column: build_encoder(
+            entry.encoder,
+            entry.width,
+            entry.max_length,
+            generator=generator,
+            request_time=entry.request_time,
+            events=entry.events,
+        )
         for entry in tower.inputs
         if entry.encoder is not None and entry.max_length is not None
     }

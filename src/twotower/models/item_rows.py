@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from twotower.types import Column, Prefixes, QueryFeatures, Ragged
+from twotower.types import Events, Prefixes, QueryColumn, QueryFeatures, Ragged
 
 __all__ = ["rows_read", "with_places"]
 
@@ -29,8 +29,8 @@ def rows_read(features: QueryFeatures, columns: Iterable[str]) -> Tensor:
 
 
 def with_places(
-    features: Mapping[str, Column | Prefixes], columns: Iterable[str], rows_V: Tensor
-) -> dict[str, Column | Prefixes]:
+    features: Mapping[str, QueryColumn | Prefixes], columns: Iterable[str], rows_V: Tensor
+) -> dict[str, QueryColumn | Prefixes]:
     """The features with the places of rows in the place of the rows, so that vectors are needed of no others.
 
     Args:
@@ -56,7 +56,9 @@ def with_places(
     return found
 
 
-def _values(column: Column | Prefixes) -> Tensor:
+def _values(column: QueryColumn | Prefixes) -> Tensor:
     if isinstance(column, Tensor):
         raise TypeError("a column of items must hold any number of catalogue rows; it holds one value a row")
+    if isinstance(column, Events):
+        raise TypeError("a column of items whose vectors are read must hold catalogue rows alone; it holds events")
     return (column.sequences if isinstance(column, Prefixes) else column).values

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from twotower.nn import MLP, EmbeddingCollection, Lookup, SequenceEncoder, run_native_tower, unhooked
 from twotower.spec import InputSpec, TowerSpec
-from twotower.types import Prefixes, QueryFeatures
+from twotower.types import Events, Prefixes, QueryFeatures
 
 __all__ = ["Tower"]
 
@@ -103,10 +103,13 @@ class Tower(nn.Module):
                 raise TypeError(f"column {entry.column!r} must hold floats; it holds ragged rows")
             return column
         if entry.encoder is None:
+            if isinstance(column, Events):
+                raise TypeError(f"column {entry.column!r} holds events, which an encoder reads; its input has none")
             return self.embeddings.lookup(column.ragged() if isinstance(column, Prefixes) else column, entry, items_ND)
         if isinstance(column, Tensor):
             raise TypeError(f"column {entry.column!r} must hold sequences; it holds one value a row")
-        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(column, entry, items_ND), column)
+        items = column.items if isinstance(column, Events) else column
+        states_BD: Tensor = self.encoder(entry.column)(self.embeddings.read(items, entry, items_ND), column)
         return states_BD
 
     def _vectors(self, given: Lookup | Tensor, entry: InputSpec) -> Tensor:

@@ -2,19 +2,15 @@
 
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.embedding import EmbeddingCollection
+from twotower.nn.hstu import HSTUEncoder
 from twotower.nn.interaction_graph import InteractionGraph
 from twotower.nn.lookup import Lookup
 from twotower.nn.mlp import MLP
 from twotower.nn.native_tower import run_native_tower
 from twotower.nn.pooling import look_up_rows, pool_rows
 from twotower.nn.propagation import Propagation, layer_weights, propagate
-from twotower.nn.sequence_encoders import (
-    AttentionEncoder,
-    GRUEncoder,
-    SequenceEncoder,
-    TransformerEncoder,
-    build_encoder,
-)
+from twotower.nn.sequence_encoder import SequenceEncoder
+from twotower.nn.sequence_encoders import AttentionEncoder, GRUEncoder, TransformerEncoder, build_encoder
 from twotower.nn.untraced import unhooked
 
 __all__ = [
@@ -22,6 +18,7 @@ __all__ = [
     "AttentionEncoder",
     "EmbeddingCollection",
     "GRUEncoder",
+    "HSTUEncoder",
     "InteractionGraph",
     "Lookup",
     "Propagation",

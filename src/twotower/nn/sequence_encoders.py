@@ -6,86 +6,26 @@ prefix of a history a row to learn from at the price of one.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.nn.sequence_layout import as_prefixes, pad, take_states
-from twotower.spec import AttentionEncoderSpec, EncoderSpec, GRUEncoderSpec, TransformerEncoderSpec
-from twotower.types import Prefixes, Ragged
+from twotower.nn.event_times import Clock, pair_buckets
+from twotower.nn.hstu import HSTUEncoder
+from twotower.nn.sequence_encoder import POSITION_SCALE, SequenceEncoder, glorot_linear
+from twotower.nn.time_reading import TimeGap, bias_of
+from twotower.spec import (
+    AttentionEncoderSpec,
+    EncoderSpec,
+    GRUEncoderSpec,
+    HSTUEncoderSpec,
+    RowsColumn,
+    TransformerEncoderSpec,
+)
 
-__all__ = ["AttentionEncoder", "GRUEncoder", "SequenceEncoder", "TransformerEncoder", "build_encoder"]
-
-_POSITION_SCALE = 0.02
-_NUMBERS_AT_ONCE = 2**25
-_COPIES = 12
-
-
-class SequenceEncoder(nn.Module):
-    """Turns sequences of vectors into what is known after each of them; abstract.
-
-    The state after no item is learned too: it is what a query without history has.
-
-    Args:
-        width: D, of the items' vectors and of the states.
-        max_length: The most items that a sequence may have.
-    """
-
-    def __init__(self, width: int, max_length: int) -> None:
-        super().__init__()
-        self.width = width
-        self.max_length = max_length
-
-    @abstractmethod
-    def states(self, items_SLD: Tensor) -> Tensor:
-        """The states after 0 to L items, ``[S, L + 1, D]``; a state depends on the items before it and on no others.
-
-        Args:
-            items_SLD: Vectors of the items, ``[S, L, D]``; behind the end of a sequence, anything.
-        """
-
-    def forward(self, vectors_VD: Tensor, column: Ragged | Prefixes) -> Tensor:
-        """The state after each row of a column.
-
-        Args:
-            vectors_VD: Of the values of the column's sequences, end to end, float32 ``[total, D]``.
-            column: Which sequences these are, and what the rows are of them.
-
-        Returns:
-            ``[n, D]``.
-
-        Raises:
-            ValueError: If a sequence is longer than ``max_length``.
-        """
-        sequences, sequence_of, lengths = as_prefixes(column)
-        longest = int(sequences.lengths.max()) if sequences.num_rows else 0
-        if longest > self.max_length:
-            raise ValueError(f"a sequence may have {self.max_length} items (came: {longest}); give its latest ones")
-        if torch.is_grad_enabled():
-            return take_states(self.states(pad(vectors_VD, sequences.offsets)), sequence_of, lengths)
-        output_BD = vectors_VD.new_empty(len(lengths), self.width)
-        order = sequences.lengths.argsort()
-        for chosen in self._parts(sequences.lengths, order):
-            here = torch.full((sequences.num_rows,), -1, dtype=torch.int64, device=chosen.device)
-            here[chosen] = torch.arange(len(chosen), device=chosen.device)
-            rows = (here[sequence_of] >= 0).nonzero().flatten()
-            places = Ragged(torch.arange(len(vectors_VD), device=chosen.device), sequences.offsets).take(chosen)
-            states_SLD = self.states(pad(vectors_VD[places.values], places.offsets))
-            output_BD[rows] = take_states(states_SLD, here[sequence_of[rows]], lengths[rows])
-        return output_BD
-
-    def _parts(self, lengths: Tensor, order: Tensor) -> Iterator[Tensor]:
-        """Sequences of about one length each, few enough to be padded at once."""
-        start = 0
-        while start < len(order):
-            # as many as would fit if all were as long as the last of them
-            numbers = (lengths[order[start:]] + 1) * torch.arange(1, len(order) - start + 1, device=order.device)
-            fits = int((numbers * (self.width * _COPIES) <= _NUMBERS_AT_ONCE).sum())
-            yield order[start : start + max(1, fits)]
-            start += max(1, fits)
+__all__ = ["AttentionEncoder", "GRUEncoder", "TransformerEncoder", "build_encoder"]
 
 
 class TransformerEncoder(SequenceEncoder):
@@ -96,50 +36,78 @@ class TransformerEncoder(SequenceEncoder):
 
     With ``gates``, what a block adds is multiplied by ``sigmoid(G norm(x))``, number by number (Borisyuk et al. 2024, LiGR).
 
+    With ``relative_time`` and ``relative_position``, each head of each block has a bias by buckets of the time between two
+    places, and by their distance (as HSTU has); with ``time_gap`` a vector of the time since the latest event is read too. All
+    of them start at 0.
+
     Args:
-        spec: Blocks, heads, dropout.
+        spec: Blocks, heads, dropout, and what is read of times.
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        request_time: Whether a state knows when the next item is asked for.
+        events: What is read of each event beside its item.
     """
 
-    def __init__(self, spec: TransformerEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
-        self.positions = nn.Parameter(torch.empty(max_length + 1, width).normal_(0, _POSITION_SCALE, generator=generator))
-        self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
+    def __init__(
+        self,
+        spec: TransformerEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        request_time: bool = False,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, reads_times=spec.reads_times, request_time=request_time, events=events)
+        self.positions = nn.Parameter(torch.empty(max_length + 1, width).normal_(0, POSITION_SCALE, generator=generator))
+        self.start = nn.Parameter(torch.empty(width).normal_(0, POSITION_SCALE, generator=generator))
         self.dropout = nn.Dropout(spec.dropout)
-        self.blocks = nn.ModuleList(_Block(spec, width, generator) for _ in range(spec.blocks))
+        self.blocks = nn.ModuleList(_Block(spec, width, max_length, generator) for _ in range(spec.blocks))
         self.norm = nn.LayerNorm(width)
+        self.gap = TimeGap(spec.time_buckets, width) if spec.time_gap else None
+        self.buckets = spec.time_buckets if spec.relative_time else None
+        self.pairs_held = 2 * spec.heads if spec.relative_time or spec.relative_position else 0
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
         num_sequences, longest, width = items_SLD.shape
         # as long as the vectors of a table that starts small, the items are what a position is added to
         read_SLD = torch.cat([self.start.expand(num_sequences, 1, width), items_SLD * width**0.5], dim=1)
-        hidden_SLD = self.dropout(read_SLD + self.positions[: longest + 1])
+        read_SLD = read_SLD + self.positions[: longest + 1]
+        hidden_SLD = self.dropout(read_SLD if self.gap is None or clock is None else read_SLD + self.gap(clock))
+        buckets_STT = None if self.buckets is None or clock is None else pair_buckets(clock, self.buckets)
         for block in self.blocks:
-            hidden_SLD = block(hidden_SLD)
+            hidden_SLD = block(hidden_SLD, buckets_STT)
         output: Tensor = self.norm(hidden_SLD)
         return output
 
 
 class _Block(nn.Module):
-    def __init__(self, spec: TransformerEncoderSpec, width: int, generator: torch.Generator) -> None:
+    def __init__(self, spec: TransformerEncoderSpec, width: int, max_length: int, generator: torch.Generator) -> None:
         super().__init__()
         self.heads = spec.heads
         self.attention_norm, self.hidden_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.read = _linear(width, 3 * width, generator)
-        self.attended = _linear(width, width, generator)
-        self.hidden = _linear(width, spec.hidden * width, generator)
-        self.output = _linear(spec.hidden * width, width, generator)
-        self.gates = nn.ModuleList(_linear(width, width, generator) for _ in range(2 if spec.gates else 0))
+        self.read = glorot_linear(width, 3 * width, generator)
+        self.attended = glorot_linear(width, width, generator)
+        self.hidden = glorot_linear(width, spec.hidden * width, generator)
+        self.output = glorot_linear(spec.hidden * width, width, generator)
+        self.gates = nn.ModuleList(glorot_linear(width, width, generator) for _ in range(2 if spec.gates else 0))
         self.dropout = nn.Dropout(spec.dropout)
+        self.bias = bias_of(spec, max_length)
 
-    def forward(self, hidden_SLD: Tensor) -> Tensor:
+    def forward(self, hidden_SLD: Tensor, buckets_STT: Tensor | None = None) -> Tensor:
         normal_SLD = self.attention_norm(hidden_SLD)
-        # [S, L, 3 D] to three times [S, heads, L, D / heads]
-        queries, keys, values = self.read(normal_SLD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+        by_head = self.read(normal_SLD).unflatten(2, (3, self.heads, -1))
+        if self.bias is None:
+            # [S, L, 3 D] to three times [S, heads, L, D / heads]
+            queries, keys, values = by_head.permute(2, 0, 3, 1, 4).unbind(0)
+            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+        else:
+            queries, keys, values = by_head.permute(2, 3, 0, 1, 4).contiguous().unbind(0)
+            scale = queries.shape[-1] ** -0.5
+            found = self.bias(queries, keys, values, buckets_STT, softmax=True, scale=scale)
+            attended = found.permute(1, 2, 0, 3).flatten(2)
         hidden_SLD = hidden_SLD + self._gated(0, self.dropout(self.attended(attended)), normal_SLD)
         normal_SLD = self.hidden_norm(hidden_SLD)
         added_SLD = self.dropout(self.output(F.gelu(self.hidden(normal_SLD))))
@@ -157,20 +125,29 @@ class GRUEncoder(SequenceEncoder):
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        events: What is read of each event beside its item.
     """
 
-    def __init__(self, spec: GRUEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
+    def __init__(
+        self,
+        spec: GRUEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, events=events)
         self.layers = spec.layers
         with torch.random.fork_rng(devices=[]):  # it draws initial values of its own, which are not kept
             self.units = nn.GRU(width, width, spec.layers, batch_first=True)
         with torch.no_grad():
             for parameter in self.units.parameters():
                 parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
-        self.start = nn.Parameter(torch.empty(spec.layers, width).normal_(0, _POSITION_SCALE, generator=generator))
+        self.start = nn.Parameter(torch.empty(spec.layers, width).normal_(0, POSITION_SCALE, generator=generator))
         self.dropout = nn.Dropout(spec.dropout)
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:  # noqa: ARG002
         """See `SequenceEncoder.states`."""
         num_sequences, longest, width = items_SLD.shape
         begun = self.start.unsqueeze(1).expand(self.layers, num_sequences, width).contiguous()
@@ -193,18 +170,27 @@ class AttentionEncoder(SequenceEncoder):
         width: D.
         max_length: The most items of a sequence.
         generator: Source of the initial values.
+        events: What is read of each event beside its item.
     """
 
     steepest = 8.0
     """Bounds the weights' logarithms."""
 
-    def __init__(self, spec: AttentionEncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, max_length)
-        self.hidden = _linear(width, spec.hidden or width, generator)
-        self.score = _linear(spec.hidden or width, 1, generator)
-        self.start = nn.Parameter(torch.empty(width).normal_(0, _POSITION_SCALE, generator=generator))
+    def __init__(
+        self,
+        spec: AttentionEncoderSpec,
+        width: int,
+        max_length: int,
+        *,
+        generator: torch.Generator,
+        events: Sequence[RowsColumn] = (),
+    ) -> None:
+        super().__init__(width, max_length, events=events)
+        self.hidden = glorot_linear(width, spec.hidden or width, generator)
+        self.score = glorot_linear(spec.hidden or width, 1, generator)
+        self.start = nn.Parameter(torch.empty(width).normal_(0, POSITION_SCALE, generator=generator))
 
-    def states(self, items_SLD: Tensor) -> Tensor:
+    def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:  # noqa: ARG002
         """See `SequenceEncoder.states`."""
         read_SLD = torch.cat([self.start.expand(len(items_SLD), 1, self.width), items_SLD], dim=1)
         scores_SL1 = self.score(torch.tanh(self.hidden(read_SLD * self.width**0.5)))
@@ -212,8 +198,24 @@ class AttentionEncoder(SequenceEncoder):
         return (weights_SL1 * read_SLD).cumsum(1) / weights_SL1.cumsum(1)
 
 
-def build_encoder(spec: EncoderSpec, width: int, max_length: int, *, generator: torch.Generator) -> SequenceEncoder:
+def build_encoder(
+    spec: EncoderSpec,
+    width: int,
+    max_length: int,
+    *,
+    generator: torch.Generator,
+    request_time: bool = False,
+    events: Sequence[RowsColumn] = (),
+) -> SequenceEncoder:
     """Build an encoder with fresh weights.
+
+    Args:
+        spec: Which, and its options.
+        width: D.
+        max_length: The most items of a sequence.
+        generator: Source of the initial values.
+        request_time: Whether a state knows when the next item is asked for; the encoder must read times.
+        events: What is read of each event beside its item.
 
     Example:
         >>> encoder = build_encoder(GRUEncoderSpec(), 4, 10, generator=torch.Generator().manual_seed(0))
@@ -221,18 +223,11 @@ def build_encoder(spec: EncoderSpec, width: int, max_length: int, *, generator: 
         torch.Size([2, 4])
     """
     if isinstance(spec, TransformerEncoderSpec):
-        return TransformerEncoder(spec, width, max_length, generator=generator)
+        return TransformerEncoder(spec, width, max_length, generator=generator, request_time=request_time, events=events)
+    if isinstance(spec, HSTUEncoderSpec):
+        return HSTUEncoder(spec, width, max_length, generator=generator, request_time=request_time, events=events)
+    if request_time:
+        raise ValueError(f"an encoder of kind {spec.kind!r} does not read times")
     if isinstance(spec, GRUEncoderSpec):
-        return GRUEncoder(spec, width, max_length, generator=generator)
-    return AttentionEncoder(spec, width, max_length, generator=generator)
-
-
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """Glorot uniform, with a bias that starts at 0."""
-    with torch.random.fork_rng(devices=[]):  # it draws initial values of its own, which are not kept
-        linear = nn.Linear(inputs, outputs)
-    bound = (6.0 / (inputs + outputs)) ** 0.5
-    with torch.no_grad():
-        linear.weight.uniform_(-bound, bound, generator=generator)
-        linear.bias.zero_()
-    return linear
+        return GRUEncoder(spec, width, max_length, generator=generator, events=events)
+    return AttentionEncoder(spec, width, max_length, generator=generator, events=events)

@@ -8,11 +8,15 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from torch import Tensor
 
 from twotower.config import Config
+from twotower.errors import DataError
+from twotower.preprocessing.buckets import BucketsFeature, FittedBuckets
 from twotower.preprocessing.categories import encode_by_category, fit_by_category
+from twotower.preprocessing.category import CategoryFeature, FittedCategory
+from twotower.preprocessing.floats import to_floats
 from twotower.preprocessing.lookup import Lookup
 from twotower.spec import ItemsColumn, RowsColumn
 
@@ -99,6 +103,12 @@ class SequenceFeature(Config):
             makes of it (features and id), so that an item that nobody had in train means something where its features do.
             With ``candidate``, ``min_count`` and, of the embedding, ``dim``, ``table``, ``id_dropout``, ``init_scale`` and
             ``update`` are left out.
+        request_time: Whether the encoder knows when the next item is asked for: of a row that is trained on or judged its own
+            time, of a request its time. Figures then are of a recommender that is asked at that moment. The encoder must read
+            times (``relative_time`` or ``time_gap``).
+        columns: Columns of the interactions that are read of each event beside its item, such as a rating: numbers by
+            buckets (at most 16, between quantiles of the train rows), anything else as categories. What the row itself has
+            there is never read.
     """
 
     kind: Literal["sequence"] = "sequence"
@@ -106,15 +116,28 @@ class SequenceFeature(Config):
     max_length: int = Field(default=50, ge=1)
     min_count: int = Field(default=1, ge=1)
     items: ItemsAre = "table"
+    request_time: bool = False
+    columns: tuple[str, ...] = ()
+
+    @field_validator("columns")
+    @classmethod
+    def _distinct_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"each column may be named once; came {', '.join(columns)}")
+        return columns
 
     @model_validator(mode="after")
-    def _count_of_a_table(self) -> SequenceFeature:
+    def _of_a_table(self) -> SequenceFeature:
         _require_table(self.items, self.min_count)
+        if self.items == "candidate" and (self.request_time or self.columns):
+            raise ValueError("items = 'candidate' can't be read beside request_time or columns yet: leave them out, or items")
         return self
 
     @model_serializer(mode="wrap")
-    def _items_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_default(write(self))
+    def _without_later_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are written only where they are given, so that a recipe reads as it did before."""
+        values = _without_default(write(self))
+        return {name: value for name, value in values.items() if value or name not in ("request_time", "columns")}
 
     @property
     def output_name(self) -> str:
@@ -136,9 +159,40 @@ class SequenceFeature(Config):
         """As of a history: the row's own item may be in it, where it came before."""
         return "allow"
 
-    def fit(self, item_ids: pl.Series, counts: NDArray[np.int64] | None = None) -> FittedHistory:
-        """Collect the items of the train rows; see `HistoryFeature.fit`."""
-        return _fit(self, item_ids, counts)
+    def fit(
+        self, item_ids: pl.Series, counts: NDArray[np.int64] | None = None, events: pl.DataFrame | None = None
+    ) -> FittedHistory:
+        """Collect the items of the train rows; see `HistoryFeature.fit`.
+
+        Args:
+            item_ids: As there.
+            counts: As there.
+            events: The train rows, with ``columns``.
+
+        Raises:
+            DataError: As there, or if a column of the events can't be fitted.
+        """
+        fitted = _fit(self, item_ids, counts)
+        if not self.columns:
+            return fitted
+        if events is None:
+            raise DataError(f"columns of events need the train rows: {', '.join(map(repr, self.columns))}")
+        return fitted.model_copy(update={"events": tuple(_fit_event(events[name]) for name in self.columns)})
+
+
+_MOST_EDGES = 15
+
+
+def _fit_event(column: pl.Series) -> FittedBuckets | FittedCategory:
+    """Numbers by buckets of about as many events each, or of one value each where there are few; anything else by its value."""
+    if not column.dtype.is_numeric():
+        return CategoryFeature(column=column.name, missing="own_row").fit(column)
+    values = np.unique(to_floats(column, column.name))
+    values = values[~np.isnan(values)]
+    if 1 < len(values) <= _MOST_EDGES + 1:
+        edges = tuple(((values[1:] + values[:-1]) / 2).tolist())
+        return BucketsFeature(column=column.name, edges=edges, missing="own_row").fit(column)
+    return BucketsFeature(column=column.name, num_edges=_MOST_EDGES, spacing="quantile", missing="own_row").fit(column)
 
 
 def _fit(config: HistoryFeature | SequenceFeature, item_ids: pl.Series, counts: NDArray[np.int64] | None) -> FittedHistory:
@@ -166,6 +220,7 @@ class FittedHistory(Config):
     kind: Literal["history"] = "history"
     config: Annotated[HistoryFeature | SequenceFeature, Field(discriminator="kind")]
     lookup: Lookup | None = None
+    events: tuple[Annotated[FittedBuckets | FittedCategory, Field(discriminator="kind")], ...] = ()
 
     @model_validator(mode="after")
     def _lookup_where_needed(self) -> FittedHistory:
@@ -174,6 +229,30 @@ class FittedHistory(Config):
                 f"a history whose items are {self.config.items!r} has {'a' if self.lookup is None else 'no'} lookup"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_events(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Events are written only where there are some, so that a history reads as it did before there were any."""
+        values: dict[str, Any] = write(self)
+        if not self.events:
+            values.pop("events", None)
+        return values
+
+    @property
+    def event_columns(self) -> tuple[RowsColumn, ...]:
+        """What is read of each event beside its item."""
+        return tuple(column for feature in self.events for column in feature.columns)
+
+    def encode_events(self, frame: pl.DataFrame) -> dict[str, Tensor]:
+        """The rows of `event_columns` of events, by name, int32 ``[n]`` each.
+
+        Args:
+            frame: Has the columns.
+
+        Raises:
+            DataError: If a column is of another type than in train.
+        """
+        return {name: rows for feature in self.events for name, rows in feature.encode(frame[feature.config.column]).items()}
 
     @property
     def columns(self) -> tuple[RowsColumn | ItemsColumn, ...]:

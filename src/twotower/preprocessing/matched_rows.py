@@ -70,6 +70,10 @@ def matched_rows(later: FittedFeature | FittedHistory, earlier: FittedFeature | 
             return {later.config.output_name: _looked_up(later.lookup, earlier.lookup, later.config.column)}
         case FittedHistory():
             assert isinstance(earlier, FittedHistory)
+            if later.lookup is None or earlier.lookup is None:
+                if later.lookup is not earlier.lookup:
+                    raise ConfigError(f"its items are {later.config.items!r}, and were {earlier.config.items!r}")
+                return {}  # the candidate's vectors: no row of a table
             return {later.config.name: _looked_up(later.lookup, earlier.lookup, "item ids")}
         case FittedText():
             assert isinstance(earlier, FittedText)

@@ -99,7 +99,10 @@ class Preprocessor:
         for tower, features in (("query", query), ("candidate", candidate)):
             for feature in features:
                 try:
-                    if isinstance(feature, HistoryFeature | SequenceFeature):
+                    if isinstance(feature, SequenceFeature):
+                        events = pl.DataFrame([chosen_rows(context[name], context_rows) for name in feature.columns])
+                        history.append(feature.fit(items[item_column], item_counts, events))
+                    elif isinstance(feature, HistoryFeature):
                         history.append(feature.fit(items[item_column], item_counts))
                     elif tower == "candidate":
                         fitted["candidate"].append(feature.fit(feature.source(items), item_counts))
@@ -175,6 +178,17 @@ class Preprocessor:
     def history_lookup(self, item_ids: pl.Series) -> dict[str, Tensor]:
         """For each history feature with a vocabulary, the row of each item, int32 ``[N]``, 0 for one that it does not know."""
         return {feature.config.name: feature.encode(item_ids) for feature in self.spec.history if feature.lookup is not None}
+
+    def event_columns(self, frame: pl.DataFrame) -> dict[str, dict[str, Tensor]]:
+        """For each history feature, what it reads of events beside their items, by column: int32 ``[n]``.
+
+        Args:
+            frame: Interactions, with the columns.
+
+        Raises:
+            DataError: If a column is of another type than in train.
+        """
+        return {feature.config.name: feature.encode_events(frame) for feature in self.spec.history}
 
     def to_json(self) -> str:
         """The spec as JSON; `from_json` gives an equal preprocessor, every float to the last bit."""
@@ -269,7 +283,13 @@ def _faults(
             if names.count(name) > 1
         ]
     for feature in query:
-        if not isinstance(feature, HistoryFeature | SequenceFeature):
+        if isinstance(feature, SequenceFeature):
+            faults += [
+                f"query feature {feature.name!r}: no column {column!r} in the interactions{nearest(column, context.columns)}"
+                for column in feature.columns
+                if column not in context.columns
+            ]
+        elif not isinstance(feature, HistoryFeature):
             faults += _query_faults(feature, users, context, user_column, item_column)
     for feature in candidate:
         start = f"candidate feature {feature.output_name!r}"

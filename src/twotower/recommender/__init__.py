@@ -3,6 +3,7 @@
 from twotower.recommender.answers import Answer, Request, answer_all
 from twotower.recommender.batch import BatchOptions, BatchReport, PartDone, recommend_batch
 from twotower.recommender.bundled import bundle_folder
+from twotower.recommender.events import Event
 from twotower.recommender.filters import Condition, Where
 from twotower.recommender.index_building import IndexKind, IndexOptions, build_index
 from twotower.recommender.items import Items
@@ -20,6 +21,7 @@ __all__ = [
     "BatchOptions",
     "BatchReport",
     "Condition",
+    "Event",
     "IndexKind",
     "IndexOptions",
     "Items",

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.errors import ConfigError, DataError, TwotowerError
+from twotower.recommender.events import Event
 from twotower.recommender.filters import Where, key_of
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.recommender import Recommender, require_k
@@ -27,7 +28,7 @@ class Request:
     Attributes:
         user: Who asks; None: somebody who is not named.
         features: Columns of the query; None: nothing.
-        history: Item ids, the most recent last, in place of the stored history; None: the stored one.
+        history: Item ids, or events, the most recent last, in place of the stored history; None: the stored one.
         k: Items.
         exclude_seen: Leave out what the user is known to have met.
         exclude: Item ids that are left out.
@@ -37,7 +38,7 @@ class Request:
 
     user: Id | None = None
     features: Mapping[str, object] | None = None
-    history: Sequence[Id] | None = None
+    history: Sequence[Event] | None = None
     k: int = 10
     exclude_seen: bool = True
     exclude: Sequence[Id] = ()
@@ -61,7 +62,7 @@ class Answer:
 
 
 def answer_all(
-    recommender: Recommender, requests: Sequence[Request], *, later: Sequence[Sequence[Id]] | None = None
+    recommender: Recommender, requests: Sequence[Request], *, later: Sequence[Sequence[Event]] | None = None
 ) -> list[Answer | TwotowerError]:
     """Answer requests together where they can be: one encoding and one search for all that allow the same items.
 
@@ -123,7 +124,7 @@ def _key_of_ids(only: Sequence[Id] | None) -> tuple[object, ...] | None:
 def _answer_group(
     recommender: Recommender,
     requests: Sequence[Request],
-    later: Sequence[Sequence[Id]] | None,
+    later: Sequence[Sequence[Event]] | None,
     places: list[int],
     answers: list[Answer | TwotowerError | None],
 ) -> None:
@@ -142,7 +143,7 @@ def _answer_group(
         answers[place] = answer
 
 
-def _search(recommender: Recommender, requests: list[Request], later: list[Sequence[Id]] | None) -> list[Answer]:
+def _search(recommender: Recommender, requests: list[Request], later: list[Sequence[Event]] | None) -> list[Answer]:
     first = requests[0]
     histories = [request.history for request in requests]
     asked = recommender.requests.encode(

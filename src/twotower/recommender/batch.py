@@ -196,6 +196,11 @@ def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
 def _require_lists(column: pl.Series, first: int, kind: str) -> None:
     """Refuse what would be taken for a history with nothing in it, or letter by letter."""
     inner = column.dtype.inner if isinstance(column.dtype, pl.List | pl.Array) else None
+    if isinstance(inner, pl.Struct):  # events, whose other fields the recommender looks at
+        items = {field.name: field.dtype for field in inner.fields}.get("item")
+        if items is None:
+            raise DataError(f"column {column.name!r} of the requests holds lists of events, which must have a field 'item'")
+        inner = items() if isinstance(items, type) else items
     ids = inner in (pl.String, pl.Categorical, pl.Enum) if kind == "text" else inner is not None and inner.is_integer()
     must = f"column {column.name!r} of the requests must hold lists of item ids, which are {kind}"
     if not ids and inner != pl.Null and column.null_count() < len(column):

@@ -16,10 +16,13 @@ from twotower.data import Histories, IdTable
 from twotower.errors import BundleError, ConfigError
 from twotower.models import ModelBuilder, TwoTower, builder_name, check_columns, load_state, state_of
 from twotower.preprocessing import Preprocessor
+from twotower.recommender.history_inputs import event_column
 from twotower.recommender.requests import RequestDefaults
 from twotower.recommender.stored_users import StoredUsers
 from twotower.spec import ModelSpec
 from twotower.types import Ragged
+
+_COLUMN = "column:"
 
 __all__ = ["RecommenderParts", "bundle_folder", "read_parts", "write_parts"]
 
@@ -56,6 +59,7 @@ def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -
     tensors = {"offsets": histories.offsets, "item_rows": histories.item_rows, "first": histories.first}
     if histories.times is not None:
         tensors["times"] = histories.times
+    tensors |= {f"{_COLUMN}{name}": values for name, values in histories.columns.items()}
     with write_bundle(path, card=parts.card) as writer:
         writer.json("model", {"builder": builder_name(builder), "spec": parts.model.spec.model_dump(mode="json")})
         writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(parts.model).items()})
@@ -102,6 +106,8 @@ def read_parts(bundle: Bundle, *, builder: ModelBuilder) -> RecommenderParts:
         faults += _ragged_faults("disliked", disliked, len(users), len(catalogue))
     if not faults and len(histories.get("first", ())) != len(histories["item_rows"]):
         faults.append("histories do not say of each item whether it is the first time")
+    if not faults:
+        faults += _event_faults(histories, spec, preprocessor, requests)
     if vectors_ND.shape != (len(catalogue), model.embedding_dim):
         faults.append(f"item_vectors are {list(vectors_ND.shape)} for {len(catalogue)} items of width {model.embedding_dim}")
     read = {
@@ -119,7 +125,13 @@ def read_parts(bundle: Bundle, *, builder: ModelBuilder) -> RecommenderParts:
         item_vectors_ND=vectors_ND,
         users=StoredUsers(
             users,
-            Histories(histories["offsets"], histories["item_rows"], histories["first"], histories.get("times")),
+            Histories(
+                histories["offsets"],
+                histories["item_rows"],
+                histories["first"],
+                histories.get("times"),
+                {name.removeprefix(_COLUMN): rows for name, rows in histories.items() if name.startswith(_COLUMN)},
+            ),
             None if disliked is None else Ragged(disliked["item_rows"], disliked["offsets"]),
         ),
         defaults=RequestDefaults(requests["time_column"], requests["defaults"]),
@@ -156,6 +168,28 @@ def _ragged_faults(part: str, tensors: Mapping[str, Tensor], num_users: int, num
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < num_items:
         return [f"{part} hold items outside of the catalogue of {num_items}"]
     return []
+
+
+def _event_faults(histories: Mapping[str, Tensor], spec: ModelSpec, preprocessor: Preprocessor, requests: object) -> list[str]:
+    """What the model reads of events and the histories do not hold."""
+    total, faults = len(histories["item_rows"]), []
+    times = histories.get("times")
+    if any(entry.reads_times for entry in spec.query.inputs) and times is None:
+        faults.append("histories have no times, which the query reads")
+    if times is not None and (len(times) != total or not bool(times.isfinite().all())):
+        faults.append("histories must have a finite time for each item")
+    for fitted in preprocessor.spec.history:
+        for column in fitted.event_columns:
+            name = event_column(fitted.config.name, column.name)
+            rows = histories.get(f"{_COLUMN}{name}")
+            if rows is None:
+                faults.append(f"histories have no column {name!r}, which the query reads")
+            elif len(rows) != total or (total and not 0 <= int(rows.min()) <= int(rows.max()) < column.vocabulary_size):
+                faults.append(f"histories: {name!r} must hold a row below {column.vocabulary_size} for each item")
+    asked = any(entry.request_time for entry in spec.query.inputs)
+    if asked and isinstance(requests, dict) and requests.get("time_column") is None:
+        faults.append("requests have no time_column, and the query reads when they are")
+    return faults
 
 
 def bundle_folder(path: str | Path) -> Path:

@@ -11,9 +11,10 @@ from twotower.bundle import JSON
 from twotower.errors import ConfigError, DataError, TwotowerError
 from twotower.recommender.answers import Answer, Request, answer_all
 from twotower.recommender.column_values import fits
+from twotower.recommender.events import Event, item_of
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.recommender import Recommender
-from twotower.store import Interaction, InteractionLog, ItemLog
+from twotower.store import Interaction, InteractionLog, ItemLog, LoggedInteraction
 from twotower.types import Id
 
 __all__ = ["LiveRecommender", "Moment"]
@@ -170,10 +171,19 @@ class LiveRecommender:
         """What a user met, stored and since, the most recent last."""
         recommender, _ = self._fitting()
         later = self._later(recommender, [user])
-        return [*recommender.history(user), *(later[0] if later else ())]
+        return [*recommender.history(user), *(item_of(event) for event in (later[0] if later else ()))]
 
-    def _later(self, recommender: Recommender, users: Sequence[Id | None]) -> list[Sequence[Id]] | None:
-        """What each user did after the stored history; None where nobody did anything."""
+    def events(self, user: Id) -> list[Event]:
+        """What a user did, stored and since, as `Recommender.events` has it; raises as that does."""
+        recommender, _ = self._fitting()
+        later = self._later(recommender, [user])
+        return [*recommender.events(user), *(later[0] if later else ())]
+
+    def _later(self, recommender: Recommender, users: Sequence[Id | None]) -> list[Sequence[Event]] | None:
+        """What each user did after the stored history, with times where the model reads them; None where nobody did anything.
+
+        What the log has without a time happened when what lies before it in the history did.
+        """
         if self._interactions.last_interaction() == 0:
             return None
         dtype = recommender.users.table.ids.dtype
@@ -186,7 +196,20 @@ class LiveRecommender:
         if not any(found.values()):
             return None
         last = recommender.users.last_times(known)
-        later: dict[Id, list[Id]] = {}
+        later: dict[Id, list[Event]] = {}
+        timed = recommender.requests.reader.reads_times
         for user, end in zip(known, last, strict=True):
-            later[user] = [entry.item for entry in found[user] if end is None or entry.time is None or entry.time > end]
+            entries = [entry for entry in found[user] if end is None or entry.time is None or entry.time > end]
+            later[user] = _timed(entries, end) if timed else [entry.item for entry in entries]
         return [later.get(user, ()) if type(user) is wanted else () for user in users]
+
+
+def _timed(entries: Sequence[LoggedInteraction], end: float | None) -> list[Event]:
+    """Entries with their times; one without has that of what lies before it, or if nothing does, behind it."""
+    known = [entry.time for entry in entries if entry.time is not None]
+    time = end if end is not None else known[0] if known else 0.0
+    found: list[Event] = []
+    for entry in entries:
+        time = time if entry.time is None else entry.time
+        found.append({"item": entry.item, "time": time})
+    return found

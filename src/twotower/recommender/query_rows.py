@@ -95,6 +95,26 @@ class QueryRows:
             found |= masks
         return {name: columns[name] for name in self._owner}, found
 
+    def times(self, users: Sequence[Id | None], rows: Tensor, features: FeatureRows | None) -> tuple[Tensor, Tensor]:
+        """When requests are, Unix seconds ``[n]``, and where that was assumed, bool ``[n]``; arguments as of `columns`.
+
+        Raises:
+            DataError: If a time is of another type, or infinite.
+        """
+        name = self._defaults.time_column
+        assert name is not None
+        table, given = self._users.table, None
+        if features is not None:
+            given = given_frame(features, len(users), columns=table.frame.columns, id_column=table.id_column)
+            given = given.select(own for own in given.columns if own == name)
+        frame, assumed = self._frame(users, rows, given, [name])
+        times = torch.from_numpy(frame[name].to_numpy(writable=True))
+        if not bool(times.isfinite().all()):
+            raise DataError(
+                f"features: column {name!r} must hold finite times, in Unix seconds; came {frame[name].to_list()[:5]!r}"
+            )
+        return times, assumed[name]
+
     def _touched(self, given: set[str], users: Sequence[Id | None], rows: Tensor) -> set[str]:
         """Names of the features that have to be encoded anew."""
         touched = {f.config.output_name for f in self._features if given & set(f.config.source_columns)}

@@ -20,6 +20,7 @@ from twotower.index import SearchResult, VectorIndex
 from twotower.models import Head, ModelBuilder, TwoTower, build
 from twotower.preprocessing import MultiCategoryFeature, Preprocessor
 from twotower.recommender.bundled import RecommenderParts, bundle_folder, read_parts, write_parts
+from twotower.recommender.events import Event
 from twotower.recommender.filters import Where
 from twotower.recommender.items import Items
 from twotower.recommender.predictions import Predictions
@@ -130,7 +131,7 @@ class Recommender:
         users: Sequence[Id | None] | None = None,
         *,
         features: FeatureRows | None = None,
-        histories: Sequence[Sequence[Id] | None] | None = None,
+        histories: Sequence[Sequence[Event] | None] | None = None,
         k: int = 10,
         exclude_seen: bool = True,
         exclude: Sequence[Id] = (),
@@ -144,7 +145,9 @@ class Recommender:
             features: Columns of the query, by name, user's and context's (a time in Unix seconds, say); they win over what
                 is stored. What is left out is assumed, and the answer says so.
             histories: Item ids, the most recent last, which the query is made from in place of the stored history; None:
-                the stored one. Unknown items are passed over.
+                the stored one. Unknown items are passed over. Where the query reads more of events than their items, each may
+                be a mapping: ``item``, ``time`` (Unix seconds, which a query that reads times must have) and the columns of
+                the feature, of which a value that is left out is missing.
             k: Items per request; more than exist gives all that exist.
             exclude_seen: Leave out what the user is known to have met: the stored history, the history given here, and what
                 the user did not like.
@@ -170,7 +173,7 @@ class Recommender:
         users: Sequence[Id | None] | None = None,
         *,
         features: FeatureRows | None = None,
-        histories: Sequence[Sequence[Id] | None] | None = None,
+        histories: Sequence[Sequence[Event] | None] | None = None,
         k: int = 10,
         exclude_seen: bool = True,
         exclude: Sequence[Id] = (),
@@ -205,7 +208,7 @@ class Recommender:
         *,
         task: str | None = None,
         features: FeatureRows | None = None,
-        histories: Sequence[Sequence[Id] | None] | None = None,
+        histories: Sequence[Sequence[Event] | None] | None = None,
     ) -> Predictions:
         """Predict the outcome of pairs (the rating that a user would give an item), where the model learned to.
 
@@ -269,7 +272,7 @@ class Recommender:
         users: Sequence[Id | None] | None = None,
         *,
         features: FeatureRows | None = None,
-        histories: Sequence[Sequence[Id] | None] | None = None,
+        histories: Sequence[Sequence[Event] | None] | None = None,
     ) -> Tensor:
         """The vectors that requests are searched with, float32 ``[B, D]``; arguments and errors as of `recommend`."""
         return self.requests.encode(users, features, histories).queries_BD
@@ -282,6 +285,25 @@ class Recommender:
     def history(self, user: Id) -> list[Id]:
         """The items of a known user, the most recent last; empty for an unknown one."""
         return self.items.ids(self.users.histories([user]).values.numpy().astype(np.int64))
+
+    def events(self, user: Id) -> list[Event]:
+        """What is stored of a known user as `recommend` takes histories: items, with their times where the query reads them.
+
+        Raises:
+            ConfigError: If the query reads columns of events, which are not stored as they were.
+        """
+        reader = self.requests.reader
+        if reader.columns:
+            raise ConfigError(
+                f"the query reads {', '.join(map(repr, reader.columns))} of events, and what is stored of a known user does "
+                "not tell the values: give the history"
+            )
+        items = self.history(user)
+        if not reader.reads_times:
+            return list(items)
+        times = self.users.events_at(self.users.rows([user]), times=True, columns=()).times
+        assert times is not None
+        return [{"item": item, "time": time} for item, time in zip(items, times.tolist(), strict=True)]
 
     def with_items(self, put: Mapping[Id, Mapping[str, object]], removed: Collection[Id] = ()) -> Recommender:
         """This recommender after items were put and removed; it shares everything else, and itself it stays as it is.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +16,14 @@ from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, UnknownIdError
 from twotower.models import TwoTower, rows_read, with_places
 from twotower.preprocessing import Preprocessor
+from twotower.recommender.events import Event, EventReader, history_columns, join_events, kept
+from twotower.recommender.history_inputs import history_inputs
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.items import Items
 from twotower.recommender.query_rows import QueryRows
-from twotower.recommender.requests import FeatureRows, RequestDefaults, history_columns, join_rows
+from twotower.recommender.requests import FeatureRows, RequestDefaults, join_rows
 from twotower.recommender.stored_users import StoredUsers
-from twotower.types import Column, Id, Ragged
+from twotower.types import Events, Id, QueryColumn, Ragged
 
 __all__ = ["Asked", "RequestEncoder"]
 
@@ -53,6 +54,9 @@ class RequestEncoder:
         items: What histories are of.
         users: Known users.
         defaults: For what a request leaves out.
+
+    Attributes:
+        reader: Takes histories that requests give.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class RequestEncoder:
     ) -> None:
         self._model, self._preprocessor, self._items, self._users = model, preprocessor, items, users
         self._query_rows = QueryRows(preprocessor, users, defaults)
+        self._time_column = defaults.time_column
         self._history_inputs = self._inputs_of(items.catalogue.ids)
+        self.reader = EventReader(preprocessor, self._history_inputs)
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -91,9 +97,9 @@ class RequestEncoder:
         self,
         users: Sequence[Id | None] | None,
         features: FeatureRows | None = None,
-        histories: Sequence[Sequence[Id] | None] | None = None,
+        histories: Sequence[Sequence[Event] | None] | None = None,
         *,
-        later: Sequence[Sequence[Id]] | None = None,
+        later: Sequence[Sequence[Event]] | None = None,
     ) -> Asked:
         """Encode requests.
 
@@ -113,24 +119,27 @@ class RequestEncoder:
         rows = self._users.rows(asked)
         if features is None:
             self._require_known(asked, rows, histories, later)
-        stored = self._users.histories_at(rows)
+        stored = self._users.events_at(rows, times=self.reader.reads_times, columns=self.reader.stored_columns)
         if later is not None:
-            stored = join_rows(stored, self._history_rows(later))
-        history, seen = stored, [stored]
+            stored = join_events(stored, self.reader.events(later, self._items))
+        history, seen = stored, [_items_of(stored)]
         if histories is not None:
-            given = self._history_rows(histories)
+            given = self.reader.events(histories, self._items)
             replaced = torch.tensor([entry is not None for entry in histories], dtype=torch.bool)
-            history = join_rows(stored.keep(~replaced.repeat_interleave(stored.lengths)), given)
-            seen.append(given)
+            left = kept(stored, ~replaced.repeat_interleave(_items_of(stored).lengths))
+            history = join_events(left, given)
+            seen.append(_items_of(given))
         if self._users.disliked is not None:
             seen.append(self._users.disliked_at(rows))
         columns, assumed = self._query_rows.columns(asked, rows, features)
-        columns |= history_columns(self._history_inputs, history)
+        when = None
+        if self.reader.reads_request_time and self._time_column is not None:
+            when, assumed[self._time_column] = self._query_rows.times(asked, rows, features)
         with torch.inference_mode():
-            queries_BD = self._encoded(columns)
+            queries_BD = self._encoded({**columns, **history_columns(self._history_inputs, history, when)})
         return Asked(asked, queries_BD.clone(), seen[0] if len(seen) == 1 else join_rows(*seen), assumed)
 
-    def _encoded(self, columns: Mapping[str, Column]) -> Tensor:
+    def _encoded(self, columns: Mapping[str, QueryColumn]) -> Tensor:
         """Query vectors; those of items in histories are looked up, never encoded anew."""
         names = self._model.item_columns
         if not names:
@@ -139,18 +148,15 @@ class RequestEncoder:
         return self._model.encode_queries_with_items(with_places(columns, names, rows), self._items.read(rows))
 
     def _inputs_of(self, ids: pl.Series) -> tuple[HistoryInput, ...]:
-        lookups = self._preprocessor.history_lookup(ids)
-        return tuple(
-            HistoryInput(f.config.name, lookups.get(f.config.name), f.config.max_length, f.config.mode, f.config.own_item)
-            for f in self._preprocessor.spec.history
-        )
+        timed = {entry.column for entry in self._model.spec.query.inputs if entry.reads_times}
+        return history_inputs(self._preprocessor, ids, timed)
 
     def _require_known(
         self,
         asked: Sequence[Id | None],
         rows: Tensor,
-        histories: Sequence[Sequence[Id] | None] | None,
-        later: Sequence[Sequence[Id]] | None,
+        histories: Sequence[Sequence[Event] | None] | None,
+        later: Sequence[Sequence[Event]] | None,
     ) -> None:
         """Nothing would tell an unknown user without a history from any other."""
         for place, row in enumerate(rows.tolist()):
@@ -159,25 +165,14 @@ class RequestEncoder:
                 described = self._users.lookup.describe_unknown(user) if user is not None else "a request came without a user"
                 raise UnknownIdError(f"{described}; for a new user give features or a history")
 
-    def _history_rows(self, histories: Sequence[Sequence[Id] | None]) -> Ragged:
-        """Catalogue rows of histories as given, without items that there are none of; None has none."""
-        for history in histories:
-            if history is not None:
-                require_list(history, "a history")
-        lengths = torch.tensor([0 if history is None else len(history) for history in histories], dtype=torch.int64)
-        items = list(chain.from_iterable(history for history in histories if history is not None))
-        kind = str if self._items.kind == "text" else (int, np.integer)
-        wrong = [item for item in items if not isinstance(item, kind)]
-        if wrong:
-            raise DataError(f"a history must hold item ids, which are {self._items.kind}; came {wrong[0]!r}")
-        rows = self._items.rows(items)
-        offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
-        offsets[1:] = lengths.cumsum(0)
-        return Ragged(rows, offsets).keep(self._items.remembered(rows))
+
+def _items_of(events: Events) -> Ragged:
+    assert isinstance(events.items, Ragged)
+    return events.items
 
 
 def _num_requests(
-    users: Sequence[Id | None] | None, features: FeatureRows | None, histories: Sequence[Sequence[Id] | None] | None
+    users: Sequence[Id | None] | None, features: FeatureRows | None, histories: Sequence[Sequence[Event] | None] | None
 ) -> int:
     for name, ids in (("users", users), ("histories", histories)):
         if ids is not None:

@@ -10,12 +10,11 @@ from operator import or_
 import polars as pl
 import torch
 
-from twotower.data import HistoryInput
 from twotower.errors import ConfigError, DataError, nearest
 from twotower.preprocessing.timestamp import to_seconds
-from twotower.types import Column, Ragged, gather_slices
+from twotower.types import Ragged
 
-__all__ = ["FeatureRows", "RequestDefaults", "given_frame", "history_columns", "join_rows", "request_frame"]
+__all__ = ["FeatureRows", "RequestDefaults", "given_frame", "join_rows", "request_frame"]
 
 FeatureRows = pl.DataFrame | Sequence[Mapping[str, object]]
 """One row, or one mapping, per request: raw values by column."""
@@ -198,27 +197,6 @@ def _only_given(frame: pl.DataFrame, given: pl.DataFrame, group: tuple[str, ...]
     there = {name: given[name].is_not_null() if name in given.columns else nothing for name in group}
     some = reduce(or_, there.values())
     return [frame[name].set(some & ~present, None) for name, present in there.items()]
-
-
-def history_columns(history_inputs: Sequence[HistoryInput], histories: Ragged) -> dict[str, Column]:
-    """The query tower's columns of histories.
-
-    Args:
-        history_inputs: The query's history features.
-        histories: Catalogue rows of each request, the most recent last.
-    """
-    columns: dict[str, Column] = {}
-    for entry in history_inputs:
-        latest = histories
-        if entry.max_length is not None:
-            latest = _latest(histories, entry.max_length)
-        columns[entry.name] = Ragged(entry.values(latest.values), latest.offsets)
-    return columns
-
-
-def _latest(histories: Ragged, max_length: int) -> Ragged:
-    lengths = histories.lengths.clamp(max=max_length)
-    return gather_slices(histories.values, histories.offsets[1:] - lengths, lengths)
 
 
 def join_rows(*parts: Ragged) -> Ragged:

@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.data import Histories, IdTable
 from twotower.recommender.column_values import fits
 from twotower.recommender.id_lookup import IdLookup
-from twotower.types import Id, Ragged, gather_slices
+from twotower.types import Events, Id, Ragged, gather_slices
 
 __all__ = ["StoredUsers"]
 
@@ -52,6 +52,24 @@ class StoredUsers:
     def histories_at(self, rows: Tensor) -> Ragged:
         """The histories of rows of the table (int64 ``[n]``); -1 has none."""
         return _taken(self.item_histories.item_rows, self.item_histories.offsets, rows)
+
+    def events_at(self, rows: Tensor, *, times: bool, columns: Sequence[str]) -> Events:
+        """The histories of rows of the table (int64 ``[n]``) with what is stored of each event; -1 has none.
+
+        Args:
+            rows: Of the table.
+            times: Whether the times are wanted; they are stored then.
+            columns: Which of the encoded columns.
+        """
+        known, histories = rows.clamp(min=0), self.item_histories
+        starts = histories.offsets[known]
+        lengths = torch.where(rows >= 0, histories.offsets[known + 1] - starts, 0)
+        return Events(
+            gather_slices(histories.item_rows, starts, lengths),
+            gather_slices(histories.times, starts, lengths).values if times and histories.times is not None else None,
+            None,
+            {name: gather_slices(histories.columns[name], starts, lengths).values for name in columns},
+        )
 
     def last_times(self, users: Sequence[Id]) -> list[float | None]:
         """When each user's stored history ends, Unix seconds; None for an unknown user, an empty one, or one without times."""

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from twotower.bundle import JSON
 from twotower.columnar import Converting
+from twotower.data import Examples
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, RetrievalLoss
 from twotower.losses.native_tiles import NativeTiles
 from twotower.losses.tiled import fits_tiles
@@ -238,7 +239,17 @@ def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
         "computed": list(computed),
         "histories": [entry.name for entry in examples.history_inputs],
         "order": _order(untrained),
+        **_events(examples),
     }
+
+
+def _events(examples: Examples) -> dict[str, JSON]:
+    """What is read of events beside their items, and by whom the time of a request; nothing where nobody does."""
+    read: dict[str, JSON] = {
+        entry.name: [*(["time"] if entry.times else []), *entry.columns] for entry in examples.history_inputs if entry.of_events
+    }
+    asked: list[JSON] = [entry.name for entry in examples.history_inputs if entry.request_time]
+    return {**({"events": read} if read else {}), **({"request_time": asked} if asked else {})}
 
 
 def _order(untrained: UntrainedModel) -> str:
@@ -284,7 +295,9 @@ def _tensors_of(untrained: UntrainedModel) -> Iterator[Tensor]:
     yield from (examples.user_rows, examples.item_rows, examples.before, *examples.outcomes.values())
     histories = examples.histories
     yield from (histories.offsets, histories.item_rows, histories.first)
-    yield from (tensor for tensor in (histories.times, examples.weights, untrained.log_q_N) if tensor is not None)
+    yield from histories.columns.values()
+    given = (histories.times, examples.times, examples.weights, untrained.log_q_N)
+    yield from (tensor for tensor in given if tensor is not None)
     if untrained.streamed_log_q is not None:
         yield untrained.streamed_log_q.sketch.counters
     yield from (entry.lookup for entry in examples.history_inputs if entry.lookup is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from twotower.runs.phase import Phase
 from twotower.runs.probe import CPU, Headline, Probe, VectorScorer, encode_rows
 from twotower.runs.recipe import WITH_UNKNOWN_ROW, Recipe
 from twotower.spec import InputSpec
-from twotower.types import Column, Features, Ragged, take_column
+from twotower.types import Column, Events, QueryColumn, Ragged, take_column
 
 __all__ = ["feature_columns", "importances", "only_ids", "training_data", "unknown_values"]
 
@@ -76,12 +76,17 @@ def importances(probe: Probe, wanted: Headline) -> Importances | NotMade:
     return Importances(wanted.name, figure, len(base), single, together)
 
 
-def _of(entry: _Feature, probe: Probe) -> list[Column]:
-    source: Features = probe.columns if entry.tower == "query" else probe.phase.items
+def _of(entry: _Feature, probe: Probe) -> list[QueryColumn]:
+    source: Mapping[str, QueryColumn] = probe.columns if entry.tower == "query" else probe.phase.items
     return [source[name] for name in entry.columns]
 
 
-def _constant(column: Column) -> bool:
+def _constant(column: QueryColumn) -> bool:
+    if isinstance(column, Events):
+        parts = (column.times, column.asked, *column.columns.values())
+        items = column.ragged().items
+        assert isinstance(items, Ragged)
+        return _constant(items) and all(part is None or _constant(part) for part in parts)
     if isinstance(column, Ragged):
         lengths, values = column.lengths, column.values
         return bool((lengths == lengths[:1]).all()) and bool((values == values[:1]).all())
@@ -91,11 +96,12 @@ def _constant(column: Column) -> bool:
 def _permuted(probe: Probe, group: Sequence[_Feature], seed: int) -> VectorScorer:
     columns, items = dict(probe.columns), dict(probe.phase.items)
     for entry in group:
-        source = columns if entry.tower == "query" else items
         size = len(probe.examples) if entry.tower == "query" else len(probe.phase.catalogue)
         places = torch.from_numpy(np.random.default_rng(seed).permutation(size))
-        for name in entry.columns:
-            source[name] = take_column(source[name], places)
+        if entry.tower == "query":
+            columns |= {name: take_column(columns[name], places) for name in entry.columns}
+        else:
+            items |= {name: take_column(items[name], places) for name in entry.columns}
     towers = {entry.tower for entry in group}
     # what histories read of the items changes with them
     reads_items = bool(probe.model.item_columns)
@@ -150,7 +156,9 @@ def _unknown_shares(examples: Examples, phase: Phase, rows: Tensor | None) -> di
     return shares | {("candidate", name): _zeros(take_column(column, known)) for name, column in phase.items.items()}
 
 
-def _zeros(column: Column) -> float:
+def _zeros(column: QueryColumn) -> float:
+    if isinstance(column, Events):
+        return _zeros(column.items.values if isinstance(column.items, Ragged) else column.items.sequences.values)
     values = column.values if isinstance(column, Ragged) else column
     return float((values == 0).double().mean()) if values.numel() and not values.is_floating_point() else 0.0
 

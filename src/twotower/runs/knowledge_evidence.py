@@ -18,7 +18,7 @@ from twotower.runs.phase import Phase
 from twotower.runs.probe import Headline
 from twotower.runs.recipe import Recipe
 from twotower.training import smaller_is_better
-from twotower.types import Ragged
+from twotower.types import Events, Ragged
 
 __all__ = ["known_of_test", "validation_curve"]
 
@@ -51,7 +51,8 @@ def known_of_test(loaded: LoadedRun) -> TestKnowledge:
         time_features=tuple(
             entry.feature.output_name
             for entry in recipe.query.features
-            if schema.time is not None and getattr(entry.feature, "column", None) == schema.time
+            if schema.time is not None
+            and (getattr(entry.feature, "column", None) == schema.time or getattr(entry.feature, "request_time", False))
         ),
         fit_on_all=recipe.data.fit_on == "all",
         validate_on_test=recipe.evaluation.validate_on == "test",
@@ -83,7 +84,8 @@ def _own_shares(examples: Examples, rows: Tensor, *, training: bool) -> tuple[tu
     items = examples.item_rows[rows]
     found = []
     for entry in examples.history_inputs:
-        column = columns[entry.name]
+        found_column = columns[entry.name]
+        column = found_column.items if isinstance(found_column, Events) else found_column
         assert isinstance(column, Ragged)
         unknown = -1 if entry.lookup is None else 0
         own = torch.where(items >= 0, entry.values(items.clamp(min=0)).long(), unknown)

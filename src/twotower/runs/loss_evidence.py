@@ -200,6 +200,7 @@ def _some(examples: Examples, rows: Tensor) -> Examples:
         before=examples.before[rows],
         seen_before=examples.seen_before,
         history_inputs=examples.history_inputs,
+        times=None if examples.times is None else examples.times[rows],
         weights=None if examples.weights is None else examples.weights[rows],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
@@ -78,6 +79,7 @@ def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, Tow
         {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
         tables,
         items_width,
+        {f.config.name: f.event_columns for f in spec.history},
     )
     columns = {f.config.output_name: f.columns for f in spec.candidate}
     candidate = _tower(recipe.candidate, recipe.model, columns, tables, items_width)
@@ -121,6 +123,7 @@ def _tower(
     columns: Mapping[str, tuple[object, ...]],
     tables: _Tables,
     items_width: int,
+    events: Mapping[str, tuple[RowsColumn, ...]] = MappingProxyType({}),
 ) -> TowerSpec:
     side = "query" if isinstance(tower, QueryConfig) else "candidate"
     inputs = []
@@ -140,6 +143,8 @@ def _tower(
                         value_dropout=embedding.value_dropout if column.ragged else 0.0,
                         encoder=embedding.encoder,
                         max_length=entry.feature.max_length if isinstance(entry.feature, SequenceFeature) else None,
+                        request_time=isinstance(entry.feature, SequenceFeature) and entry.feature.request_time,
+                        events=events.get(column.name, ()),
                     )
                 )
             elif isinstance(column, ItemsColumn):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.columnar import release_pages
-from twotower.data import Examples, Histories, HistoryInput, IdTable, LeaveLastOut, TimeSplit, build_histories
+from twotower.data import Examples, Histories, IdTable, LeaveLastOut, TimeSplit, build_histories
 from twotower.data.consecutive import as_slice, taken, taken_frame
-from twotower.errors import DataError
+from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import Preprocessor
+from twotower.recommender.history_inputs import event_column, history_inputs
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
 from twotower.runs.tasks import outcomes
@@ -41,6 +42,7 @@ class Phase:
         train: What is learned from: those of ``fit_rows`` that weigh more than 0, or the chosen ones among them.
         grows: Whether a test row's history and seen set grow to just before it (splits in time), or stay at ``fit_rows``.
         outcomes: By column, what the tasks beside retrieval predict: float64 ``[n]``, NaN where an interaction has none.
+        timed: Names of the sequences whose encoder reads when events were.
     """
 
     tables: Tables
@@ -54,6 +56,7 @@ class Phase:
     train: Examples
     grows: bool
     outcomes: Mapping[str, Tensor]
+    timed: frozenset[str] = frozenset()
 
     def examples(self, rows: NDArray[np.int64], *, grow: bool) -> Examples:
         """Rows to judge, each with its context and history.
@@ -63,18 +66,20 @@ class Phase:
             grow: Whether all rows that came before one count as its history; otherwise only those of ``fit_rows`` do.
         """
         histories, before = self._grown if grow else self._frozen
-        encoded = _Encoded(self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users, self.outcomes)
+        encoded = _Encoded(
+            self.tables, self.preprocessor, self.catalogue, self.item_rows, self.users, self.outcomes, self.timed
+        )
         found = encoded.examples(rows, histories, before, seen_before=self.grows)
         # few rows beside those of train: 8 bytes for each are little, and metrics count in them
         return replace(found, user_rows=found.user_rows.long(), item_rows=found.item_rows.long())
 
     @cached_property
     def _grown(self) -> tuple[Histories, Tensor]:
-        return _histories(self.tables, self.item_rows, None)
+        return _histories(self.tables, self.item_rows, None, self.preprocessor)
 
     @property
     def _frozen(self) -> tuple[Histories, Tensor]:
-        return _histories(self.tables, self.item_rows, _mask(self.fit_rows, len(self.item_rows)))
+        return _histories(self.tables, self.item_rows, _mask(self.fit_rows, len(self.item_rows)), self.preprocessor)
 
     def histories(self) -> Histories:
         """What every user did in ``fit_rows``: the state that a bundle carries."""
@@ -148,14 +153,22 @@ def encode_phase(
     """Encode the catalogue, the users and some rows with a preprocessor that was fitted before; ``learn_from`` as `fit_phase`.
 
     Raises:
-        ConfigError: If a task names a column that is not there.
+        ConfigError: If a task names a column that is not there, or times are read that the table does not have.
         DataError: If a column can't be encoded, or every row weighs 0.
     """
+    timed = recipe.timed_sequences()
+    if timed and tables.interactions.schema.time is None:
+        raise ConfigError(
+            f"query feature {min(timed)!r} reads when events were, and the interactions have no time: declare "
+            "data.columns.time, or leave relative_time, time_gap and request_time out",
+            source="recipe",
+        )
     item_rows = catalogue.rows32(tables.interactions.item_keys)
     grows = isinstance(recipe.split, TimeSplit | LeaveLastOut)
-    histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)))
+    histories, before = _histories(tables, item_rows, _mask(fit_rows, len(item_rows)), preprocessor)
     targets = outcomes(recipe, tables)
-    encoded = _Encoded(tables, preprocessor, catalogue, item_rows, preprocessor.encode_users(user_frame(tables)), targets)
+    users = preprocessor.encode_users(user_frame(tables))
+    encoded = _Encoded(tables, preprocessor, catalogue, item_rows, users, targets, timed)
     items = preprocessor.encode_items(catalogue.frame)
     learned = _weighing(tables, fit_rows if learn_from is None else learn_from)
     train = encoded.examples(learned, histories, before, seen_before=grows)
@@ -172,6 +185,7 @@ def encode_phase(
         train=train,
         grows=grows,
         outcomes=targets,
+        timed=timed,
     )
 
 
@@ -221,11 +235,13 @@ class _Encoded:
     item_rows: NDArray[np.int32]
     users: Features
     outcomes: Mapping[str, Tensor]
+    timed: frozenset[str]
 
     def examples(self, rows: NDArray[np.int64], histories: Histories, before: Tensor, *, seen_before: bool) -> Examples:
         interactions = self.tables.interactions
         weights = interactions.weights_of(rows)
-        lookups = self.preprocessor.history_lookup(self.catalogue.ids)
+        inputs = history_inputs(self.preprocessor, self.catalogue.ids, self.timed)
+        times = interactions.times if any(entry.request_time for entry in inputs) else None
         return Examples(
             user_rows=torch.from_numpy(taken(self.tables.user_rows, rows)),
             item_rows=torch.from_numpy(taken(self.item_rows, rows)),
@@ -234,19 +250,10 @@ class _Encoded:
             histories=histories,
             before=_of_rows(before, rows),
             seen_before=seen_before,
-            history_inputs=tuple(
-                HistoryInput(
-                    name=fitted.config.name,
-                    lookup=lookups.get(fitted.config.name),
-                    max_length=fitted.config.max_length,
-                    mode=fitted.config.mode,
-                    own_item=fitted.config.own_item,
-                    in_order=fitted.config.kind == "sequence",
-                )
-                for fitted in self.preprocessor.spec.history
-            ),
+            history_inputs=inputs,
             weights=None if weights is None else torch.from_numpy(weights),
             outcomes={column: _of_rows(values, rows) for column, values in self.outcomes.items()},
+            times=None if times is None else _of_rows(torch.from_numpy(times), rows),
         )
 
 
@@ -255,8 +262,14 @@ def _of_rows(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
     return values[torch.from_numpy(rows)] if found is None else values[found]
 
 
-def _histories(tables: Tables, item_rows: NDArray[np.int32], member: NDArray[np.bool_] | None) -> tuple[Histories, Tensor]:
+def _histories(
+    tables: Tables,
+    item_rows: NDArray[np.int32],
+    member: NDArray[np.bool_] | None,
+    preprocessor: Preprocessor | None = None,
+) -> tuple[Histories, Tensor]:
     interactions = tables.interactions
+    encoded = {} if preprocessor is None else preprocessor.event_columns(interactions.frame)
     return build_histories(
         tables.user_rows,
         item_rows,
@@ -264,6 +277,7 @@ def _histories(tables: Tables, item_rows: NDArray[np.int32], member: NDArray[np.
         num_users=len(tables.user_ids),
         member=member,
         times=interactions.times,
+        columns={event_column(name, own): rows.numpy() for name, of in encoded.items() for own, rows in of.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from twotower.runs.load_run import LoadedRun
 from twotower.runs.phase import Phase
 from twotower.runs.recipe import Recipe
 from twotower.runs.watched import Watched
-from twotower.types import Column, Ragged, column_length, take_column
+from twotower.types import QueryColumn, Ragged, column_length, take_column
 
 __all__ = ["Headline", "Probe", "VectorScorer", "encode_rows", "headline", "make_probe"]
 
@@ -101,7 +101,7 @@ class Probe:
     model: TwoTower
     phase: Phase
     examples: Examples
-    columns: dict[str, Column]
+    columns: dict[str, QueryColumn]
     scorer: VectorScorer
     of_test: bool
 
@@ -149,7 +149,7 @@ def _nothing(rows: Tensor) -> Ragged:
     return Ragged(torch.empty(0, dtype=torch.int64), torch.zeros(len(rows) + 1, dtype=torch.int64))
 
 
-def encode_rows(model: TwoTower, columns: dict[str, Column], items_ND: Tensor) -> Tensor:
+def encode_rows(model: TwoTower, columns: Mapping[str, QueryColumn], items_ND: Tensor) -> Tensor:
     """Query vectors of encoded rows, float32 ``[n, D]``; ``items_ND`` are those of the catalogue, which histories may read."""
     size = column_length(next(iter(columns.values())))
     parts = [torch.empty(0, model.embedding_dim)]

@@ -18,7 +18,7 @@ from twotower.runs.task_config import TaskConfig
 from twotower.runs.tune_config import TuneKeyConfig
 from twotower.runs.warm_start_config import WarmStartConfig
 from twotower.runs.watched import PER_USER, validation_figures
-from twotower.spec import EncoderSpec, TransformerEncoderSpec
+from twotower.spec import EncoderSpec, HSTUEncoderSpec, TransformerEncoderSpec
 from twotower.training import DeviceName, TrainingConfig
 
 __all__ = [
@@ -143,10 +143,20 @@ class FeatureEntry(Config):
             )
         pooled = [name for name in ("pooling", "value_dropout") if getattr(self.embedding, name)]
         encoder = self.embedding.encoder
-        if isinstance(encoder, TransformerEncoderSpec) and self.embedding.dim % encoder.heads and not self.reads_candidates:
+        asks = isinstance(self.feature, SequenceFeature) and self.feature.request_time
+        if encoder is not None and asks and not encoder.reads_times:
             raise ValueError(
-                f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {encoder.heads}"
+                f"request_time: the encoder (kind {encoder.kind!r}) reads no times, so that of a request would change "
+                "nothing: give a transformer relative_time or time_gap, use kind = 'hstu', or leave request_time out"
             )
+        if encoder is not None and encoder.reads_times and self.reads_candidates:
+            raise ValueError(
+                "items = 'candidate' can't be read by an encoder that reads times yet: leave relative_time and time_gap out, "
+                "or items"
+            )
+        heads = encoder.heads if isinstance(encoder, TransformerEncoderSpec | HSTUEncoderSpec) else 1
+        if self.embedding.dim % heads and not self.reads_candidates:
+            raise ValueError(f"embedding.dim must be a multiple of the encoder's heads; came {self.embedding.dim} for {heads}")
         if pooled and is_sequence:
             raise ValueError(f"embedding.{pooled[0]}: a sequence is read by its encoder, and not pooled: leave it out")
         if pooled and self.feature.kind not in WITH_MANY_VALUES:
@@ -296,6 +306,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         faults = []
+        columns = self.data.columns
         stopping = self.training.early_stopping
         if self.evaluation.validate_on == "test" and stopping is not None:
             faults.append(
@@ -331,6 +342,14 @@ class Recipe(Config):
             for i, heads, width in self.heads_of_candidates()
             if width is not None and width % heads
         ]
+        roles = {columns.user: "user", columns.item: "item", columns.time: "time"}
+        faults += [
+            f"query.features.{i}.columns: {column!r} is the {roles[column]} (data.columns.{roles[column]}) and nothing that is "
+            "known of an event beside its item and its time: leave it out"
+            for i, entry in enumerate(self.query.features)
+            for column in _event_columns(entry)
+            if column in roles
+        ]
         faults += self._task_faults() + propagation_faults(self)
         faults += self._outcome_faults() + self._catalogue_faults()
         if faults:
@@ -348,7 +367,7 @@ class Recipe(Config):
         return [
             (i, entry.embedding.encoder.heads, width)
             for i, entry in enumerate(self.query.features)
-            if entry.reads_candidates and isinstance(entry.embedding.encoder, TransformerEncoderSpec)
+            if entry.reads_candidates and isinstance(entry.embedding.encoder, TransformerEncoderSpec | HSTUEncoderSpec)
         ]
 
     def _task_faults(self) -> list[str]:
@@ -369,6 +388,14 @@ class Recipe(Config):
             if task.column in roles
         ]
 
+    def timed_sequences(self) -> frozenset[str]:
+        """Names of the query's sequences whose encoder reads when events were."""
+        return frozenset(
+            entry.feature.output_name
+            for entry in self.query.features
+            if entry.embedding.encoder is not None and entry.embedding.encoder.reads_times
+        )
+
     def outcome_columns(self) -> dict[str, str]:
         """Columns that say what a row came to, and the key that declares each so; none of them is known of a query."""
         columns = self.data.columns
@@ -382,6 +409,7 @@ class Recipe(Config):
         columns = self.data.columns
         read = [columns.user, columns.item, columns.time, *self.outcome_columns()]
         read += [name for entry in self.query.features for name in entry.feature.source_columns]
+        read += [name for entry in self.query.features for name in _event_columns(entry)]
         read += self.data.catalogue.columns if self.data.catalogue is not None else ()
         read += [name for names in self.baselines.segments or () for name in names]
         read += [self.split.column] if isinstance(self.split, GivenSplit) else []
@@ -414,3 +442,7 @@ class Recipe(Config):
             for i, column in read
             if column in outcomes
         ]
+
+
+def _event_columns(entry: FeatureEntry) -> tuple[str, ...]:
+    return entry.feature.columns if isinstance(entry.feature, SequenceFeature) else ()

@@ -22,6 +22,7 @@ from twotower.columnar import Converting
 from twotower.errors import ConfigError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
+from twotower.preprocessing import SequenceFeature
 from twotower.recommender import remove_index
 from twotower.runs.baselines import baseline_rankers
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
@@ -313,6 +314,12 @@ def _notes(recipe: Recipe, *, validated: bool, negatives: int) -> list[str]:
             f"tasks learn from positives and are judged on positives: {negatives:,} rows that fail data.columns.positives "
             "teach them nothing, whatever their outcome"
         )
+    notes += [
+        f"the query knows when each item is asked for (query.features.{i}.request_time): the figures are of a recommender that "
+        "is asked at the moment of each test row"
+        for i, entry in enumerate(recipe.query.features)
+        if isinstance(entry.feature, SequenceFeature) and entry.feature.request_time
+    ]
     return notes
 
 

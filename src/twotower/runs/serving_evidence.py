@@ -14,10 +14,11 @@ from twotower.preprocessing import BucketsFeature, FittedFeature, NumberFeature
 from twotower.preprocessing.floats import clipped
 from twotower.preprocessing.timestamp import to_seconds
 from twotower.recommender import Recommender
+from twotower.recommender.events import history_columns
 from twotower.runs.load_run import LoadedRun
 from twotower.runs.phase import Phase, user_frame
 from twotower.runs.probe import CPU, VectorScorer, encode_rows
-from twotower.types import Column, Ragged, take_column
+from twotower.types import Events, QueryColumn, gather_slices, take_column
 
 __all__ = ["served"]
 
@@ -67,7 +68,7 @@ def _users(phase: Phase, recommender: Recommender, items_ND: Tensor) -> tuple[in
     return len(rows), float(_differ(served_QK, wanted_QK).double().mean())
 
 
-def _columns(phase: Phase, rows: NDArray[np.int32], recommender: Recommender) -> dict[str, Column]:
+def _columns(phase: Phase, rows: NDArray[np.int32], recommender: Recommender) -> dict[str, QueryColumn]:
     """The query of some users just after the last fitted row, from the tables: whole history, last context, end of train."""
     interactions = phase.tables.interactions
     schema, users = interactions.schema, torch.from_numpy(rows)
@@ -78,13 +79,20 @@ def _columns(phase: Phase, rows: NDArray[np.int32], recommender: Recommender) ->
     if schema.time is not None and recommender.defaults.time_column == schema.time:
         end = interactions.frame[schema.time].gather(np.asarray(phase.fit_rows)).max()
         frame = frame.with_columns(pl.lit(end, dtype=frame[schema.time].dtype).alias(schema.time))
-    columns: dict[str, Column] = {name: take_column(column, users) for name, column in phase.users.items()}
+    columns: dict[str, QueryColumn] = {name: take_column(column, users) for name, column in phase.users.items()}
     columns |= phase.preprocessor.encode_context(frame)
     histories = phase.histories()
-    for entry in phase.train.history_inputs:
-        items = histories.slices(users, histories.ends_of(users), max_length=entry.max_length)
-        columns[entry.name] = Ragged(entry.values(items.values), items.offsets)
-    return columns
+    starts, ends = histories.offsets[users], histories.ends_of(users)
+    whole = Events(
+        gather_slices(histories.item_rows, starts, ends - starts),
+        None if histories.times is None else gather_slices(histories.times, starts, ends - starts).values,
+        None,
+        {name: gather_slices(rows, starts, ends - starts).values for name, rows in histories.columns.items()},
+    )
+    asked = None
+    if schema.time is not None and any(entry.request_time for entry in phase.train.history_inputs):
+        asked = torch.from_numpy(frame[schema.time].to_numpy(writable=True))
+    return columns | history_columns(phase.train.history_inputs, whole, asked)
 
 
 def _clipped(loaded: LoadedRun) -> tuple[Clipped, ...]:

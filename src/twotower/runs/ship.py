@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -34,7 +35,10 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
     model = fitted.model.cpu()
     interactions = phase.tables.interactions
     schema, spec = interactions.schema, phase.preprocessor.spec
-    context_columns = sorted({column for f in spec.context for column in f.config.source_columns})
+    read = {column for f in spec.context for column in f.config.source_columns}
+    if schema.time is not None and any(entry.request_time for entry in model.spec.query.inputs):
+        read.add(schema.time)
+    context_columns = sorted(read)
     user_columns = sorted({column for f in spec.user for column in f.config.source_columns} - {schema.user})
     users, histories, latest = _known_users(phase, user_columns)
     trained = users.filter(pl.Series(latest >= 0))
@@ -82,7 +86,7 @@ def _known_users(phase: Phase, columns: list[str]) -> tuple[pl.DataFrame, Histor
     offsets = torch.cat([histories.offsets, histories.offsets[-1:].expand(idle.height)])
     return (
         pl.concat([frame, idle]),
-        Histories(offsets, histories.item_rows, histories.first, histories.times),
+        replace(histories, offsets=offsets),
         np.append(latest[rows], np.full(idle.height, -1, dtype=np.int64)),
     )
 

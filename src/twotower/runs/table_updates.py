@@ -17,7 +17,7 @@ from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.recipe import AskedUpdate, Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
-from twotower.types import Features, Prefixes, QueryFeatures, Ragged, column_length, take_column
+from twotower.types import Events, Features, Prefixes, QueryFeatures, Ragged, column_length, take_column
 
 __all__ = ["TableUpdate", "TouchedRows", "decide_updates", "with_updates"]
 
@@ -147,6 +147,8 @@ def _values(inputs: Iterable[InputSpec], table: str, columns: QueryFeatures) -> 
     for entry in inputs:
         if entry.table == table:
             column = columns[entry.column]
+            if isinstance(column, Events):
+                column = column.items
             if isinstance(column, Prefixes):
                 column = column.sequences
             yield (column.values if isinstance(column, Ragged) else column).to(torch.int64)

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.bundle import JSON
+from twotower.errors import ConfigError
+from twotower.preprocessing import SequenceFeature
 from twotower.runs.fit_model import UntrainedModel, first_validation
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
@@ -36,11 +38,13 @@ class WarmRun:
         notes: What a reader of the figures must know.
 
     Raises:
-        ConfigError: If the source learned from rows that the run validates or tests on; or if users or items are other columns.
+        ConfigError: If the source learned from rows that the run validates or tests on; if users or items are other columns; or
+            if the recipe has a part that can't be carried yet.
         DataError: If ids are of another type.
     """
 
     def __init__(self, recipe: Recipe, tables: Tables, source: WarmSource) -> None:
+        _refuse_parts(recipe)
         self.recipe = recipe
         self.tables = tables
         self.source = source
@@ -83,3 +87,18 @@ class WarmRun:
     def card(self) -> dict[str, JSON]:
         """What the bundle says of it: ``from``, ``identity``, and ``lineage``, all that it goes back to."""
         return {"from": self.source.path, "identity": self.source.identity, "lineage": list(self.source.lineage)}
+
+
+def _refuse_parts(recipe: Recipe) -> None:
+    """What would be carried wrongly, and silently."""
+    if recipe.model.propagation is not None:
+        raise ConfigError(
+            "model.propagation: a run to go on from ships tables as they are after propagation, and these would be propagated "
+            "once more: train anew, without --from"
+        )
+    for i, entry in enumerate(recipe.query.features):
+        if isinstance(entry.feature, SequenceFeature) and entry.feature.columns:
+            raise ConfigError(
+                f"query.features.{i}.columns: what was learned of columns of events is not matched by value yet, and can't be "
+                "carried: train anew, without --from, or leave columns out of both runs"
+            )

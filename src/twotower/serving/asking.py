@@ -10,7 +10,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twotower.errors import ConfigError, TwotowerError, nearest
-from twotower.recommender import Recommender, Request, Where
+from twotower.recommender import Event, Recommender, Request, Where
+from twotower.recommender.events import item_of, require_items
 from twotower.serving.body import read_body
 from twotower.serving.config import Limits
 from twotower.serving.problems import Problem, problem_of
@@ -83,19 +84,20 @@ async def explain(service: Service, request: HttpRequest) -> Response:
     def work(version: Version) -> dict[str, object]:
         recommender = version.live.latest()
         history = call.query.history
-        if history is None:
-            history = [] if call.query.user is None else version.live.history(call.query.user)
-        read = recommender.items.remembered(recommender.items.rows(history)).tolist()
-        known = [item for item, there in zip(history, read, strict=True) if there]
-        latest = list(dict.fromkeys(reversed(known)))[:_EXPLAINED]
-        without = [[item for item in known if item != left_out] for left_out in latest]
+        given: Sequence[Event] | None = history
+        if given is None:
+            given = [] if call.query.user is None else version.live.events(call.query.user)
+        read = recommender.items.remembered(recommender.items.rows(require_items(given))).tolist()
+        known = [event for event, there in zip(given, read, strict=True) if there]
+        latest = list(dict.fromkeys(item_of(event) for event in reversed(known)))[:_EXPLAINED]
+        without = [[event for event in known if item_of(event) != left_out] for left_out in latest]
         scores = _scores(recommender, call.query, [known, [], *without], call.item)
         pulls = sorted(
             ({"id": item, "pull": scores[0] - score} for item, score in zip(latest, scores[2:], strict=True)),
             key=lambda entry: -float(entry["pull"]),
         )
-        rows = recommender.items.rows([entry["id"] for entry in pulls]).numpy()  # type: ignore[misc]
-        for entry, columns in zip(pulls, recommender.items.frame(rows).to_dicts(), strict=True):
+        pulled = recommender.items.rows([entry["id"] for entry in pulls]).numpy()  # type: ignore[misc]
+        for entry, columns in zip(pulls, recommender.items.frame(pulled).to_dicts(), strict=True):
             columns.pop(recommender.catalogue.id_column)
             entry["columns"] = columns  # type: ignore[assignment]
         return {
@@ -109,7 +111,7 @@ async def explain(service: Service, request: HttpRequest) -> Response:
     return json_response(await service.batcher.run(work, limits.max_seconds))
 
 
-def _scores(recommender: Recommender, query: Query, histories: Sequence[Sequence[Id]], item: Id) -> list[float]:
+def _scores(recommender: Recommender, query: Query, histories: Sequence[Sequence[Event]], item: Id) -> list[float]:
     """The score of an item for a query with each of some histories."""
     size = len(histories)
     asked = recommender.requests.encode(

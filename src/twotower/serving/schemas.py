@@ -61,9 +61,12 @@ class Query(_Body):
     features: dict[Text, FeatureValue] | None = Field(
         default=None, description="Columns of the query by name, see GET /v1/model; they win over what is stored."
     )
-    history: list[ItemId] | None = Field(
+    history: list[ItemId | dict[Text, Scalar | None]] | None = Field(
         default=None,
-        description="Item ids, the most recent last, in place of the stored history. Unknown ones are passed over.",
+        description=(
+            "Item ids, the most recent last, in place of the stored history. Unknown ones are passed over. Of a model that "
+            'reads more of events (see events of GET /v1/model), an entry is {"item": .., "time": ..}, and what else it reads.'
+        ),
     )
 
 
@@ -209,6 +212,7 @@ class ModelReply(_Body):
     item_ids: str = Field(description="text or integers")
     user_ids: str = Field(description="text or integers")
     features: list[ColumnReply] = Field(description="That a query may give.")
+    events: list[str] = Field(description="What an entry of a history may have; item alone: ids are all that is read.")
     columns: list[ColumnReply] = Field(description="Of the catalogue: for conditions, for answers, and for putting items.")
     index: str
     embedding_dim: int

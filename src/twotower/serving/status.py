@@ -37,6 +37,7 @@ async def model(service: Service, request: HttpRequest) -> Response:
             "item_column": recommender.catalogue.id_column,
             "user_column": recommender.users.table.id_column,
             "features": features,
+            "events": list(recommender.requests.reader.readable),
             "columns": columns,
             "index": type(recommender.index).__name__,
             "embedding_dim": recommender.model.embedding_dim,

@@ -13,7 +13,7 @@ from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower, rows_read, with_places
 from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
-from twotower.types import Column, Features, Prefixes, QueryFeatures, Ragged, take_column
+from twotower.types import Events, Features, Prefixes, QueryColumn, QueryFeatures, Ragged, take_column
 
 __all__ = ["Place", "batch_loss", "batch_losses", "explain_divergence"]
 
@@ -161,7 +161,7 @@ def _not_finite(features: QueryFeatures, rows: Tensor | None) -> list[tuple[str,
     return found
 
 
-def _wrong_rows(column: Column | Prefixes) -> Tensor:
-    if isinstance(column, Ragged | Prefixes) or not column.is_floating_point():
+def _wrong_rows(column: QueryColumn | Prefixes) -> Tensor:
+    if isinstance(column, Ragged | Prefixes | Events) or not column.is_floating_point():
         return torch.empty(0, dtype=torch.int64)
     return (~column.isfinite().reshape(len(column), -1).all(1)).nonzero().flatten().cpu()

@@ -1,0 +1,74 @@
+"""Events in tables of requests, and where a model of events can't go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.runs.events_world import Trained
+
+from twotower.errors import ConfigError, DataError
+from twotower.recommender import BatchOptions, recommend_batch
+from twotower.recommender.history_inputs import event_column
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(tmp_path_factory.mktemp("events") / "run", "transformer")
+
+
+def answered(trained: Trained, frame: pl.DataFrame, folder: Path, **options: Any) -> pl.DataFrame:
+    recommend_batch(trained.recommender, [frame], folder / "found.parquet", BatchOptions(k=3, **options), fingerprint="x")
+    return pl.read_parquet(folder / "found.parquet")
+
+
+def test_a_table_of_requests_has_events_and_times(trained: Trained, tmp_path: Path) -> None:
+    histories = [trained.events(f"u{user}", 10**9) for user in range(6)]
+    frame = pl.DataFrame({"past": histories, "time": [1_790_000_000 + 10_000 * at for at in range(6)]})
+    found = answered(trained, frame, tmp_path, history_column="past")
+    features = [{"time": time} for time in frame["time"]]
+    expected = trained.recommender.recommend(histories=histories, features=features, k=3).frame
+    assert found["item"].to_list() == expected["item"].to_list()
+    assert found["score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-4)
+
+
+def test_all_known_users(trained: Trained, tmp_path: Path) -> None:
+    users = [f"u{user}" for user in range(6)]
+    found = answered(trained, pl.DataFrame({"user": users}), tmp_path)
+    expected = trained.recommender.recommend(users, k=3).frame
+    assert found["item"].to_list() == expected["item"].to_list()
+
+
+def test_lists_without_items_or_times_are_refused(trained: Trained, tmp_path: Path) -> None:
+    without = pl.DataFrame({"past": [[{"time": 5, "rating": 3.0}]]})
+    with pytest.raises(DataError, match="lists of events, which must have a field 'item'"):
+        answered(trained, without, tmp_path, history_column="past")
+    with pytest.raises(DataError, match="must hold lists of item ids, which are text"):
+        answered(trained, pl.DataFrame({"past": [[{"item": 5, "time": 5}]]}), tmp_path, history_column="past")
+    with pytest.raises(DataError, match="reads when the events of a history were"):
+        answered(trained, pl.DataFrame({"past": [["i1", "i2"]]}), tmp_path, history_column="past")
+    with pytest.raises(DataError, match="one in row 0 is missing"):
+        answered(trained, pl.DataFrame({"past": [[{"item": "i1", "time": 5}, None]]}), tmp_path, history_column="past")
+
+
+def test_stored_values_are_not_told(trained: Trained) -> None:
+    with pytest.raises(ConfigError, match="reads 'device', 'rating' of events"):
+        trained.recommender.events("u1")
+
+
+def test_a_bundle_holds_no_column_that_nobody_reads(trained: Trained) -> None:
+    names = set(trained.recommender.users.item_histories.columns)
+    assert names == {event_column("sequence", "rating"), event_column("sequence", "device")}
+
+
+@pytest.mark.parametrize("kind", ["transformer", "hstu", "times", "columns"])
+def test_an_export_refuses_what_it_does_not_know(kind: str, tmp_path: Path) -> None:
+    export = pytest.importorskip("twotower.export")
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    made = Trained(tmp_path / "run", kind)
+    with pytest.raises(ConfigError, match="an ONNX export knows sequences of items alone: serve the bundle"):
+        export.export_onnx(made.folder, tmp_path / "towers")
+    assert not (tmp_path / "towers").exists()
