@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from twotower.runs import Recipe
-from twotower.runs.recipe import FeatureEntry
+from twotower.runs.feature_entry import FeatureEntry
 
 __all__ = ["Key", "Section", "attributes", "on_page_markdown", "recipe_markdown", "sections", "summary", "type_words"]
 

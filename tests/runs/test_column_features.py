@@ -13,7 +13,7 @@ from twotower.config import parse_config
 from twotower.preprocessing import FeatureConfig
 from twotower.runs.column_features import feature_of, part_of, side_features
 from twotower.runs.column_suggestions import column_suggestions
-from twotower.runs.recipe import EmbeddingConfig
+from twotower.runs.feature_entry import EmbeddingConfig
 from twotower.runs.table_facts import ColumnFacts, TableFacts, table_facts
 
 ROWS = 2_000

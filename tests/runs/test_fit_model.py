@@ -15,7 +15,8 @@ from twotower.errors import ConfigError
 from twotower.evaluation import ModelScorer, evaluate_per_user
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax
 from twotower.runs import Recipe, load_tables
-from twotower.runs.fit_model import UntrainedModel, build_loss, build_model, fit_model, loss_kind
+from twotower.runs.build_loss import build_loss, loss_kind
+from twotower.runs.fit_model import UntrainedModel, build_model, fit_model
 from twotower.runs.phase import fit_phase
 from twotower.runs.recipe import LossConfig
 

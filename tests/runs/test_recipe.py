@@ -11,7 +11,8 @@ import pytest
 
 from twotower.errors import ConfigError, DataError
 from twotower.runs import Recipe, load_tables, run
-from twotower.runs.fit_model import build_model, loss_kind
+from twotower.runs.build_loss import loss_kind
+from twotower.runs.fit_model import build_model
 from twotower.runs.phase import fit_phase
 from twotower.runs.recipe import LossConfig
 

@@ -218,6 +218,7 @@ def build_encoder(
         events: What is read of each event beside its item.
 
     Example:
+        >>> from twotower.types import Ragged
         >>> encoder = build_encoder(GRUEncoderSpec(), 4, 10, generator=torch.Generator().manual_seed(0))
         >>> encoder(torch.ones(3, 4), Ragged(torch.tensor([5, 6, 7]), torch.tensor([0, 3, 3]))).shape
         torch.Size([2, 4])

@@ -16,9 +16,10 @@ from twotower.evaluation import encode_catalogue
 from twotower.metrics import bootstrap_interval
 from twotower.models import TwoTower
 from twotower.preprocessing import Preprocessor
+from twotower.runs.feature_entry import WITH_UNKNOWN_ROW
 from twotower.runs.phase import Phase
 from twotower.runs.probe import CPU, Headline, Probe, VectorScorer, encode_rows
-from twotower.runs.recipe import WITH_UNKNOWN_ROW, Recipe
+from twotower.runs.recipe import Recipe
 from twotower.spec import InputSpec
 from twotower.types import Column, Events, QueryColumn, Ragged, take_column
 

@@ -14,7 +14,8 @@ from twotower.data.batches import Batch
 from twotower.diagnosis import BatchNegatives, NotMade, SoftmaxScale, TrainLoss
 from twotower.evaluation import encode_catalogue
 from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, RetrievalLoss
-from twotower.runs.fit_model import UntrainedModel, build_loss
+from twotower.runs.build_loss import build_loss
+from twotower.runs.fit_model import UntrainedModel
 from twotower.runs.probe import CPU, Probe
 from twotower.runs.recipe import Recipe
 from twotower.types import take_column

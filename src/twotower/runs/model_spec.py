@@ -7,16 +7,8 @@ from types import MappingProxyType
 
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
-from twotower.runs.recipe import (
-    WITH_UNKNOWN_ROW,
-    AskedUpdate,
-    CandidateConfig,
-    EmbeddingConfig,
-    FeatureEntry,
-    ModelConfig,
-    QueryConfig,
-    Recipe,
-)
+from twotower.runs.feature_entry import WITH_UNKNOWN_ROW, AskedUpdate, EmbeddingConfig, FeatureEntry
+from twotower.runs.recipe import CandidateConfig, ModelConfig, QueryConfig, Recipe
 from twotower.spec import HeadSpec, InputSpec, ItemsColumn, ModelSpec, RowsColumn, TableSpec, TowerSpec
 
 __all__ = ["asked_updates", "model_spec"]

@@ -11,7 +11,8 @@ from twotower.nn import layer_weights
 from twotower.preprocessing import IdFeature
 
 if TYPE_CHECKING:  # a recipe holds what is here
-    from twotower.runs.recipe import FeatureEntry, Recipe
+    from twotower.runs.feature_entry import FeatureEntry
+    from twotower.runs.recipe import Recipe
 
 __all__ = ["PropagationConfig", "propagated_features", "propagated_tables", "propagation_faults"]
 

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from twotower.errors import ConfigError
+from twotower.runs.feature_entry import FeatureEntry
 from twotower.runs.read_recipe import parse_recipe
-from twotower.runs.recipe import FeatureEntry, Recipe
+from twotower.runs.recipe import Recipe
 from twotower.runs.toml_text import toml_key, toml_value
 
 __all__ = ["recipe_toml", "recipe_values", "value_at"]

@@ -13,8 +13,9 @@ from twotower.data import Batches
 from twotower.models import rows_read
 from twotower.optim import rows_pay
 from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
+from twotower.runs.feature_entry import AskedUpdate
 from twotower.runs.propagation_config import propagated_tables
-from twotower.runs.recipe import AskedUpdate, Recipe
+from twotower.runs.recipe import Recipe
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
 from twotower.types import Events, Features, Prefixes, QueryFeatures, Ragged, column_length, take_column
