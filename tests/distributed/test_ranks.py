@@ -1,0 +1,74 @@
+"""Collectives: what all ranks have, and the gradient of what was gathered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.distributed.in_ranks import in_ranks
+
+from twotower.distributed import ALONE, Ranks, share_of, share_sizes
+
+
+def _everything(ranks: Ranks) -> dict[str, Any]:
+    part = torch.arange(float(ranks.rank * 3)).reshape(ranks.rank, 3).requires_grad_()
+    gathered = ranks.gather(part)
+    (gathered * (ranks.rank + 1)).sum().backward()  # type: ignore[no-untyped-call]
+    return {
+        "gathered": gathered.detach().tolist(),
+        "grad": [] if part.grad is None else part.grad.tolist(),
+        "sum": ranks.sum_(torch.tensor([1.0, ranks.rank])).tolist(),
+        "told": ranks.tell("first" if ranks.first else None),
+        "collected": ranks.collect(ranks.rank * 10),
+        "lengths": ranks.lengths(ranks.rank + 5),
+        "share": list(ranks.share(7)),
+    }
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_what_ranks_say_to_each_other(size: int) -> None:
+    found = in_ranks(_everything, size)
+    rows = [row for rank in range(size) for row in torch.arange(float(rank * 3)).reshape(rank, 3).tolist()]
+    weight = float(sum(range(1, size + 1)))
+    for rank, of in enumerate(found):
+        assert of["gathered"] == rows
+        assert of["grad"] == [[weight] * 3] * rank
+        assert of["sum"] == [float(size), float(sum(range(size)))]
+        assert of["told"] == "first"
+        assert of["collected"] == [10 * each for each in range(size)]
+        assert of["lengths"] == [5 + each for each in range(size)]
+        assert of["share"] == list(share_of(7, rank, size))
+    assert [row for of in found for row in of["share"]] == list(range(7))
+
+
+def test_alone_nothing_is_said() -> None:
+    part = torch.ones(2, 3)
+    assert ALONE.gather(part) is part
+    assert ALONE.sum_(part) is part
+    assert (ALONE.tell(3), ALONE.collect(3), ALONE.lengths(3), ALONE.first) == (3, [3], [3], True)
+    ALONE.wait()
+
+
+@pytest.mark.parametrize(("total", "size"), [(0, 3), (2, 4), (10, 4), (12, 4), (7, 1)])
+def test_shares_cover_everything_once(total: int, size: int) -> None:
+    shares = [share_of(total, rank, size) for rank in range(size)]
+    assert [place for share in shares for place in share] == list(range(total))
+    assert share_sizes(total, size) == [len(share) for share in shares]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(("total", "rank", "size"), [(-1, 0, 1), (3, 2, 2), (3, -1, 2)])
+def test_a_share_of_nobody(total: int, rank: int, size: int) -> None:
+    with pytest.raises(ValueError, match="a share is that of one of"):
+        share_of(total, rank, size)
+
+
+def _fails(ranks: Ranks) -> None:
+    if ranks.rank == 1:
+        raise ValueError("on purpose")
+
+
+def test_a_failing_rank_fails_the_test() -> None:
+    with pytest.raises(AssertionError, match="on purpose"):
+        in_ranks(_fails, 2)
