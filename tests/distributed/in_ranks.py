@@ -46,7 +46,8 @@ def in_ranks(function: Callable[..., Any], size: int, *args: Any, timeout_s: flo
         for child in children:
             child.start()
         try:
-            return _answers(children, answers, size, timeout_s)
+            _await(children, answers, size, timeout_s)
+            return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(size)]
         finally:
             for child in children:
                 child.kill()
@@ -60,12 +61,12 @@ def _context() -> BaseContext:
     return context
 
 
-def _answers(children: list[Any], answers: Any, size: int, timeout_s: float) -> list[Any]:
-    found: dict[int, Any] = {}
+def _await(children: list[Any], answers: Any, size: int, timeout_s: float) -> None:
+    found: set[int] = set()
     until = time.monotonic() + timeout_s
     while len(found) < size:
         try:
-            rank, fault, value = answers.get(timeout=0.2)
+            rank, fault = answers.get(timeout=0.2)
         except queue.Empty:
             dead = [rank for rank, child in enumerate(children) if rank not in found and child.exitcode not in (None, 0)]
             if dead:
@@ -75,8 +76,7 @@ def _answers(children: list[Any], answers: Any, size: int, timeout_s: float) -> 
             continue
         if fault:
             raise AssertionError(f"rank {rank}:\n{fault}")
-        found[rank] = value
-    return [found[rank] for rank in range(size)]
+        found.add(rank)
 
 
 def _child(function: Callable[..., Any], rank: int, size: int, store: str, answers: Any, args: tuple[Any, ...]) -> None:
@@ -86,8 +86,9 @@ def _child(function: Callable[..., Any], rank: int, size: int, store: str, answe
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
         value = function(Ranks.of(), *args)
         dist.barrier()
-        answers.put((rank, None, value))
+        torch.save(value, Path(store).parent / f"{rank}.pt")
+        answers.put((rank, None))
         dist.destroy_process_group()
     except BaseException:
-        answers.put((rank, traceback.format_exc(), None))
+        answers.put((rank, traceback.format_exc()))
         raise

@@ -6,7 +6,7 @@ of all rows, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -20,12 +20,27 @@ from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
 from twotower.types import QueryFeatures
 
-__all__ = ["Batch", "Batches", "CandidateSource"]
+__all__ = ["Batch", "Batches", "CandidateSource", "Whole"]
 
 CandidateSource: TypeAlias = Literal["in_batch", "catalogue", "uniform"]
 """What competes in a batch; see `Batches`."""
 
 _AT_ONCE = 2**15
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a process that has a share of a batch knows of all of it.
+
+    Attributes:
+        rows: How many there are.
+        positives: int64 ``[rows]``, the column of each one's own item.
+        weight: The sum of their weights; that of rows without weights is how many there are.
+    """
+
+    rows: int
+    positives: Tensor
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,8 @@ class Batch:
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
         outcomes: As those of the examples, ``[B]`` each.
         users: int64 ``[B]``, whose row each is; None where nobody asked.
+        whole: Where several processes share the batch, of which this is one's share: what is known of all of it. Candidates and
+            their counts are those of all rows. None: it is all here.
     """
 
     rows: Tensor
@@ -54,6 +71,19 @@ class Batch:
     masked: tuple[Tensor, Tensor] | None = None
     outcomes: Mapping[str, Tensor] = field(default_factory=dict)
     users: Tensor | None = None
+    whole: Whole | None = None
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of all processes."""
+        return len(self.rows) if self.whole is None else self.whole.rows
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of the weights of all processes' rows."""
+        if self.whole is not None:
+            return self.whole.weight
+        return float(len(self.rows)) if self.weights is None else float(self.weights.sum())
 
 
 class Batches:
@@ -74,6 +104,8 @@ class Batches:
             the very first batches there are fewer.
         mask_known_positives: List all other items of the query's user (in the histories) as pairs that must not compete.
         users: Say of each batch whose rows it has.
+        share: Of several processes that share every batch: which of so many rows this one takes. Order and batches are the same
+            however many they are. None: all.
         most_in_memory: Examples up to which the permutation of an epoch is drawn at once and kept, 8 bytes for each. Of more
             examples, the rows of a batch are computed from its number (see `permuted`): another permutation, and no memory.
     """
@@ -90,6 +122,7 @@ class Batches:
         queue_batches: int = 0,
         mask_known_positives: bool = False,
         users: bool = False,
+        share: Callable[[int], range] | None = None,
         most_in_memory: int = 2**24,
     ) -> None:
         if len(examples) == 0 or int(examples.item_rows.min()) < 0:
@@ -109,6 +142,7 @@ class Batches:
         self.queue_batches = queue_batches
         self.mask_known_positives = mask_known_positives
         self.users = users
+        self.share = share
         self.most_in_memory = most_in_memory
         self._order: tuple[int, Tensor] | None = None
         self._part: tuple[int, int, Tensor] | None = None
@@ -170,15 +204,21 @@ class Batches:
         return self._ahead[2].part(start - first, end - first)
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """The ``index``-th batch of an epoch."""
-        rows = self._rows_of(epoch, index)
+        """The ``index``-th batch of an epoch, or the share of its rows that is this process's."""
+        every = self._rows_of(epoch, index)
         start = index * self.batch_size
-        taken = self.examples.take(rows) if self._sequences is not None else self._taken(epoch, start, start + len(rows))
+        mine = slice(None) if self.share is None else _as_slice(self.share(len(every)))
+        rows = every[mine]
+        together = self._sequences is not None or self.share is not None
+        taken = self.examples.take(rows) if together else self._taken(epoch, start, start + len(rows))
         queries, items = self.examples.shared_queries_of(taken), taken.items
+        if self.share is not None:
+            items = self._items(epoch, index)
         users = self.examples.user_rows.index_select(0, rows).to(torch.int64) if self.users else None
         if self.candidates == "catalogue":
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
-            return Batch(rows, queries, None, items, None, taken.weights, masked, taken.outcomes, users)
+            whole = self._whole(every, items)
+            return Batch(rows, queries, None, items[mine], None, taken.weights, masked, taken.outcomes, users, whole)
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
@@ -187,9 +227,20 @@ class Batches:
             items = torch.cat([items, *self._queue(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
         if self.candidates == "uniform":
-            counts = torch.bincount(columns[len(rows) :], minlength=len(candidate_rows)).to(counts.dtype)
+            counts = torch.bincount(columns[len(every) :], minlength=len(candidate_rows)).to(counts.dtype)
+        positives = columns[: len(every)]
         masked = self._known_positives(rows, candidate_rows) if self.mask_known_positives else None
-        return Batch(rows, queries, candidate_rows, columns[: len(rows)], counts, taken.weights, masked, taken.outcomes, users)
+        whole = self._whole(every, positives)
+        return Batch(
+            rows, queries, candidate_rows, positives[mine], counts, taken.weights, masked, taken.outcomes, users, whole
+        )
+
+    def _whole(self, rows: Tensor, positives: Tensor) -> Whole | None:
+        if self.share is None:
+            return None
+        weights = self.examples.weights
+        weight = float(len(rows)) if weights is None else float(weights.index_select(0, rows).sum(dtype=torch.float64))
+        return Whole(len(rows), positives, weight)
 
     def _queue(self, epoch: int, index: int) -> list[Tensor]:
         """The items of the batches before, a function of seed and place; what is kept only saves looking them up again."""
@@ -220,3 +271,7 @@ class Batches:
         columns = torch.searchsorted(candidate_rows, items).clamp_(max=len(candidate_rows) - 1)
         competing = (candidate_rows[columns] == items) & ~own
         return queries[competing], columns[competing]
+
+
+def _as_slice(share: range) -> slice:
+    return slice(share.start, share.stop)

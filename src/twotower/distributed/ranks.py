@@ -128,7 +128,6 @@ def _gathered(part: Tensor, lengths: list[int], ranks: Ranks) -> Tensor:
     longest = max(lengths)
     padded = part.new_zeros(longest, *part.shape[1:])
     padded[: len(part)] = part
-    found = part.new_empty(ranks.size * longest, *part.shape[1:])
-    dist.all_gather_into_tensor(found, padded, group=ranks.group)
-    parts = torch.split(found, longest) if longest else [found]
-    return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=False)])
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded, group=ranks.group)
+    return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=True)])

@@ -7,6 +7,8 @@ length 1 (``l2_normalise``), as there, scores are cosines. The sampled softmax w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,7 @@ def bilateral_softmax(
     weights_B: Tensor | None = None,
     reduction: Reduction = "mean",
     precision: Precision = "float32",
+    all_rows: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
 
@@ -60,6 +63,9 @@ def bilateral_softmax(
         weights_B: Weight of each query, not negative, shape ``[B]``; among the positives of a user too.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
         precision: Of the scores of negatives; see ``Precision``.
+        all_rows: Where several processes have rows of one batch: from a tensor ``[B]`` of this one's rows to those of all, in
+            an order that does not change, with gradients. The rows of a user are then those of all, and what is returned is
+            what this process adds to the loss of all rows.
 
     Returns:
         Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast. A query without negatives loses 0.
@@ -82,6 +88,10 @@ def bilateral_softmax(
             f"the positive temperature must be above 0 and users_B of shape {tuple(positives_B.shape)}; came {t1} and "
             f"{None if users_B is None else tuple(users_B.shape)}"
         )
+    if all_rows is not None:
+        weights_B = queries_BD.new_ones(len(queries_BD)) if weights_B is None else weights_B.to(queries_BD.dtype)
+        if reduction == "mean":
+            weights_B, reduction = weights_B / _total(all_rows(weights_B)), "sum"
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
         scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
         bias_C = None if counts_C is None else counts_C.to(scaled_BD.dtype).log()
@@ -93,7 +103,7 @@ def bilateral_softmax(
         own_B = (scaled_BD * wide_CD.index_select(0, positives_B)).sum(1)
         rivals_B = _has_negatives(positives_B, masked, len(wide_CD))
         ratio = temperature / t1
-        spread_B = torch.where(rivals_B, _below_the_users_mean(own_B * ratio, users_B, weights_B), 0)
+        spread_B = torch.where(rivals_B, _below_the_users_mean(own_B * ratio, users_B, weights_B, all_rows), 0)
         if reduction != "none" and fits_tiles(queries_BD):
             coefficients_B = query_coefficients(weights_B, own_B.detach(), reduction)
             # so far down the exponential of the positive is 0 beside any other: the gradient is that of the negatives alone
@@ -133,12 +143,32 @@ def _has_negatives(positives_B: Tensor, masked: Mask | None, num_candidates: int
     return masked_B < num_candidates - 1
 
 
-def _below_the_users_mean(scores_B: Tensor, users_B: Tensor | None, weights_B: Tensor | None) -> Tensor:
+def _total(weights: Tensor) -> Tensor:
+    total = weights.sum()
+    if not float(total) > 0:
+        raise ValueError(
+            f"the weights of a batch must add up to more than 0; came a total of {float(total)} over all processes"
+        )
+    return total
+
+
+def _below_the_users_mean(
+    scores_B: Tensor, users_B: Tensor | None, weights_B: Tensor | None, all_rows: Callable[[Tensor], Tensor] | None
+) -> Tensor:
     """A score less the logarithm of the mean exponential of its user's scores; 0 where a user has one row."""
     if users_B is None:
         return torch.zeros_like(scores_B)
-    users_G, group_B = torch.unique(users_B, return_inverse=True)
     weights_B = torch.ones_like(scores_B) if weights_B is None else weights_B.to(scores_B.dtype)
+    if all_rows is None:
+        users_G, log_mean_G = _log_means(scores_B, users_B, weights_B)
+    else:
+        users_G, log_mean_G = _log_means(all_rows(scores_B), all_rows(users_B), all_rows(weights_B))
+    return scores_B - log_mean_G[torch.searchsorted(users_G, users_B)]
+
+
+def _log_means(scores_B: Tensor, users_B: Tensor, weights_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct users, rising, and of each the logarithm of the mean exponential of its scores."""
+    users_G, group_B = torch.unique(users_B, return_inverse=True)
     none_G = scores_B.new_zeros(len(users_G))
     counts_B = weights_B > 0
     highest_G = (none_G - torch.inf).scatter_reduce(0, group_B, scores_B.detach().masked_fill(~counts_B, -torch.inf), "amax")
@@ -148,7 +178,7 @@ def _below_the_users_mean(scores_B: Tensor, users_B: Tensor | None, weights_B: T
     summed_G = none_G.index_add(0, group_B, weights_B * below_B.exp())
     # of a user all of whose rows weigh nothing any number does
     mean_G = torch.where(summed_G > 0, summed_G, 1).log() - torch.where(total_G > 0, total_G, 1).log()
-    return scores_B - (highest_G + mean_G)[group_B]
+    return users_G, highest_G + mean_G
 
 
 class BilateralSoftmax(RetrievalLoss):
@@ -199,6 +229,7 @@ class BilateralSoftmax(RetrievalLoss):
         masked: Mask | None = None,
         weights_B: Tensor | None = None,
         users_B: Tensor | None = None,
+        all_rows: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """The loss of a batch; see ``bilateral_softmax``.
 
@@ -223,4 +254,5 @@ class BilateralSoftmax(RetrievalLoss):
             weights_B=weights_B,
             reduction=self.reduction,
             precision=self.precision,
+            all_rows=all_rows,
         )

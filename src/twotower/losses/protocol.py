@@ -24,7 +24,8 @@ class RetrievalLoss(nn.Module):
         uniform_negatives: Whether only what was drawn uniformly competes: ``counts_C`` then says how often each candidate was,
             0 for what is only some query's positive. False unless a loss says so.
         needs_users: Whether ``users_B``, int64 of shape ``[B]``, must be given as well: whose row each is. False unless a loss
-            says so.
+            says so. Where several processes share a batch, such a loss is given ``all_rows`` too, which gathers a tensor
+            ``[B]`` from all of them, and returns its part of the batch's loss; of other losses it is found from outside.
         reduction: Whether the loss of a batch is a mean, a sum, or one value per row.
     """
 

@@ -28,7 +28,7 @@ from twotower.runs.tasks import head_specs, objective
 from twotower.runs.warm_start import LearnedRows, StartedModel, WarmStart
 from twotower.runs.watched import PER_USER, REMOVED, Watched
 from twotower.spec import HeadSpec
-from twotower.training import Checkpoints, Listener, TrainingResult, train
+from twotower.training import Checkpoints, Listener, TrainingResult, nobody, train
 
 __all__ = [
     "FittedModel",
@@ -278,7 +278,7 @@ def fit_model(
         validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
         checkpoints=checkpoints,
         optimizer_states=None if untrained.started is None else untrained.started.states,
-        **({} if listener is None else {"listener": listener}),
+        listener=nobody if listener is None else listener,
     )
     model.embeddings.settle()  # what follows, and what is shipped, needs no graph
     return FittedModel(phase, model, loss, result, device)

@@ -2,10 +2,11 @@
 
 from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
-from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
+from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
+from twotower.training.kept_state import Checkpoints
 from twotower.training.optimizer_states import States, TrainedParameters, put_states, read_states
 from twotower.training.tasks import RETRIEVAL, Objective, OutcomeTask
-from twotower.training.train import Checkpoints, TrainingResult, train
+from twotower.training.train import TrainingResult, train
 
 __all__ = [
     "RETRIEVAL",
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingEvent",
     "TrainingResult",
     "TrainingStarted",
+    "nobody",
     "put_states",
     "read_states",
     "resolve_device",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["EpochDone", "Listener", "StepDone", "TrainingEvent", "TrainingStarted"]
+__all__ = ["EpochDone", "Listener", "StepDone", "TrainingEvent", "TrainingStarted", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,8 @@ class EpochDone:
 
 TrainingEvent: TypeAlias = TrainingStarted | StepDone | EpochDone
 Listener: TypeAlias = Callable[[TrainingEvent], None]
+
+
+def nobody(event: TrainingEvent) -> None:
+    """A listener that does nothing."""
+    del event

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from twotower.data.batches import Batch
+from twotower.distributed import ALONE, Ranks
 from twotower.errors import TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower, rows_read, with_places
+from twotower.training.over_ranks import encoded_over_ranks, outcome_parts, retrieval_part
 from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective, outcome_losses
 from twotower.types import Events, Features, Prefixes, QueryColumn, QueryFeatures, Ragged, take_column
 
@@ -45,6 +48,7 @@ def batch_losses(
     device: torch.device,
     objective: Objective = RETRIEVAL_ALONE,
     streamed_log_q: StreamedLogQ | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """The loss of every task on one batch: each of its candidates is encoded once, however often it occurs.
 
@@ -60,39 +64,63 @@ def batch_losses(
         device: Where the model is.
         objective: The tasks; a retrieval that weighs 0 has no loss here.
         streamed_log_q: In place of ``log_q_N``: counts the batch, and says how likely its candidates were.
+        ranks: The processes that share the batch; all of them call this.
 
     Returns:
-        Scalars with a gradient, by name of the task, not weighted yet.
+        Scalars with a gradient, by name of the task, not weighted yet; of several ranks each one's part of them, which add up.
     """
     queries = {name: column.to(device) for name, column in batch.queries.items()}
     rows = None if batch.candidate_rows is None else batch.candidate_rows.to(device)
     with model.embeddings.propagated():
-        queries_BD, candidates_CD = _encoded(model, queries, rows, items)
+        queries_BD, candidates_CD = _encoded(model, queries, rows, items, ranks)
     positives_B = batch.positives.to(device)
     found: dict[str, Tensor] = {}
     if objective.retrieval > 0:
         log_q_C = None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows])
         if streamed_log_q is not None:
             candidate_rows = torch.arange(len(candidates_CD)) if batch.candidate_rows is None else batch.candidate_rows
-            log_q_C = streamed_log_q(candidate_rows, batch.positives).to(device)
-        found[RETRIEVAL] = loss(
-            queries_BD,
-            candidates_CD,
-            positives_B,
-            counts_C=None if batch.counts is None else batch.counts.to(device),
-            log_q_C=log_q_C,
-            masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
-            weights_B=None if batch.weights is None else batch.weights.to(device),
-            **({"users_B": None if batch.users is None else batch.users.to(device)} if loss.needs_users else {}),
+            log_q_C = streamed_log_q(candidate_rows, batch.positives if batch.whole is None else batch.whole.positives).to(
+                device
+            )
+        beside: dict[str, Any] = {}
+        if loss.needs_users:
+            beside["users_B"] = None if batch.users is None else batch.users.to(device)
+            if ranks.size > 1:
+                beside["all_rows"] = ranks.gather
+        value = (
+            None
+            if ranks.size > 1 and not loss.needs_users and not _weighs(batch)
+            else loss(
+                queries_BD,
+                candidates_CD,
+                positives_B,
+                counts_C=None if batch.counts is None else batch.counts.to(device),
+                log_q_C=log_q_C,
+                masked=None if batch.masked is None else (batch.masked[0].to(device), batch.masked[1].to(device)),
+                weights_B=None if batch.weights is None else batch.weights.to(device),
+                **beside,
+            )
         )
+        if value is None:  # nothing to take a loss of here, but others need this rank's candidates
+            value = (queries_BD * 0).sum() + (candidates_CD * 0).sum()
+        found[RETRIEVAL] = value if loss.needs_users or ranks.size == 1 else retrieval_part(loss, value, batch)
     if objective.tasks:
         own_BD = candidates_CD[positives_B]
-        found |= outcome_losses(model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction)
+        losses = outcome_losses(model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction)
+        found |= losses if ranks.size == 1 else outcome_parts(losses, objective.tasks, batch, loss.reduction, ranks)
     return found
 
 
-def _encoded(model: TwoTower, queries: QueryFeatures, rows: Tensor | None, items: Features) -> tuple[Tensor, Tensor]:
+def _weighs(batch: Batch) -> bool:
+    return len(batch.rows) > 0 and (batch.weights is None or float(batch.weights.sum()) > 0)
+
+
+def _encoded(
+    model: TwoTower, queries: QueryFeatures, rows: Tensor | None, items: Features, ranks: Ranks
+) -> tuple[Tensor, Tensor]:
     """Vectors of the queries, and of the candidates: those at ``rows``, or all of the catalogue."""
+    if ranks.size > 1:
+        return encoded_over_ranks(model, queries, rows, items, ranks)
     if not model.item_columns:
         queries_BD = model.encode_queries(queries)
         return queries_BD, model.encode_candidates(items if rows is None else _taken(items, rows))

@@ -6,52 +6,30 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.bundle import remove_leftovers
 from twotower.data.batches import Batch, Batches
-from twotower.errors import CheckpointError, ConfigError, TrainingError
+from twotower.distributed import ALONE, Ranks
+from twotower.errors import ConfigError, TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
-from twotower.models import TwoTower, load_state, state_of
+from twotower.models import TwoTower
 from twotower.optim import apply_learning_rate_factor, clip_gradients, learning_rate_factor
-from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from twotower.training.checkpoint import Progress
 from twotower.training.config import TrainingConfig, smaller_is_better
-from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted
+from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
+from twotower.training.kept_state import Checkpoints, KeptState
 from twotower.training.optimizer_states import States, TrainedParameters, put_states
+from twotower.training.over_ranks import sum_gradients
 from twotower.training.random_state import borrowed_random_state, seed_step
 from twotower.training.step import Place, batch_losses, explain_divergence
 from twotower.training.tasks import RETRIEVAL_ALONE, Objective
 from twotower.types import Features, column_to
 
-__all__ = ["Checkpoints", "TrainingResult", "train"]
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """Where checkpoints go.
-
-    Attributes:
-        folder: Holds ``last.safetensors`` and ``best.safetensors``.
-        fingerprint: Identifies model, data and configuration; resuming demands the same.
-        resume: Go on from ``last.safetensors`` when it is there; otherwise start over.
-    """
-
-    folder: Path
-    fingerprint: str
-    resume: bool = False
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.safetensors"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.safetensors"
+__all__ = ["TrainingResult", "train"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +51,6 @@ class TrainingResult:
     rows_per_s: float
 
 
-def _ignore(event: TrainingEvent) -> None:
-    del event
-
-
 def train(
     model: TwoTower,
     loss: RetrievalLoss,
@@ -92,8 +66,9 @@ def train(
     objective: Objective = RETRIEVAL_ALONE,
     validate: Callable[[TwoTower], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
-    listener: Listener = _ignore,
+    listener: Listener = nobody,
     optimizer_states: States | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -116,6 +91,9 @@ def train(
         listener: Is told of every step and epoch. An error that it raises ends the training, which can then be resumed.
         optimizer_states: What the optimisers go on with instead of starting anew, by name of the parameter (``model.`` or
             ``loss.`` in front) and of the entry; None: nothing.
+        ranks: The processes that train together; all of them call this, with models and losses whose weights are the same, and
+            batches of which each has its share (`Batches.share`). Rank 0 alone writes checkpoints, validates, and tells the
+            listener.
 
     Returns:
         What was trained, and which epoch the model now holds; the model and the loss are left in evaluation mode.
@@ -157,6 +135,7 @@ def train(
             checkpoints,
             listener,
             optimizer_states or {},
+            ranks,
         ).run()
 
 
@@ -178,6 +157,7 @@ class _Loop:
     checkpoints: Checkpoints | None
     listener: Listener
     optimizer_states: States
+    ranks: Ranks
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
@@ -193,15 +173,12 @@ class _Loop:
         if self.streamed_log_q is not None:  # what it has counted is a part of where training stands
             self.modules["streamed_log_q"] = self.streamed_log_q
         self.total_steps = self.config.epochs * len(self.batches)
+        self.kept = KeptState(self.modules, self.optimizers, self.checkpoints, self.ranks)
         self.progress = Progress()
-        self.best_in_memory: dict[str, dict[str, Tensor]] | None = None
-        self.saved_at = time.monotonic()
 
     def run(self) -> TrainingResult:
-        if self.checkpoints is not None:
-            self._open_checkpoints(self.checkpoints)
-        progress = self.progress
-        self.listener(
+        progress = self.progress = self.kept.open()
+        self._tell(
             TrainingStarted(
                 progress.epoch,
                 progress.batch,
@@ -214,8 +191,8 @@ class _Loop:
         while progress.epoch < self.epochs and not progress.stopped:
             self._epoch()
         progress.stopped = True
-        self._save_last()
-        epoch = self._restore_best()
+        self.kept.save(progress)
+        epoch = self.kept.restore_best(progress)
         trained = sum(record["rows"] for record in progress.records)
         self.model.eval()
         self.loss.eval()
@@ -227,16 +204,9 @@ class _Loop:
             rows_per_s=trained / progress.seconds if progress.seconds > 0 else 0.0,
         )
 
-    def _open_checkpoints(self, checkpoints: Checkpoints) -> None:
-        checkpoints.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(checkpoints.folder)
-        if checkpoints.resume and checkpoints.last.exists():
-            self.progress = load_checkpoint(
-                checkpoints.last, self.modules, self.optimizers, fingerprint=checkpoints.fingerprint
-            )
-        else:
-            checkpoints.last.unlink(missing_ok=True)
-            checkpoints.best.unlink(missing_ok=True)
+    def _tell(self, event: TrainingEvent) -> None:
+        if self.ranks.first:
+            self.listener(event)
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -246,14 +216,13 @@ class _Loop:
         while progress.batch < len(self.batches):
             batch = self.batches.batch(progress.epoch, progress.batch)
             where = Place(progress.epoch, progress.batch, progress.step, self._set_learning_rate())
-            self._step(batch, where)
+            due = self._step(batch, where)
             progress.seconds = before + time.perf_counter() - began
-            due = self.checkpoints is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_every_s
             finished = progress.batch == len(self.batches)
             if due or finished:
                 self._require_finite_weights(batch, where)
             if due and not finished:
-                self._save_last()
+                self.kept.save(progress)
         seconds = progress.seconds - before
         progress.epoch += 1
         progress.batch = 0
@@ -267,20 +236,21 @@ class _Loop:
         progress.records.append(done.to_json())
         progress.loss_sum, progress.rows, progress.task_sums = 0.0, 0, {}
         if best:
-            self._keep_best()
-        if best or time.monotonic() - self.saved_at >= self.config.checkpoint_every_s:
-            self._save_last()
-        self.listener(done)
+            self.kept.keep_best(progress)
+        if self.ranks.tell(best or self.kept.due(self.config.checkpoint_every_s)):
+            self.kept.save(progress)
+        self._tell(done)
 
     def _set_learning_rate(self) -> float:
         factor = learning_rate_factor(self.progress.step, self.total_steps, self.config.schedule)
         apply_learning_rate_factor(self.optimizers, factor)
         return float(self.optimizers[0].param_groups[0]["lr"])
 
-    def _step(self, batch: Batch, where: Place) -> None:
+    def _step(self, batch: Batch, where: Place) -> bool:
+        """One step; whether it is time for a checkpoint afterwards."""
         progress = self.progress
-        seed_step(self.generators, seed=self.seed, step=progress.step)
-        if self.loss.reduction == "mean" and batch.weights is not None and not float(batch.weights.sum()) > 0:
+        seed_step(self.generators, seed=self.seed, step=progress.step, rank=self.ranks.rank)
+        if self.loss.reduction == "mean" and not batch.total_weight > 0:
             raise self._divergence("the mean loss", batch, where)
         values = batch_losses(
             self.model,
@@ -291,13 +261,14 @@ class _Loop:
             device=self.device,
             objective=self.objective,
             streamed_log_q=self.streamed_log_q,
+            ranks=self.ranks,
         )
         value = self.objective.total(values)
         for parameter in self.parameters:
             parameter.grad = None
         value.backward()  # type: ignore[no-untyped-call]
         # read after the backward pass was queued, so that an accelerator does not wait for it
-        loss = float(value.detach())
+        loss, parts, due = self._summed(value, values)
         if not math.isfinite(loss):
             raise self._divergence("the loss", batch, where)
         clip_norm = self.config.clip_norm
@@ -305,16 +276,29 @@ class _Loop:
             raise self._divergence("a gradient", batch, where)
         for optimizer in self.optimizers:
             optimizer.step()
-        rows = len(batch.rows)
+        rows = batch.total_rows
         per_row = 1 / rows if self.loss.reduction == "sum" else 1.0
         summed = loss if self.loss.reduction == "sum" else loss * rows
-        losses = {name: float(part.detach()) * per_row for name, part in values.items()} if self.objective.tasks else {}
+        losses = {name: part * per_row for name, part in parts.items()}
         progress.loss_sum += summed
         progress.task_sums = {name: progress.task_sums.get(name, 0.0) + part * rows for name, part in losses.items()}
         progress.rows += rows
         progress.batch += 1
         progress.step += 1
-        self.listener(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows, losses))
+        self._tell(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows, losses))
+        return due
+
+    def _summed(self, value: Tensor, values: Mapping[str, Tensor]) -> tuple[float, dict[str, float], bool]:
+        """The loss of the batch, those of the tasks where there are some, and whether it is time for a checkpoint."""
+        parts = values if self.objective.tasks else {}
+        due = self.kept.due(self.config.checkpoint_every_s)
+        found = [float(value.detach()), *(float(part.detach()) for part in parts.values())]
+        if self.ranks.size > 1:
+            sum_gradients(self.parameters, self.ranks)
+            clock = float(due and self.ranks.first)  # one clock decides for all
+            *found, clock = self.ranks.sum_(torch.tensor([*found, clock], dtype=torch.float64)).tolist()
+            due = clock > 0
+        return found[0], dict(zip(parts, found[1:], strict=True)), due
 
     def _require_finite_weights(self, batch: Batch, where: Place) -> None:
         """Before weights are kept or judged: a step with a finite loss can still have spoilt them."""
@@ -333,7 +317,7 @@ class _Loop:
             return {}
         self.model.eval()
         with self.model.embeddings.propagated():
-            metrics = dict(self.validate(self.model))
+            metrics = self.ranks.tell(dict(self.validate(self.model)) if self.ranks.first else None)
         stopping = self.config.early_stopping
         if stopping is not None and stopping.metric not in metrics:
             raise ConfigError(
@@ -358,38 +342,3 @@ class _Loop:
         progress.stale += 1
         progress.stopped = stopping.patience is not None and progress.stale >= stopping.patience
         return False
-
-    def _keep_best(self) -> None:
-        if self.checkpoints is not None:
-            save_checkpoint(self.checkpoints.best, self.modules, [], self.progress, fingerprint=self.checkpoints.fingerprint)
-        else:
-            self.best_in_memory = {
-                name: {key: tensor.clone() for key, tensor in state_of(module).items()} for name, module in self.modules.items()
-            }
-
-    def _save_last(self) -> None:
-        if self.checkpoints is not None:
-            save_checkpoint(
-                self.checkpoints.last,
-                self.modules,
-                self.optimizers,
-                self.progress,
-                fingerprint=self.checkpoints.fingerprint,
-            )
-            self.saved_at = time.monotonic()
-
-    def _restore_best(self) -> int:
-        progress = self.progress
-        if progress.best_epoch in (0, progress.epoch):
-            return progress.epoch
-        if self.checkpoints is not None:
-            kept = load_checkpoint(self.checkpoints.best, self.modules, [], fingerprint=self.checkpoints.fingerprint)
-            if kept.epoch != progress.best_epoch:
-                raise CheckpointError(
-                    f"{self.checkpoints.best}: holds epoch {kept.epoch}, the best was {progress.best_epoch}; "
-                    "train without --resume"
-                )
-        elif self.best_in_memory is not None:
-            for name, module in self.modules.items():
-                load_state(module, self.best_in_memory[name])
-        return progress.best_epoch
