@@ -12,6 +12,7 @@ import twotower
 from twotower.cli.arguments import AsJson, RunPath
 from twotower.cli.commands import Commands
 from twotower.cli.export_options import export
+from twotower.cli.train_options import train
 from twotower.cli.tune_options import tune
 from twotower.errors import ConfigError
 
@@ -51,65 +52,7 @@ def _root(
     del version
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
-    run_dir: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/NAME.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=10. Repeatable.")
-    ] = None,
-    from_run: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="RUN", help="A run to go on from: keep what it learned, add new ids, learn new rows."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")] = False,
-    refit: Annotated[
-        str | None, typer.Option(help="none, train or all: what the final model is trained on, once the epochs are chosen.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    on_bad_rows: Annotated[
-        str | None, typer.Option(metavar="error|skip", help="What to do with rows of the interactions that can't be read.")
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events into the folder.")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say what training would do, and why, and stop before its first step.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train, judge beside the baselines, and write a bundle."""
-    overrides = list(settings or [])
-    overrides += [
-        f"{key}={value}"
-        for key, value in (("refit", refit), ("device", device), ("data.interactions.on_bad_rows", on_bad_rows))
-        if value is not None
-    ]
-    if explain:
-        needless = {
-            "--run-dir": run_dir is not None,
-            "--resume": resume,
-            "--overwrite": overwrite,
-            "--tensorboard": tensorboard,
-        }
-        if any(needless.values()):
-            names = ", ".join(name for name, given in needless.items() if given)
-            raise typer.BadParameter(f"nothing is trained or written; leave {names} out", param_hint="--explain")
-        from twotower.cli.explain import explain_command
-
-        explain_command(recipe, overrides, as_json=as_json, from_run=from_run)
-        return
-    from twotower.cli.train import train_command
-
-    train_command(
-        recipe,
-        run_dir,
-        overrides,
-        resume=resume,
-        overwrite=overwrite,
-        tensorboard=tensorboard,
-        as_json=as_json,
-        from_run=from_run,
-    )
+app.command()(train)
 
 
 @app.command()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
+from twotower.cli.ranks import ranks_for
 from twotower.cli.verdict import print_verdict
 from twotower.cli.warm_start import warm_start_line
 from twotower.columnar import Converting
-from twotower.runs import RunListener, read_recipe, run
+from twotower.runs import Recipe, RunListener, RunResult, read_recipe, run
 from twotower.training import TrainingEvent
 
 __all__ = ["train_command"]
@@ -31,12 +33,30 @@ def train_command(
     """Run a recipe and print the verdict."""
     recipe = read_recipe(recipe_path, overrides=overrides)
     folder = run_dir or Path("runs") / recipe.name
+    with ranks_for(recipe) as (ranks, restart):
+        if restart and not (overwrite and (folder / "result.json").exists()):
+            # what was asked for has begun: it is gone on with
+            resume, overwrite = True, False
+        if not ranks.first:
+            run(recipe, folder, resume=resume, overwrite=overwrite, from_run=from_run, ranks=ranks)
+            return
+        with _listeners(recipe, folder if tensorboard else None) as tell:
+            try:
+                result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run, ranks=ranks)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
+    _print(result, as_json=as_json)
+
+
+@contextmanager
+def _listeners(recipe: Recipe, tensorboard: Path | None) -> Iterator[RunListener]:
+    """Everything that is told what happens, as one listener."""
     stopping = recipe.training.early_stopping
     listeners: list[RunListener] = []
-    if tensorboard:
+    if tensorboard is not None:
         from twotower.cli.tensorboard import TensorBoardLog
 
-        listeners.append(TensorBoardLog(folder / "tensorboard"))
+        listeners.append(TensorBoardLog(tensorboard / "tensorboard"))
     with RunProgress(stopping.metric if stopping else f"recall@{recipe.evaluation.ks[-1]}") as progress:
         listeners.append(progress)
 
@@ -44,10 +64,10 @@ def train_command(
             for listener in listeners:
                 listener(phase, event)
 
-        try:
-            result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
+        yield tell
+
+
+def _print(result: RunResult, *, as_json: bool) -> None:
     summary = result.summary
     if as_json:
         print_json({key: value for key, value in summary.items() if key != "details"})

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twotower.data import Batches, Examples
 from twotower.data.batches import CandidateSource
+from twotower.distributed import ALONE, Ranks
 from twotower.errors import ConfigError, DataError
 from twotower.evaluation import Evaluation, ModelScorer, evaluate, evaluate_per_user
 from twotower.losses import CountMinSketch, RetrievalLoss, StreamedLogQ, log_q_from_counts, mixture_log_q
@@ -125,6 +126,7 @@ def build_model(
     heads: tuple[HeadSpec, ...] | None = None,
     warm: WarmStart | None = None,
     learned: LearnedRows | None = None,
+    ranks: Ranks = ALONE,
 ) -> UntrainedModel:
     """Build what a recipe asks for, for a phase.
 
@@ -135,6 +137,7 @@ def build_model(
         heads: Of the tasks; None: what fitting finds.
         warm: What to go on from; None: begin with fresh weights.
         learned: With ``warm``: which rows are learned from, as the phase was encoded.
+        ranks: Those that train it; each takes its share of every batch.
 
     Raises:
         ConfigError: If towers, tables and columns do not fit each other; all faults at once. If a builder of one's own gives a
@@ -170,6 +173,8 @@ def build_model(
             counts = CountMinSketch(sketch.width, sketch.depth, seed=recipe.seed)
             streamed_log_q = StreamedLogQ(counts, rows_drawn=rows_drawn, num_uniform=extra, catalogue_size=catalogue_size)
     updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
+    if ranks.size > 1:  # how tables are updated was decided by whole batches
+        batches.share = ranks.share
     model = own.builder(with_updates(spec, updates), seed=recipe.seed)
     missing = [task.name for task in recipe.tasks if task.name not in model.head_names]
     if missing:
@@ -210,6 +215,7 @@ def untrained_model(
     own: OwnParts = OwnParts(),
     *,
     warm: WarmStart | None = None,
+    ranks: Ranks = ALONE,
 ) -> UntrainedModel:
     """Fit preprocessing on some rows, and build the model that will be trained on them.
 
@@ -219,6 +225,7 @@ def untrained_model(
         rows: Row numbers of the interactions.
         own: Parts that are passed from Python.
         warm: What to go on from, and so which of the rows are learned from; None: begin with fresh weights, and learn from all.
+        ranks: Those that train it; all of them call this.
 
     Raises:
         ConfigError: As `build_model`.
@@ -226,9 +233,9 @@ def untrained_model(
     """
     learned = None if warm is None else warm.learned_rows(rows)
     phase = (
-        fit_phase(recipe, tables, rows)
+        fit_phase(recipe, tables, rows, ranks=ranks)
         if warm is None or learned is None
-        else fit_phase(recipe, tables, rows, learn_from=learned.rows, adapt=warm.keep)
+        else fit_phase(recipe, tables, rows, learn_from=learned.rows, adapt=warm.keep, ranks=ranks)
     )
     users = int(np.unique(phase.train.user_rows.numpy() if warm is None else tables.user_rows[rows]).size)
     if len(phase.catalogue) < 2 or users < 2:
@@ -236,7 +243,7 @@ def untrained_model(
             "training needs at least two users and two items to tell apart; "
             f"the train rows have {users:,} and the catalogue {len(phase.catalogue):,}"
         )
-    return build_model(recipe, phase, own, warm=warm, learned=learned)
+    return build_model(recipe, phase, own, warm=warm, learned=learned, ranks=ranks)
 
 
 def fit_model(
@@ -248,6 +255,7 @@ def fit_model(
     stop_after: int | None = None,
     checkpoints: Checkpoints | None = None,
     listener: Listener | None = None,
+    ranks: Ranks = ALONE,
 ) -> FittedModel:
     """Train a model, in place.
 
@@ -259,6 +267,7 @@ def fit_model(
         stop_after: Stop after so many epochs, under the schedule of the recipe.
         checkpoints: Where to keep them; None keeps none.
         listener: Is told of steps and epochs.
+        ranks: Those that train it; all of them call this.
     """
     phase, model, loss = untrained.phase, untrained.model, untrained.loss
     validating = validation_rows is not None and len(validation_rows) > 0
@@ -279,6 +288,7 @@ def fit_model(
         checkpoints=checkpoints,
         optimizer_states=None if untrained.started is None else untrained.started.states,
         listener=nobody if listener is None else listener,
+        ranks=ranks,
     )
     model.embeddings.settle()  # what follows, and what is shipped, needs no graph
     return FittedModel(phase, model, loss, result, device)

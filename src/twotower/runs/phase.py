@@ -15,12 +15,14 @@ from torch import Tensor
 from twotower.columnar import release_pages
 from twotower.data import Examples, Histories, IdTable, LeaveLastOut, TimeSplit, build_histories
 from twotower.data.consecutive import as_slice, taken, taken_frame
+from twotower.distributed import ALONE, Ranks
 from twotower.errors import ConfigError, DataError
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.history_inputs import event_column, history_inputs
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import Tables
 from twotower.runs.tasks import outcomes
+from twotower.runs.told import told_preprocessor
 from twotower.types import Features
 
 __all__ = ["Phase", "bare_examples", "encode_phase", "fit_phase", "user_frame"]
@@ -93,6 +95,7 @@ def fit_phase(
     *,
     learn_from: NDArray[np.int64] | None = None,
     adapt: Callable[[Preprocessor], Preprocessor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Phase:
     """Fit preprocessing on rows, then encode as `encode_phase` does.
 
@@ -102,6 +105,7 @@ def fit_phase(
         fit_rows: Row numbers of the interactions.
         learn_from: Those that are learned from; None: all of them. What is found by fitting, and histories, are of all.
         adapt: Changes what fitting found.
+        ranks: All of them call this; rank 0 fits, and tells the others what it found.
 
     Raises:
         ConfigError: If a feature names a column that is not there.
@@ -129,13 +133,18 @@ def fit_phase(
             item_column=schema.item,
         )
 
-    try:
-        preprocessor = fit(taken_frame(interactions.frame, learn_rows), user_counts > 0, item_counts > 0)
-    except DataError as fault:
-        # the same fault again, for its row numbers: those of the tables, not of what was taken from them
-        fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
-        raise fault
-    release_pages()
+    preprocessor: Preprocessor | None
+    if ranks.first:
+        try:
+            preprocessor = fit(taken_frame(interactions.frame, learn_rows), user_counts > 0, item_counts > 0)
+        except DataError as fault:
+            # the same fault again, for its row numbers: those of the tables, not of what was taken from them
+            fit(interactions.frame, np.ones(people.height, dtype=np.bool_), np.ones(len(catalogue), dtype=np.bool_))
+            raise fault
+        release_pages()
+    else:
+        preprocessor = None
+    preprocessor = told_preprocessor(preprocessor, ranks)
     if adapt is not None:
         preprocessor = adapt(preprocessor)
     return encode_phase(recipe, tables, fit_rows, preprocessor, catalogue, learn_from=learn_from)

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
-import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
 
-import twotower
 from twotower.bundle import JSON, parse_json, write_json
 from twotower.columnar import Converting
+from twotower.distributed import ALONE, Ranks
 from twotower.errors import ConfigError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.preprocessing import SequenceFeature
 from twotower.recommender import remove_index
 from twotower.runs.baselines import baseline_rankers
-from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
+from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import hardware, peak_memory_bytes
 from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.oracle import oracle_summary
 from twotower.runs.recipe import Recipe
-from twotower.runs.run_folder import MetricsLog, RunFolder
+from twotower.runs.run_folder import RunFolder
 from twotower.runs.ship import recommender_of
 from twotower.runs.tables import Tables, load_tables
+from twotower.runs.trainings import RunListener, Trainings, versions
 from twotower.runs.warm_run import WarmRun
-from twotower.runs.warm_source import WarmSource, keep_learned_rows, open_source, reopen_source
-from twotower.training import Checkpoints, TrainingEvent, TrainingResult, resolve_device
+from twotower.runs.warm_source import WarmSource, open_source, reopen_source
+from twotower.training import TrainingEvent, TrainingResult, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
-
-RunListener: TypeAlias = Callable[[str, TrainingEvent | Converting | str], None]
-"""Is told the phase (``data``, ``select``, ``refit``, ``production``, ``evaluate``, ``bundle``) and an event or a sentence."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +63,7 @@ def run(
     loss: Callable[[], RetrievalLoss] | None = None,
     cache_dir: Path | None = None,
     from_run: str | Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> RunResult:
     """Train, judge and bundle, as a recipe says.
 
@@ -89,6 +82,8 @@ def run(
         from_run: A run, or a bundle, to go on from, as ``recipe.warm_start`` says: embeddings of what it knew are kept, new
             ones are added. What is taken from it is copied into the folder first, so that resuming needs it no more. None:
             begin anew, or, when resuming, as the run had begun.
+        ranks: The processes that train together, all of which call this. Rank 0 alone converts tables, fits preprocessing,
+            judges and writes; the others get an empty summary.
 
     Raises:
         ConfigError: If the recipe does not fit the tables or what to go on from, the device is not there, or the folder may not
@@ -100,21 +95,23 @@ def run(
     """
     tell = listener or _ignore
     place = RunFolder(Path(folder))
+    own = OwnParts(builder, loss)
+
+    def read(told: Callable[[Converting], None] | None) -> Tables:
+        return load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir, listener=told)
+
+    if not ranks.first:
+        return _follow(recipe, place, own, read, ranks, resume=resume)
     with place.open(recipe, resume=resume, overwrite=overwrite):
         if place.result.exists() and not overwrite:
             found = parse_json(place.result.read_bytes(), source=str(place.result))
+            ranks.tell(False)
             return RunResult(place.path, cast(dict[str, Any], found))
         device = resolve_device(recipe.device)
-        own = OwnParts(builder, loss)
         source = _source(place, from_run, own, resume=resume)
-        tables = load_tables(
-            recipe,
-            interactions=interactions,
-            items=items,
-            users=users,
-            cache_dir=cache_dir,
-            listener=lambda progress: tell("data", progress),
-        )
+        if ranks.size > 1 and source is not None:
+            raise ConfigError("--from: several ranks can't go on from another run yet: train it in one process")
+        tables = read(lambda progress: tell("data", progress))
         for line in tables.report_lines():
             tell("data", line)
         if len(tables.split.test) == 0:
@@ -127,11 +124,39 @@ def run(
         if warm is not None:
             for line in warm.report_lines():
                 tell("data", line)
-        untrained = untrained_model(recipe, tables, tables.split.train, own, warm=None if warm is None else warm.select)
+        ranks.tell(True)
+        start = None if warm is None else warm.select
+        untrained = untrained_model(recipe, tables, tables.split.train, own, warm=start, ranks=ranks)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
         place.begin(recipe, overwrite=overwrite, warm_start=source)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
-        return _Run(recipe, place, tables, device, own, beside, tell, resume, warm).execute(untrained)
+        ranks.wait()
+        trainings = Trainings(recipe, place, tables, device, own, tell, resume=resume, warm=warm, ranks=ranks)
+        return _Run(trainings, beside).execute(untrained)
+
+
+def _follow(
+    recipe: Recipe,
+    place: RunFolder,
+    own: OwnParts,
+    read: Callable[[Callable[[Converting], None] | None], Tables],
+    ranks: Ranks,
+    *,
+    resume: bool,
+) -> RunResult:
+    """What the other ranks have to do with a run: its trainings."""
+    result = RunResult(place.path, {})
+    if not ranks.tell(False):  # it has finished before
+        return result
+    tables = read(None)  # what had to be converted was
+    untrained = untrained_model(recipe, tables, tables.split.train, own, ranks=ranks)
+    ranks.wait()  # until the folder is ready
+    device = resolve_device(recipe.device)
+    trainings = Trainings(recipe, place, tables, device, own, _ignore, resume=resume, warm=None, ranks=ranks)
+    chosen = trainings.measured(untrained).chosen
+    if recipe.refit == "all":
+        trainings.production(chosen)
+    return result
 
 
 def _source(place: RunFolder, from_run: str | Path | None, own: OwnParts, *, resume: bool) -> WarmSource | None:
@@ -163,43 +188,25 @@ def _ignore(phase: str, event: TrainingEvent | Converting | str) -> None:
 class _Run:
     """A run from the first weight on; what can be wrong with recipe and tables was found before."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        place: RunFolder,
-        tables: Tables,
-        device: torch.device,
-        own: OwnParts,
-        beside: Mapping[str, MakeScorer],
-        tell: RunListener,
-        resume: bool,
-        warm: WarmRun | None,
-    ) -> None:
-        self.recipe = recipe
-        self.place = place
-        self.tables = tables
-        self.device = device
-        self.own = own
+    def __init__(self, trainings: Trainings, beside: Mapping[str, MakeScorer]) -> None:
+        self.trainings = trainings
+        self.recipe = trainings.recipe
+        self.place = trainings.place
+        self.tables = trainings.tables
+        self.device = trainings.device
+        self.own = trainings.own
+        self.tell = trainings.tell
+        self.warm = trainings.warm
         self.beside = beside
-        self.tell = tell
-        self.resume = resume
-        self.warm = warm
-        self.log = MetricsLog(place.metrics)
 
     def execute(self, untrained: UntrainedModel) -> RunResult:
-        split, recipe = self.tables.split, self.recipe
-        validation = split.test if recipe.evaluation.validate_on == "test" else split.validation
-        warm = self.warm
+        split, recipe, warm = self.tables.split, self.recipe, self.warm
+        validation = self.trainings.validation
         if warm is not None:
             warm.begin(untrained, validation, self.device)
-        fitted = self._fit("select", untrained, validation, None)
-        chosen, selected = fitted.training.epoch, fitted.training
-        trained_on = "train rows"
-        if recipe.refit != "none":
-            trained_on = "train and validation rows"
-            rows = np.concatenate([split.train, split.validation])
-            untrained = untrained_model(recipe, self.tables, rows, self.own, warm=None if warm is None else warm.refit)
-            fitted = self._fit("refit", untrained, None, chosen)
+        found_model = self.trainings.measured(untrained)
+        fitted, chosen, selected = found_model.fitted, found_model.chosen, found_model.selected
+        trained_on = "train rows" if recipe.refit == "none" else "train and validation rows"
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
         rankers = {
             "model": model_ranker(fitted.model, fitted.phase, device=self.device),
@@ -238,16 +245,14 @@ class _Run:
         card: dict[str, JSON] = {
             "recipe": recipe.model_dump(mode="json"),
             "result": cast(JSON, {key: value for key, value in summary.items() if key not in ("details", "run_dir")}),
-            "versions": _versions(),
+            "versions": versions(),
             "data": {"fingerprint": self.tables.fingerprint},
             "trained_on": trained_on if warm is None else f"{trained_on}; {warm.said}",
             **({} if warm is None else {"warm_start": warm.card()}),
         }
         if recipe.refit == "all":
             recommender_of(fitted, card).save(self.place.measured, builder=self.own.builder)
-            rows = np.arange(len(self.tables.interactions))
-            everything = untrained_model(recipe, self.tables, rows, self.own, warm=None if warm is None else warm.production)
-            fitted = self._fit("production", everything, None, chosen)
+            fitted = self.trainings.production(chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows" + (
                 "" if warm is None else f"; {warm.said}"
             )
@@ -260,36 +265,6 @@ class _Run:
         if warm is not None:
             warm.source.release(self.place)
         return RunResult(self.place.path, summary)
-
-    def _fit(
-        self, name: str, untrained: UntrainedModel, validation: NDArray[np.int64] | None, stop_after: int | None
-    ) -> FittedModel:
-        if untrained.started is not None:
-            keep_learned_rows(self.place, name, untrained.started.learned.rows)
-        identity = [
-            self.recipe.model_dump(mode="json"),
-            self.tables.fingerprint,
-            _versions(),
-            self.own.names(),
-            name,
-            stop_after,
-            *(() if self.warm is None else (self.warm.source.identity,)),
-        ]
-        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-        def listen(event: TrainingEvent) -> None:
-            self.log.listen(name, event)
-            self.tell(name, event)
-
-        return fit_model(
-            self.recipe,
-            untrained,
-            device=self.device,
-            validation_rows=validation,
-            stop_after=stop_after,
-            checkpoints=Checkpoints(self.place.checkpoints(name), fingerprint, resume=self.resume),
-            listener=listen,
-        )
 
 
 def _figures_of(training: TrainingResult, epoch: int) -> dict[str, float]:
@@ -321,13 +296,3 @@ def _notes(recipe: Recipe, *, validated: bool, negatives: int) -> list[str]:
         if isinstance(entry.feature, SequenceFeature) and entry.feature.request_time
     ]
     return notes
-
-
-def _versions() -> dict[str, JSON]:
-    return {
-        "twotower": twotower.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "polars": pl.__version__,
-        "python": platform.python_version(),
-    }

@@ -1,0 +1,69 @@
+"""``twotower train --ranks N``, and what a rank that ``torchrun`` or we have started says and leaves unsaid."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from twotower.distributed import ALONE, Launch, Ranks, launch, opened_ranks
+from twotower.errors import ConfigError
+from twotower.runs import Recipe, read_recipe
+from twotower.training import resolve_device
+
+__all__ = ["launch_command", "ranks_for"]
+
+_FIRST_SPEAKS_S = 3.0
+
+
+def launch_command(recipe: Path, overrides: Sequence[str], options: Sequence[str], *, ranks: int, restarts: int) -> None:
+    """Run the same command as so many ranks, and exit as they do.
+
+    Args:
+        recipe: The recipe's file; it is read once here, so that a fault in it is told once.
+        overrides: ``KEY=VALUE``.
+        options: All others, as they stand on the command line.
+        ranks: How many processes.
+        restarts: How often all may be started again.
+    """
+    if Launch.of(os.environ) is not None:
+        raise ConfigError(
+            f"--ranks {ranks}: this process is a rank already (RANK and WORLD_SIZE are set); leave --ranks out",
+            source="command",
+        )
+    read_recipe(recipe, overrides=overrides)
+    settings = [part for override in overrides for part in ("--set", override)]
+    status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
+    """The ranks that this process is one of, for as long as the block lasts, and how often they were started again.
+
+    It is alone where nobody started it as a rank.
+
+    An error that all ranks have is told once: the others wait for rank 0 to tell it, and are stopped as soon as it has.
+    """
+    launched = Launch.of(os.environ)
+    if launched is None:
+        yield ALONE, 0
+        return
+    try:
+        with opened_ranks(launched, resolve_device(recipe.device)) as ranks:
+            if launched.restart and launched.rank == 0:
+                most = "" if launched.most_restarts is None else f" of {launched.most_restarts}"
+                sys.stderr.write(
+                    f"twotower: a rank died, and all were started again (restart {launched.restart}{most}): going on from the "
+                    "last checkpoint\n"
+                )
+            yield ranks, launched.restart
+    except BaseException:
+        if launched.rank:
+            time.sleep(_FIRST_SPEAKS_S)
+        raise

@@ -1,0 +1,144 @@
+"""How processes become ranks: started by ``torchrun`` or by ourselves, which is the same underneath."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed as dist
+
+from twotower.distributed.ranks import ALONE, Ranks
+from twotower.errors import ConfigError
+
+__all__ = ["Launch", "launch", "opened_ranks"]
+
+_PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, judges or writes
+
+_NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the environment says of how this process was started.
+
+    Attributes:
+        rank: In ``[0, size)``.
+        size: How many processes there are.
+        restart: How often all of them were started again, after one had died; 0 the first time.
+        most_restarts: How often they may be; None: nobody said.
+    """
+
+    rank: int
+    size: int
+    restart: int = 0
+    most_restarts: int | None = None
+
+    @staticmethod
+    def of(environment: Mapping[str, str]) -> Launch | None:
+        """As ``torchrun`` and other launchers tell it; None: nobody started this process as a rank.
+
+        Args:
+            environment: For instance ``os.environ``.
+
+        Raises:
+            ConfigError: If some of the variables are there and others are not, or they are not the numbers they should be.
+
+        Example:
+            >>> Launch.of({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
+            Launch(rank=1, size=2, restart=0, most_restarts=None)
+        """
+        given = [name for name in _NAMES if name in environment]
+        if "RANK" not in given and "WORLD_SIZE" not in given:
+            return None
+        missing = [name for name in _NAMES if name not in given]
+        if missing:
+            raise ConfigError(
+                f"the environment has {', '.join(given)} and lacks {', '.join(missing)}: start ranks with torchrun, or with "
+                "twotower train --ranks N, which set all of them; or unset them to train in one process",
+                source="environment",
+            )
+        rank, size = (_number(environment, name) for name in ("RANK", "WORLD_SIZE"))
+        if not 0 <= rank < size:
+            raise ConfigError(f"RANK must be below WORLD_SIZE; came {rank} of {size}", source="environment")
+        most = environment.get("TORCHELASTIC_MAX_RESTARTS")
+        restart = _number(environment, "TORCHELASTIC_RESTART_COUNT") if "TORCHELASTIC_RESTART_COUNT" in environment else 0
+        return Launch(rank, size, restart, None if most is None else _number(environment, "TORCHELASTIC_MAX_RESTARTS"))
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    try:
+        found = int(environment[name])
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise ConfigError(f"{name} must be a whole number, at least 0; came {environment[name]!r}", source="environment")
+    return found
+
+
+@contextmanager
+def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Ranks]:
+    """The process group of the ranks that were started together, for as long as the block lasts.
+
+    Args:
+        launched: What the environment says; None, or one rank alone: there is nothing to open.
+        device: Where tensors are: ``cuda`` speaks NCCL, and gloo for what is on the CPU; anything else gloo.
+    """
+    if launched is None or launched.size == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    yield Ranks.of()
+    # only where all went well: who leaves with an error must not wait for the others
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
+    """Run ``python ARGUMENTS`` as so many ranks on this machine, and wait for them.
+
+    They are started by the agent of torch that ``torchrun`` is; if one dies the others are stopped, and all are started again
+    where they may be.
+
+    Args:
+        arguments: Of the interpreter, for instance ``["-m", "twotower", "train", "recipe.toml"]``.
+        ranks: How many processes.
+        restarts: How often all may be started again.
+
+    Returns:
+        The exit status: 0, or that of the rank which failed first; 1 where a signal ended it.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # ranks say themselves what is wrong
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=restarts,
+        monitor_interval=0.2,
+        local_addr="localhost",
+    )
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 1
+    return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
