@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ def slowly(
     weights: list[float],
     corrected: bool,
     pairs: Any,
+    weight: float = 1.0,
 ) -> Tensor:
     queries, candidates, log_q = case
     own_scores = [queries[i] @ candidates[own] for i, own in enumerate(OWN)]
@@ -50,7 +52,7 @@ def slowly(
         for item in competing:
             q_rest = log_q[item].exp() / (1 - log_q[own].exp())
             summed = summed + (queries[i] @ candidates[item] / t2).exp() / (q_rest * len(negatives) if corrected else 1)
-        losses.append(-mean.log() + t2 / t1 * summed.log())  # type: ignore[union-attr]
+        losses.append(-mean.log() + weight * t2 / t1 * summed.log())  # type: ignore[union-attr]
     return torch.stack(losses)
 
 
@@ -63,9 +65,10 @@ def test_equals_the_sum_over_every_draw(mask: str, reduction: Reduction) -> None
     dense[rows, columns] = True
     masked = {"none": None, "dense": dense, "pairs": (rows, columns)}[mask]
     for seed, (grouped, corrected, weighted) in enumerate(itertools.product([False, True], repeat=3)):
-        case = make_case(seed)
+        case, push = make_case(seed), (1.0, 1.3, 0.6)[seed % 3]
         weights = WEIGHTS if weighted else [1.0] * len(OWN)
-        naive = slowly(case, 0.4, 0.7, USERS if grouped else list(range(6)), [max(w, 1e-30) for w in weights], corrected, pairs)
+        users = USERS if grouped else list(range(6))
+        naive = slowly(case, 0.4, 0.7, users, [max(w, 1e-30) for w in weights], corrected, pairs, push)
         weights_B = torch.tensor(weights, dtype=torch.float64)
         expected = (naive * weights_B).sum() / (weights_B.sum() if reduction == "mean" else 1)
         loss = bilateral_softmax(
@@ -76,6 +79,7 @@ def test_equals_the_sum_over_every_draw(mask: str, reduction: Reduction) -> None
             counts_C=torch.tensor(COUNTS),
             temperature=0.7,
             positive_temperature=0.4,
+            negative_weight=push,
             log_q_C=case[2] if corrected else None,
             masked=masked,
             weights_B=weights_B if weighted else None,
@@ -166,11 +170,13 @@ def test_nothing_that_competes_is_a_loss_of_zero() -> None:
 def test_the_module_is_the_function_with_its_choices_made() -> None:
     queries, candidates, log_q = make_case(2)
     own, users, counts = torch.tensor(OWN), torch.tensor(USERS), torch.tensor(COUNTS)
-    loss = BilateralSoftmax(0.5, positive_temperature=0.25, log_q=True, reduction="sum")
+    loss = BilateralSoftmax(0.5, positive_temperature=0.25, negative_weight=1.2, log_q=True, reduction="sum")
     assert (loss.needs_full_catalogue, loss.uses_log_q, loss.needs_users) == (False, True, True)
     assert list(loss.parameters()) == []
     options: dict[str, Any] = {"users_B": users, "counts_C": counts, "log_q_C": log_q}
-    wanted = bilateral_softmax(queries, candidates, own, **options, temperature=0.5, positive_temperature=0.25, reduction="sum")
+    wanted = bilateral_softmax(
+        queries, candidates, own, **options, temperature=0.5, positive_temperature=0.25, negative_weight=1.2, reduction="sum"
+    )
     assert loss(queries, candidates, own, **options).item() == wanted.item()
     assert BilateralSoftmax(0.5).positive_temperature.value().item() == 0.5
 
@@ -183,6 +189,11 @@ def test_what_does_not_fit_is_refused() -> None:
         bilateral_softmax(vectors, vectors, own, users_B=torch.arange(3))
     with pytest.raises(ValueError, match=r"the positive temperature must be above 0 .*; came 0.0 and None"):
         bilateral_softmax(vectors, vectors, own, positive_temperature=0.0)
+    for weight in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=r"weight of the negatives must be .*above 0; came"):
+            bilateral_softmax(vectors, vectors, own, negative_weight=weight)
+        with pytest.raises(ValueError, match=r"weight of the negatives must be .*above 0; came"):
+            BilateralSoftmax(negative_weight=weight)
     with pytest.raises(ValueError, match="at least one query"):
         bilateral_softmax(vectors[:0], vectors, own[:0])
 

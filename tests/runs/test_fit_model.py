@@ -153,9 +153,12 @@ def test_gbce_is_calibrated_for_its_draws(
 
 
 def test_the_bilateral_softmax_knows_whose_row_each_is(make_recipe: MakeRecipe, interactions: pl.DataFrame) -> None:
-    ready = untrained(make_recipe(loss={"kind": "bsl", "positive_temperature": 0.5, "log_q": False}), interactions)
+    ready = untrained(
+        make_recipe(loss={"kind": "bsl", "positive_temperature": 0.5, "negative_weight": 1.2, "log_q": False}), interactions
+    )
     assert isinstance(ready.loss, BilateralSoftmax)
     assert [float(t.value()) for t in (ready.loss.temperature, ready.loss.positive_temperature)] == [1.0, 0.5]
+    assert ready.loss.negative_weight == 1.2
     assert ready.log_q_N is None
     batch = ready.batches.batch(0, 0)
     assert batch.users is not None

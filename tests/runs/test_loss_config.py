@@ -31,6 +31,7 @@ from twotower.runs.loss_config import LossConfig
         ({"kind": "bsl", "mask_accidental_hits": False}, "no meaning with bsl"),
         ({"kind": "bsl", "calibration": 0.5}, "calibration is of kind = 'gbce' alone"),
         ({"kind": "gbce", "positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
+        ({"negative_weight": 1.2}, "negative_weight is of kind = 'bsl' alone: leave it out"),
         ({"positive_temperature": 0.5}, "positive_temperature is of kind = 'bsl' alone: leave it out"),
         ({"kind": "full", "queue_batches": 1}, "queue_batches have no meaning with kind = 'full'"),
         ({"kind": "gbce", "queue_batches": 1}, "queue_batches have no meaning with kind = 'gbce'"),

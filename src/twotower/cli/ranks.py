@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from twotower.distributed import ALONE, Launch, Ranks, launch, opened_ranks
-from twotower.errors import ConfigError
+from twotower.errors import ConfigError, RankLostError
 from twotower.runs import Recipe, read_recipe
 from twotower.training import resolve_device
 
@@ -25,7 +25,7 @@ def launch_command(recipe: Path, overrides: Sequence[str], options: Sequence[str
     """Run the same command as so many ranks, and exit as they do.
 
     Args:
-        recipe: The recipe's file; it is read once here, so that a fault in it is told once.
+        recipe: The recipe's file; it is read once here, so that a fault in it is told once, and at once.
         overrides: ``KEY=VALUE``.
         options: All others, as they stand on the command line.
         ranks: How many processes.
@@ -36,7 +36,7 @@ def launch_command(recipe: Path, overrides: Sequence[str], options: Sequence[str
             f"--ranks {ranks}: this process is a rank already (RANK and WORLD_SIZE are set); leave --ranks out",
             source="command",
         )
-    read_recipe(recipe, overrides=overrides)
+    resolve_device(read_recipe(recipe, overrides=overrides).device)
     settings = [part for override in overrides for part in ("--set", override)]
     status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
     raise typer.Exit(status)
@@ -63,6 +63,11 @@ def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
                     "last checkpoint\n"
                 )
             yield ranks, launched.restart
+    except RankLostError:
+        if launched.restart < (launched.most_restarts or 0):  # all are started again, which is what there is to say
+            raise typer.Exit(1) from None
+        time.sleep(_FIRST_SPEAKS_S * launched.rank)
+        raise
     except BaseException:
         if launched.rank:
             time.sleep(_FIRST_SPEAKS_S)

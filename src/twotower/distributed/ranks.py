@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from twotower.distributed.shares import share_of
+from twotower.errors import RankLostError
 
 __all__ = ["ALONE", "Ranks"]
 
@@ -51,19 +53,22 @@ class Ranks:
     def sum_(self, values: Tensor) -> Tensor:
         """Sum a tensor over all ranks, in place; all get the same bits."""
         if self.size > 1:
-            dist.all_reduce(values, group=self.group)
+            with _speaking(self):
+                dist.all_reduce(values, group=self.group)
         return values
 
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.size > 1:
-            dist.barrier(group=self.group)
+            with _speaking(self):
+                dist.barrier(group=self.group)
 
     def tell(self, value: T | None) -> T:
         """What rank 0 has, to all; the others' values are passed over. For small things: settings, paths, figures."""
         told: list[Any] = [value]
         if self.size > 1:
-            dist.broadcast_object_list(told, src=0, group=self.group)
+            with _speaking(self):
+                dist.broadcast_object_list(told, src=0, group=self.group)
         found: T = told[0]
         return found
 
@@ -72,7 +77,8 @@ class Ranks:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value, group=self.group)
+        with _speaking(self):
+            dist.all_gather_object(found, value, group=self.group)
         return found
 
     def gather(self, part: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -107,6 +113,18 @@ ALONE = Ranks()
 """One process."""
 
 
+@contextmanager
+def _speaking(ranks: Ranks) -> Iterator[None]:
+    """What a lost connection is called."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(
+            f"rank {ranks.rank} of {ranks.size} has lost the others: one of them died, or can't be reached "
+            f"({str(error).splitlines()[0][:200]}); train again with --resume to go on from the last checkpoint"
+        ) from error
+
+
 class _Gather(torch.autograd.Function):
     """All-gather of parts of different lengths; backward gives each rank the sum over all ranks of its part's gradients."""
 
@@ -129,5 +147,6 @@ def _gathered(part: Tensor, lengths: list[int], ranks: Ranks) -> Tensor:
     padded = part.new_zeros(longest, *part.shape[1:])
     padded[: len(part)] = part
     parts = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(parts, padded, group=ranks.group)
+    with _speaking(ranks):
+        dist.all_gather(parts, padded, group=ranks.group)
     return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=True)])

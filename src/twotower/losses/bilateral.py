@@ -7,6 +7,7 @@ length 1 (``l2_normalise``), as there, scores are cosines. The sampled softmax w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -32,6 +33,7 @@ def bilateral_softmax(
     counts_C: Tensor | None = None,
     temperature: float = 1.0,
     positive_temperature: float | None = None,
+    negative_weight: float = 1.0,
     log_q_C: Tensor | None = None,
     masked: Mask | None = None,
     weights_B: Tensor | None = None,
@@ -39,12 +41,16 @@ def bilateral_softmax(
     precision: Precision = "float32",
     all_rows: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
+    """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + w (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
 
-    The paper's loss, divided by ``t1``, for one row of a batch: the first mean is over the rows of the same user, each with its
-    own positive, and the higher ``t1``, the more do the positives that score low matter; the lower, the less, so that a wrong
+    With ``w = 1`` the paper's, divided by ``t1``, for one row of a batch: the first mean is over the rows of the same user,
+    each with its own positive, and the higher ``t1``, the more do the positives that score low matter; the lower, the less, so that a wrong
     one does little. The sum is over the negatives alone. Where a user has one row in the batch, the loss is ``1 / t1`` times
     ``-s_p + t2 log sum exp(s_c / t2)``, and ``t1`` is no more than the size of a step.
+
+    The weight ``w`` is not in the paper's equation but in its authors' program, whose ``temperature_2`` is the power that the
+    sum is raised to: 1.22 on Gowalla, where it makes the difference between their softmax and BSL. With ``w > 1`` negatives
+    push more than positives pull; scores of any size would fall without end, cosines spread out.
 
     On a processor the logits are made in tiles as in ``in_batch_softmax``, and none are kept; on an accelerator, and with
     ``"none"``, a matrix of queries by candidates is.
@@ -57,6 +63,7 @@ def bilateral_softmax(
         counts_C: Whole numbers, at least 1, shape ``[C]``: how often each candidate was drawn. None: once each.
         temperature: ``t2``, of the negatives, above 0.
         positive_temperature: ``t1``, of the positives, above 0. None: as ``t2``.
+        negative_weight: ``w``, above 0.
         log_q_C: Log-probability that each candidate is drawn, shape ``[C]``. The sum is then the estimate ``Z`` of that over
             all other items in ``certain_positive_logits``. None: the sum over what was drawn.
         masked: Other pairs that must not compete; see ``Mask``.
@@ -83,6 +90,8 @@ def bilateral_softmax(
     check_loss_inputs(
         queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
     )
+    if not negative_weight > 0:
+        raise ValueError(f"the weight of the negatives must be above 0; came {negative_weight}")
     if not t1 > 0 or (users_B is not None and users_B.shape != positives_B.shape):
         raise ValueError(
             f"the positive temperature must be above 0 and users_B of shape {tuple(positives_B.shape)}; came {t1} and "
@@ -122,13 +131,15 @@ def bilateral_softmax(
                 precision=precision,
             )
             negatives = negatives - (down_B * coefficients_B * rivals_B).sum()
+            if negative_weight != 1:
+                negatives = negative_weight * negatives + (negative_weight - 1) * (own_B * coefficients_B * rivals_B).sum()
             return ratio * negatives + (spread_B * coefficients_B).sum()
         logits_BC = scaled_scores(scaled_BD, wide_CD, 1.0, bias_C, precision=precision)
         if masked is not None:
             mask_pairs_(logits_BC, masked, positives_B)
         with torch.no_grad():  # where nothing competes any number does: it is passed over
             logits_BC.scatter_(1, positives_B[:, None], torch.where(rivals_B, -torch.inf, 0.0).to(logits_BC.dtype)[:, None])
-        negatives_B = torch.logsumexp(logits_BC, 1) - level_B - own_B
+        negatives_B = negative_weight * (torch.logsumexp(logits_BC, 1) - level_B) - own_B
         return reduce_losses(torch.where(rivals_B, ratio * negatives_B, 0) + spread_B, weights_B, reduction)
 
 
@@ -187,6 +198,7 @@ class BilateralSoftmax(RetrievalLoss):
     Args:
         temperature: ``t2``, of the negatives. It is never learned: the loss is no likelihood, and has no best temperature.
         positive_temperature: ``t1``, of the positives. None: as ``t2``.
+        negative_weight: ``w``, of the sum over the negatives.
         log_q: Whether ``forward`` is given the sampling probabilities, and corrects the negatives for them.
         reduction: See ``bilateral_softmax``.
         precision: See ``bilateral_softmax``.
@@ -197,7 +209,7 @@ class BilateralSoftmax(RetrievalLoss):
         needs_users: True.
 
     Raises:
-        ValueError: If a temperature is not a finite number above 0.
+        ValueError: If a temperature or the weight is not a finite number above 0.
     """
 
     def __init__(
@@ -205,11 +217,15 @@ class BilateralSoftmax(RetrievalLoss):
         temperature: float = 1.0,
         *,
         positive_temperature: float | None = None,
+        negative_weight: float = 1.0,
         log_q: bool = False,
         reduction: Reduction = "mean",
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
+        if not (negative_weight > 0 and math.isfinite(negative_weight)):
+            raise ValueError(f"the weight of the negatives must be a finite number above 0; came {negative_weight}")
+        self.negative_weight = negative_weight
         self.needs_full_catalogue = False
         self.uses_log_q = log_q
         self.needs_users = True
@@ -249,6 +265,7 @@ class BilateralSoftmax(RetrievalLoss):
             counts_C=counts_C,
             temperature=float(self.temperature.value()),
             positive_temperature=float(self.positive_temperature.value()),
+            negative_weight=self.negative_weight,
             log_q_C=log_q_C,
             masked=masked,
             weights_B=weights_B,

@@ -50,6 +50,7 @@ def build_loss(config: LossConfig, *, catalogue_size: int, batch_size: int) -> R
         return BilateralSoftmax(
             config.temperature,
             positive_temperature=config.positive_temperature,
+            negative_weight=1.0 if config.negative_weight is None else config.negative_weight,
             log_q=config.log_q is not False,
             reduction=config.reduction,
             precision=config.precision,

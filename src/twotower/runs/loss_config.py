@@ -10,6 +10,8 @@ from twotower.config import Config
 
 __all__ = ["DEFAULT_CALIBRATION", "LossConfig", "SketchConfig"]
 
+_CAME_LATER = ("sketch", "negative_weight")
+
 DEFAULT_CALIBRATION = 0.75
 """``loss.calibration`` where a recipe says nothing of it."""
 
@@ -50,6 +52,8 @@ class LossConfig(Config):
         temperature: Divides the scores; with ``learn_temperature`` where learning starts.
         positive_temperature: Of ``bsl``, of the positives, ``temperature`` being that of the negatives; it weighs the positives
             of a user that are in one batch against each other. None: the same.
+        negative_weight: Of ``bsl``, of the sum over the negatives beside the positive: above 1 they push more than it pulls,
+            and cosines spread out. None: 1.
         learn_temperature: Make it a parameter.
         log_q: Correct for how often an item is sampled as a negative (in-batch). ``corrected``: of the positive, certain and
             not drawn, nothing is corrected, which of many draws is nearer to the full softmax. None: with ``in_batch`` yes.
@@ -72,6 +76,7 @@ class LossConfig(Config):
     kind: Literal["auto", "in_batch", "full", "gbce", "bsl"] = "auto"
     temperature: float = Field(default=1.0, gt=0)
     positive_temperature: float | None = Field(default=None, gt=0)
+    negative_weight: float | None = Field(default=None, gt=0)
     learn_temperature: bool = False
     log_q: bool | Literal["corrected"] | None = None
     sketch: SketchConfig | None = None
@@ -87,9 +92,9 @@ class LossConfig(Config):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A recipe without a sketch is written, and known again by checkpoints, as if there were none to have."""
+        """A recipe that does not use what came later is written, and known again by checkpoints, as it was before."""
         written: dict[str, Any] = handler(self)
-        return {name: value for name, value in written.items() if name != "sketch" or value is not None}
+        return {name: value for name, value in written.items() if name not in _CAME_LATER or value is not None}
 
     @model_validator(mode="after")
     def _every_option_does_something(self) -> LossConfig:
@@ -102,6 +107,8 @@ class LossConfig(Config):
             faults.append("sketch counts for log-Q, which corrects nothing here: leave it out")
         if self.kind != "gbce" and self.calibration is not None:
             faults.append("calibration is of kind = 'gbce' alone: leave it out")
+        if self.kind != "bsl" and self.negative_weight is not None:
+            faults.append("negative_weight is of kind = 'bsl' alone: leave it out")
         if self.kind != "bsl" and self.positive_temperature is not None:
             faults.append("positive_temperature is of kind = 'bsl' alone: leave it out")
         if faults:

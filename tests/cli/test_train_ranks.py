@@ -1,0 +1,184 @@
+"""`twotower train --ranks N`: the same command by several processes, their errors told once, and a rank that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twotower.distributed import Launch
+from twotower.errors import ConfigError
+
+RECIPE = """
+name = "toy"
+seed = 3
+refit = "all"
+[data]
+interactions = { path = "interactions.csv" }
+[data.columns]
+user = "user"
+item = "item"
+time = "when"
+[split]
+kind = "time"
+test = 0.2
+validation = 0.2
+[[query.features]]
+kind = "history"
+embedding = { dim = 8, table = "item", id_dropout = 0.0 }
+[[candidate.features]]
+kind = "id"
+column = "item"
+embedding = { dim = 8, table = "item", id_dropout = 0.0 }
+[loss]
+kind = "in_batch"
+[training]
+epochs = 3
+batch_size = 64
+optimizer = { kind = "adamw", learning_rate = 0.01, epsilon = 0.01 }
+early_stopping = { metric = "recall@5" }
+checkpoint_every_s = 0
+[evaluation]
+ks = [5]
+draws = 0
+[baselines]
+train = ["popularity"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    users = draw.integers(30, size=900)
+    frame = pl.DataFrame({"user": users, "item": users % 3 * 8 + draw.integers(8, size=900), "when": np.arange(900)})
+    frame.write_csv(tmp_path / "interactions.csv")
+    (tmp_path / "toy.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "twotower", "train", str(folder / "toy.toml"), "--run-dir", *arguments]
+
+
+def ran(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=500, env=settings, check=False)
+
+
+def test_two_ranks_train_what_one_does(folder: Path) -> None:
+    found = {}
+    for ranks in (1, 2):
+        done = ran([*command(folder, str(folder / f"run{ranks}")), "--ranks", str(ranks), "--json"])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 1
+        found[ranks] = json.loads(done.stdout)
+    one, two = found[1], found[2]
+    assert two["metrics"]["test"]["seen_included"]["recall@5"] == pytest.approx(
+        one["metrics"]["test"]["seen_included"]["recall@5"], abs=1e-3
+    )
+    assert two["selection"]["epoch"] == one["selection"]["epoch"]
+    assert two["baselines"] == one["baselines"]
+    logs = [(folder / f"run{ranks}" / "metrics.jsonl").read_text() for ranks in (1, 2)]
+    records = [[json.loads(line) for line in log.splitlines()] for log in logs]
+    assert [record["phase"] for record in records[1]] == [record["phase"] for record in records[0]]
+    assert {record["phase"] for record in records[1]} == {"select", "refit", "production"}
+    assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
+    again = ran([*command(folder, str(folder / "run2")), "--ranks", "2", "--json", "--resume"])
+    assert json.loads(again.stdout)["metrics"] == two["metrics"]
+
+
+def test_an_error_is_told_once(folder: Path) -> None:
+    done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "data.columns.item=thing"])
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("thing") == 1
+    assert "Traceback" not in done.stderr
+    assert not (folder / "run" / "recipe.json").exists()
+    done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "training.epoch=1"])
+    assert (done.returncode, done.stderr.count("unknown key")) == (2, 1)
+
+
+def test_who_is_a_rank_already_starts_no_others(folder: Path) -> None:
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    done = ran([*command(folder, str(folder / "run")), "--ranks", "2"], **variables)
+    assert (done.returncode, "leave --ranks out" in done.stderr) == (2, True)
+    done = ran([*command(folder, str(folder / "run")), "--restarts", "2"])
+    assert (done.returncode, "it is of --ranks" in done.stderr) == (2, True)
+
+
+def test_one_rank_alone_under_torchrun_is_one_process(folder: Path) -> None:
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    done = ran([*command(folder, str(folder / "run")), "--json"], **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_rank_that_is_killed(folder: Path, restarts: int) -> None:
+    run, epochs = folder / "run", "12"
+    arguments = [*command(folder, str(run)), "--ranks", "2", "--restarts", str(restarts), "--set", f"training.epochs={epochs}"]
+    with subprocess.Popen(
+        [*arguments, "--set", "refit=none", "--set", "training.early_stopping=false"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        until = time.monotonic() + 300
+        while time.monotonic() < until and process.poll() is None:
+            if (run / "metrics.jsonl").exists():
+                break
+            time.sleep(0.05)
+        os.kill(_rank(process.pid, 1), signal.SIGKILL)
+        _, told = process.communicate(timeout=400)
+    lines = [line for line in told.splitlines() if line.startswith("twotower:")]
+    assert len(lines) == 1, told
+    assert "Traceback" not in told
+    if restarts:
+        assert process.returncode == 0
+        assert "restart 1 of 1): going on from the last checkpoint" in lines[0]
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [record["epoch"] for record in records] == list(range(1, int(epochs) + 1))
+    else:
+        assert process.returncode == 1
+        assert "one of them died" in lines[0]
+
+
+def _rank(parent: int, rank: int) -> int:
+    """The process of a rank among the children of the agent."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text().replace("\0LOCAL_", "\0_"):
+            return int(child)
+    raise AssertionError("there is no such rank")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RANK": "0"}, "has RANK and lacks WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
+        (
+            {"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            "RANK must be below WORLD_SIZE; came 2 of 2",
+        ),
+        ({"RANK": "x", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be a whole number, .*; came 'x'"),
+        ({"RANK": "-1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be a whole number"),
+    ],
+)
+def test_an_environment_that_says_half_of_it(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Launch.of(variables)
+
+
+def test_what_the_environment_says() -> None:
+    assert Launch.of({"MASTER_ADDR": "a"}) is None
+    variables = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    assert Launch.of(variables) == Launch(1, 4)
+    restarted = {**variables, "TORCHELASTIC_RESTART_COUNT": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    assert Launch.of(restarted) == Launch(1, 4, 2, 3)
