@@ -14,7 +14,7 @@ from datetime import timedelta
 import torch
 from torch import distributed as dist
 
-from twotower.distributed.ranks import ALONE, Ranks
+from twotower.distributed.ranks import ALONE, Ranks, speaking
 from twotower.errors import ConfigError
 
 __all__ = ["Launch", "launch", "opened_ranks"]
@@ -95,7 +95,12 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=_PATIENCE)))  # type: ignore[no-untyped-call]
+    # an agent keeps its store when it starts ranks again, with the addresses of those that died
+    store = dist.PrefixStore(f"restart_{launched.restart}", store)
+    with speaking(Ranks(rank, size)):
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     yield Ranks.of()
     # only where all went well: who leaves with an error must not wait for the others
     dist.barrier()

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from twotower.distributed.shares import share_of
 from twotower.errors import RankLostError
 
-__all__ = ["ALONE", "Ranks"]
+__all__ = ["ALONE", "Ranks", "speaking"]
 
 T = TypeVar("T")
 
@@ -53,21 +53,21 @@ class Ranks:
     def sum_(self, values: Tensor) -> Tensor:
         """Sum a tensor over all ranks, in place; all get the same bits."""
         if self.size > 1:
-            with _speaking(self):
+            with speaking(self):
                 dist.all_reduce(values, group=self.group)
         return values
 
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.size > 1:
-            with _speaking(self):
+            with speaking(self):
                 dist.barrier(group=self.group)
 
     def tell(self, value: T | None) -> T:
         """What rank 0 has, to all; the others' values are passed over. For small things: settings, paths, figures."""
         told: list[Any] = [value]
         if self.size > 1:
-            with _speaking(self):
+            with speaking(self):
                 dist.broadcast_object_list(told, src=0, group=self.group)
         found: T = told[0]
         return found
@@ -77,7 +77,7 @@ class Ranks:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        with _speaking(self):
+        with speaking(self):
             dist.all_gather_object(found, value, group=self.group)
         return found
 
@@ -114,7 +114,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def _speaking(ranks: Ranks) -> Iterator[None]:
+def speaking(ranks: Ranks) -> Iterator[None]:
     """What a lost connection is called."""
     try:
         yield
@@ -147,6 +147,6 @@ def _gathered(part: Tensor, lengths: list[int], ranks: Ranks) -> Tensor:
     padded = part.new_zeros(longest, *part.shape[1:])
     padded[: len(part)] = part
     parts = [torch.empty_like(padded) for _ in lengths]
-    with _speaking(ranks):
+    with speaking(ranks):
         dist.all_gather(parts, padded, group=ranks.group)
     return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=True)])

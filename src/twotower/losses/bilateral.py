@@ -44,9 +44,9 @@ def bilateral_softmax(
     """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + w (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
 
     With ``w = 1`` the paper's, divided by ``t1``, for one row of a batch: the first mean is over the rows of the same user,
-    each with its own positive, and the higher ``t1``, the more do the positives that score low matter; the lower, the less, so that a wrong
-    one does little. The sum is over the negatives alone. Where a user has one row in the batch, the loss is ``1 / t1`` times
-    ``-s_p + t2 log sum exp(s_c / t2)``, and ``t1`` is no more than the size of a step.
+    each with its own positive, and the higher ``t1``, the more do the positives that score low matter; the lower, the less, so
+    that a wrong one does little. The sum is over the negatives alone. Where a user has one row in the batch, the loss is
+    ``1 / t1`` times ``-s_p + t2 log sum exp(s_c / t2)``, and ``t1`` is no more than the size of a step.
 
     The weight ``w`` is not in the paper's equation but in its authors' program, whose ``temperature_2`` is the power that the
     sum is raised to: 1.22 on Gowalla, where it makes the difference between their softmax and BSL. With ``w > 1`` negatives
