@@ -13,6 +13,8 @@ from datetime import timedelta
 
 import torch
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from twotower.distributed.ranks import ALONE, Ranks, speaking
 from twotower.errors import ConfigError
@@ -96,9 +98,9 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=_PATIENCE)))  # type: ignore[no-untyped-call]
+    store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
     # an agent keeps its store when it starts ranks again, with the addresses of those that died
-    store = dist.PrefixStore(f"restart_{launched.restart}", store)
+    store = PrefixStore(f"restart_{launched.restart}", store)
     with speaking(Ranks(rank, size)):
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     yield Ranks.of()
