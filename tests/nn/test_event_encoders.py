@@ -438,3 +438,13 @@ def test_no_bound_of_a_bucket_is_so_near_to_that_of_a_cell_that_rounding_could_m
         *(abs(cells[(torch.searchsorted(cells, bounds) + d).clamp(max=len(cells) - 1)] / bounds - 1) for d in (-1, 0))
     )
     assert float(nearest.min()) > 1e-6  # float32 rounds by 6e-8
+
+
+def test_times_that_no_float32_has_room_for_are_in_the_last_bucket() -> None:
+    far = torch.tensor([3e38, 3.5e38, 1e300, -1e300, math.inf], dtype=torch.float64)
+    for count in (2, 64, 256):
+        assert times_module.time_buckets(far, count).tolist() == [count - 1] * 5
+    clock = times_module.Clock(
+        torch.tensor([[0.0, -1e308, 1e308]]).double(), torch.tensor([[0.0, -1e308, 1e308]]).double(), False
+    )
+    assert times_module.pair_buckets(clock, 64)[0, 2].tolist() == [64, 63, 0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from tests.runs.events_world import Trained
@@ -51,6 +53,17 @@ def test_lists_without_items_or_times_are_refused(trained: Trained, tmp_path: Pa
         answered(trained, pl.DataFrame({"past": [["i1", "i2"]]}), tmp_path, history_column="past")
     with pytest.raises(DataError, match="one in row 0 is missing"):
         answered(trained, pl.DataFrame({"past": [[{"item": "i1", "time": 5}, None]]}), tmp_path, history_column="past")
+
+
+def test_a_time_is_any_finite_number(trained: Trained) -> None:
+    at = [{"time": 1_790_000_000}]
+    for times in ([0], [-5], [2**63], [1e300], [-1e308, 1e308], [np.float32(5), np.int64(7)]):
+        events = [{"item": "i1", "time": time} for time in times]
+        found = trained.recommender.encode_queries(histories=[events], features=at)
+        assert bool(found.isfinite().all())
+    for wrong in (10**400, math.inf, math.nan, True, None, "5"):
+        with pytest.raises(DataError, match="reads when the events of a history were"):
+            trained.recommender.encode_queries(histories=[[{"item": "i1", "time": wrong}]], features=at)
 
 
 def test_stored_values_are_not_told(trained: Trained) -> None:

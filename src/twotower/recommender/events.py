@@ -108,18 +108,24 @@ class EventReader:
         found = []
         for event in given:
             time = event.get(_TIME) if isinstance(event, Mapping) else None
-            if (
-                isinstance(time, bool)
-                or not isinstance(time, int | float | np.integer | np.floating)
-                or not math.isfinite(time)
-            ):
+            if not _is_time(time):
                 example = {name: "..." if name != _TIME else 1_700_000_000 for name in self.readable}
                 raise DataError(
                     "the query reads when the events of a history were: give each as a mapping with its time in Unix seconds, "
                     f"such as {example!r}; came {event!r}"
                 )
-            found.append(float(time))
+            found.append(float(time))  # type: ignore[arg-type]
         return torch.tensor(found, dtype=torch.float64)
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a finite number that a double has room for."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def require_items(events: Sequence[Event]) -> list[Id]:
