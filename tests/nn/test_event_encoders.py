@@ -309,6 +309,41 @@ def test_dropout_is_for_training(spec: EncoderSpec) -> None:
     assert not torch.equal(encoder(vectors_VD, column), encoder(vectors_VD, column))
 
 
+@pytest.mark.parametrize(
+    ("spec", "in_a_block"),
+    [(HSTUEncoderSpec(dropout=0.5), 1), (TransformerEncoderSpec(dropout=0.5, relative_time=True), 2)],
+    ids=repr,
+)
+def test_dropout_is_on_what_is_read_and_on_what_each_block_adds(spec: EncoderSpec, in_a_block: int) -> None:
+    encoder, (vectors_VD, column) = made(spec), shared()
+    encoder.train()
+    places = [encoder.dropout, *(block.dropout for block in encoder.blocks)]
+    for only in places:
+        for place in places:
+            place.p = 0.5 if place is only else 0.0
+        calls: list[Tensor] = []
+        handle = only.register_forward_hook(lambda _, given, made, calls=calls: calls.append(made != given[0]))
+        assert not torch.equal(encoder(vectors_VD, column), encoder(vectors_VD, column))
+        handle.remove()
+        assert len(calls) == 2 * (1 if only is encoder.dropout else in_a_block)
+        assert all(bool(dropped.any()) for dropped in calls)
+
+
+def test_as_many_sequences_are_read_at_once_as_there_is_room_for_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    four = Ragged(torch.zeros(36, dtype=torch.int64), torch.arange(5) * 9)
+    column = Events(four, torch.arange(36), torch.full((4,), 100))
+    # ten places a sequence: each of 12 copies of its width, and of two numbers a head for each place
+    monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", 2 * 10 * (12 * WIDTH + 2 * 4 * 10))
+    plain, timed = TransformerEncoderSpec(heads=4), TransformerEncoderSpec(heads=4, relative_time=True)
+    for spec, expected in ((HSTUEncoderSpec(heads=4), [2, 2]), (timed, [2, 2]), (plain, [4])):
+        encoder, read = made(spec).eval(), []
+        states = encoder.states
+        encoder.states = lambda items, clock=None, states=states, read=read: read.append(len(items)) or states(items, clock)
+        with torch.inference_mode():
+            encoder(drawn((36, WIDTH), 5), column)
+        assert read == expected
+
+
 SHAPES: list[tuple[EncoderSpec, dict[str, tuple[int, ...]]]] = [
     (
         TransformerEncoderSpec(

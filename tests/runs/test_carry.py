@@ -350,7 +350,7 @@ def test_a_history_that_reads_other_vectors_is_another_one(source: Path) -> None
 
 def test_a_temperature_that_is_learned_no_more_is_what_the_recipe_says(source: Path) -> None:
     fixed = recipe(loss={"kind": "in_batch", "temperature": 0.5})
-    found = started(fixed, source)
+    found: Any = started(fixed, source)
     assert found.started is not None
     assert "loss" not in [*found.started.carried.parts, *found.started.carried.fresh]
     assert not any(name.startswith("loss.") for name in [*found.started.states, *found.started.anew])
@@ -361,7 +361,7 @@ def test_a_loss_of_other_parameters_is_named(source: Path) -> None:
     of, wide = recipe(), recipe(warm_start={"partial": True})
     tables = load_tables(of, interactions=log())
     for asked in (of, wide):
-        plain = untrained_model(asked, tables, tables.split.train)
+        plain: Any = untrained_model(asked, tables, tables.split.train)
         plain.loss.temperature.log_excess = torch.nn.Parameter(torch.zeros(3))
         warm = WarmRun(asked, tables, opened(source)).select
         learned = warm.learned_rows(tables.split.train)
