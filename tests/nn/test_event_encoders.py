@@ -333,9 +333,15 @@ def test_as_many_sequences_are_read_at_once_as_there_is_room_for_their_pairs(mon
     four = Ragged(torch.zeros(36, dtype=torch.int64), torch.arange(5) * 9)
     column = Events(four, torch.arange(36), torch.full((4,), 100))
     # ten places a sequence: each of 12 copies of its width, and of two numbers a head for each place
-    monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", 2 * 10 * (12 * WIDTH + 2 * 4 * 10))
+    room = 10 * (12 * WIDTH + 2 * 4 * 10)
     plain, timed = TransformerEncoderSpec(heads=4), TransformerEncoderSpec(heads=4, relative_time=True)
-    for spec, expected in ((HSTUEncoderSpec(heads=4), [2, 2]), (timed, [2, 2]), (plain, [4])):
+    for spec, at_once, expected in (
+        (HSTUEncoderSpec(heads=4), 2 * room, [2, 2]),
+        (timed, 2 * room, [2, 2]),
+        (timed, 2 * room - 1, [1, 1, 1, 1]),
+        (plain, 2 * room, [4]),
+    ):
+        monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", at_once)
         encoder, read = made(spec).eval(), []
         states = encoder.states
         encoder.states = lambda items, clock=None, states=states, read=read: read.append(len(items)) or states(items, clock)

@@ -16,7 +16,7 @@ from tests.runs.growing import log, opened, recipe, started
 
 from twotower.bundle import open_bundle, read_tensors
 from twotower.columnar import Converting
-from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
+from twotower.errors import BundleError, CheckpointError, ConfigError, CorruptBundleError, DataError
 from twotower.recommender import Recommender
 from twotower.runs import RunFolder, explain, load_run, load_tables, parse_recipe, reevaluate, run
 from twotower.runs.fit_model import OwnParts, untrained_model
@@ -180,6 +180,18 @@ def test_it_goes_on_to_the_bit_when_the_source_is_gone(phase: str, tmp_path: Pat
             summary[key].pop("rows_per_s", None)
     assert {**resumed["warm_start"]} == {**whole["warm_start"]}
     assert (resumed["metrics"], resumed["selection"]) == (whole["metrics"], whole["selection"])
+
+
+def test_a_checkpoint_is_of_what_its_run_went_on_from(monday: Path, tmp_path: Path) -> None:
+    run(recipe(seed=7), tmp_path / "other", interactions=log(300))
+    of = recipe(training={"epochs": 2, "batch_size": 64, "early_stopping": False, "checkpoint_every_s": 0.0})
+    place = RunFolder(tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        run(of, place.path, interactions=log(400), from_run=monday, listener=stop_at("select", 0, 1))
+    shutil.rmtree(place.warm_start)
+    opened(tmp_path / "other").keep(place)  # of the same rows and shapes
+    with pytest.raises(CheckpointError):
+        run(of, place.path, interactions=log(400), resume=True)
 
 
 def test_a_run_that_began_anew_is_not_resumed_from_another(monday: Path, tmp_path: Path) -> None:
