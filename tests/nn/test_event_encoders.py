@@ -485,7 +485,6 @@ def test_times_that_no_float32_has_room_for_are_in_the_last_bucket() -> None:
     far = torch.tensor([3e38, 3.5e38, 1e300, -1e300, math.inf], dtype=torch.float64)
     for count in (2, 64, 256):
         assert times_module.time_buckets(far, count).tolist() == [count - 1] * 5
-    clock = times_module.Clock(
-        torch.tensor([[0.0, -1e308, 1e308]]).double(), torch.tensor([[0.0, -1e308, 1e308]]).double(), False
-    )
+    times = torch.tensor([[0.0, -1e308, 1e308]], dtype=torch.float64)
+    clock = times_module.Clock(times, times, False)
     assert times_module.pair_buckets(clock, 64)[0, 2].tolist() == [64, 63, 0]
