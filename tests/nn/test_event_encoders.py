@@ -342,7 +342,8 @@ def test_as_many_sequences_are_read_at_once_as_there_is_room_for_their_pairs(mon
         (plain, 2 * room, [4]),
     ):
         monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", at_once)
-        encoder, read = made(spec).eval(), []
+        encoder = made(spec).eval()
+        read: list[int] = []
         states = encoder.states
         encoder.states = lambda items, clock=None, states=states, read=read: read.append(len(items)) or states(items, clock)
         with torch.inference_mode():

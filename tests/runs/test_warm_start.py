@@ -202,7 +202,16 @@ def test_a_run_that_began_anew_is_not_resumed_from_another(monday: Path, tmp_pat
         run(of, tmp_path / "run", interactions=log(400), from_run=monday, resume=True)
     run(of, tmp_path / "run", interactions=log(400), from_run=monday, overwrite=True)
     assert (tmp_path / "run" / "warm_start").is_dir()
+    # a run that has finished says what it went on from, too
+    shutil.copytree(monday, tmp_path / "copy")
+    for named in (None, monday, tmp_path / "copy"):
+        assert run(of, tmp_path / "run", interactions=log(400), from_run=named, resume=True).summary["warm_start"]
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"the run there began from .*monday, not from .*other"):
+        run(of, tmp_path / "run", interactions=log(400), from_run=tmp_path / "other", resume=True)
     run(of, tmp_path / "run", interactions=log(400), overwrite=True)
+    with pytest.raises(ConfigError, match=r"the run there began anew, not from"):
+        run(of, tmp_path / "run", interactions=log(400), from_run=monday, resume=True)
     assert not (tmp_path / "run" / "warm_start").exists()
 
 
@@ -369,3 +378,19 @@ def test_what_can_not_be_carried_yet_is_refused(monday: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"model.propagation: .*propagated once more"):
         run(propagated, tmp_path / "propagated", interactions=log(400), from_run=monday)
     assert not (tmp_path / "rated" / "bundle").exists()
+
+
+def test_an_optimiser_of_tables_that_were_propagated_does_not_go_on(tmp_path: Path) -> None:
+    def of(**model: Any) -> Any:
+        user, item = ({"kind": "id", "column": column, "embedding": {"dim": 8}} for column in ("user", "item"))
+        number = {"kind": "number", "column": "age"}
+        return recipe(
+            query={"features": [user, number]}, candidate={"features": [item]}, model={"layer_sizes": [8], **model}, tasks=[]
+        )
+
+    run(of(propagation={}), tmp_path / "propagated", interactions=log(300))
+    found = started(of(), tmp_path / "propagated").started
+    assert found is not None
+    assert sorted(found.anew) == ["model.embeddings.table:candidate/item", "model.embeddings.table:query/user"]
+    assert {table.name for table in found.carried.tables} == {"query/user", "candidate/item"}
+    assert "model.query.layers.layers.0.weight" in found.states
