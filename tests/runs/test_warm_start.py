@@ -184,10 +184,11 @@ def test_it_goes_on_to_the_bit_when_the_source_is_gone(phase: str, tmp_path: Pat
 
 def test_a_checkpoint_is_of_what_its_run_went_on_from(monday: Path, tmp_path: Path) -> None:
     run(recipe(seed=7), tmp_path / "other", interactions=log(300))
-    of = recipe(training={"epochs": 2, "batch_size": 64, "early_stopping": False, "checkpoint_every_s": 0.0})
+    of = recipe(training={"epochs": 2, "batch_size": 32, "early_stopping": False, "checkpoint_every_s": 0.0})
     place = RunFolder(tmp_path / "broken")
     with pytest.raises(KeyboardInterrupt):
-        run(of, place.path, interactions=log(400), from_run=monday, listener=stop_at("select", 0, 1))
+        run(of, place.path, interactions=log(400), from_run=monday, listener=stop_at("select", 0, 2))
+    assert (place.checkpoints("select") / "last.safetensors").is_file()
     shutil.rmtree(place.warm_start)
     opened(tmp_path / "other").keep(place)  # of the same rows and shapes
     with pytest.raises(CheckpointError):
@@ -394,3 +395,28 @@ def test_an_optimiser_of_tables_that_were_propagated_does_not_go_on(tmp_path: Pa
     assert sorted(found.anew) == ["model.embeddings.table:candidate/item", "model.embeddings.table:query/user"]
     assert {table.name for table in found.carried.tables} == {"query/user", "candidate/item"}
     assert "model.query.layers.layers.0.weight" in found.states
+
+
+@pytest.mark.parametrize(
+    ("refit", "phases"), [("none", ("select", "select")), ("train", ("refit", "refit")), ("all", ("refit", "production"))]
+)
+def test_each_model_goes_on_with_what_its_own_training_ended_with(refit: str, phases: tuple[str, str], tmp_path: Path) -> None:
+    # no later epoch can be better by 2, so that the first one is the best, and others follow it
+    stopping = {"metric": "recall@5", "min_delta": 2.0}
+    of = recipe(
+        refit=refit,
+        split={"kind": "time", "test": 40, "validation": 30},
+        training={"epochs": 3, "batch_size": 64, "early_stopping": stopping},
+    )
+    place = RunFolder(tmp_path / "monday")
+    run(of, place.path, interactions=log(300))
+    source, name = opened(place.path), "temperature.log_excess"
+    for model, phase in zip((source.measured, source.shipped), phases, strict=True):
+        ends = {path.stem: read_tensors(path)[0] for path in place.checkpoints(phase).glob("*.safetensors")}
+        kept = ends.get("best", ends["last"])
+        assert torch.equal(model.loss[name], kept[f"loss:{name}"])
+        if refit == "none":
+            assert not torch.equal(model.loss[name], ends["last"][f"loss:{name}"])
+        sums = model.states["model.query.layers.layers.0.weight"]["sum"]
+        of_last = [value for key, value in ends["last"].items() if key.startswith("optimizer.") and key.endswith(".sum")]
+        assert any(torch.equal(sums, value) for value in of_last)
