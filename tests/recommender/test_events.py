@@ -97,7 +97,7 @@ def test_where_rows_were_in_another_order_than_times_histories_are_read_as_they_
             if "bias." in name or "gap." in name:
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     assert not recommender.users.are_in_order
-    events = recommender.events("u3")
+    events: list[Any] = recommender.events("u3")
     assert [event["time"] for event in events] == sorted((event["time"] for event in events), reverse=True)
     stored_BD = recommender.encode_queries(["u3"])
     torch.testing.assert_close(recommender.encode_queries(histories=[events]), stored_BD)
