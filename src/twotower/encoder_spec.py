@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -11,18 +11,38 @@ from twotower.config import Config
 __all__ = ["AttentionEncoderSpec", "EncoderSpec", "GRUEncoderSpec", "HSTUEncoderSpec", "TransformerEncoderSpec"]
 
 
-class _OnlyWhatIsGiven(Config):
-    """Keys that came later are written only where they are given, so that a model reads as it did before there were any."""
+class _TimedEncoderSpec(Config):
+    """What transformer and HSTU have in common: what is read of times and distances.
+
+    These keys came later than the others: they are written after them, and only where they are given, so that a model reads as
+    it did before there were any.
+    """
+
+    relative_time: bool = False
+    relative_position: bool = False
+    time_gap: bool = False
+    time_buckets: int = Field(default=64, ge=2, le=256)
 
     @model_serializer(mode="wrap")
-    def _without_later_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _later_keys_last(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
-        later = ("relative_time", "relative_position", "time_gap", "time_buckets")
-        fields = type(self).model_fields
-        return {name: value for name, value in values.items() if name not in later or value != fields[name].default}
+        later, fields = _TimedEncoderSpec.model_fields, type(self).model_fields
+        given = {name: values[name] for name in later if name in values and values[name] != fields[name].default}
+        return {**{name: value for name, value in values.items() if name not in later}, **given}
+
+    @model_validator(mode="after")
+    def _buckets_of_something(self) -> Self:
+        if "time_buckets" in self.model_fields_set and not self.reads_times:
+            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
+        return self
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the times of events change a state."""
+        return self.relative_time or self.time_gap
 
 
-class TransformerEncoderSpec(_OnlyWhatIsGiven):
+class TransformerEncoderSpec(_TimedEncoderSpec):
     """A causal transformer over a sequence.
 
     Attributes:
@@ -44,24 +64,9 @@ class TransformerEncoderSpec(_OnlyWhatIsGiven):
     hidden: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     gates: bool = False
-    relative_time: bool = False
-    relative_position: bool = False
-    time_gap: bool = False
-    time_buckets: int = Field(default=64, ge=2, le=256)
-
-    @model_validator(mode="after")
-    def _buckets_of_something(self) -> TransformerEncoderSpec:
-        if "time_buckets" in self.model_fields_set and not self.reads_times:
-            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
-        return self
-
-    @property
-    def reads_times(self) -> bool:
-        """Whether the times of events change a state."""
-        return self.relative_time or self.time_gap
 
 
-class HSTUEncoderSpec(_OnlyWhatIsGiven):
+class HSTUEncoderSpec(_TimedEncoderSpec):
     """Hierarchical sequential transduction units over a sequence (Zhai et al. 2024).
 
     Attributes:
@@ -80,19 +85,6 @@ class HSTUEncoderSpec(_OnlyWhatIsGiven):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     relative_time: bool = True
     relative_position: bool = True
-    time_gap: bool = False
-    time_buckets: int = Field(default=64, ge=2, le=256)
-
-    @model_validator(mode="after")
-    def _buckets_of_something(self) -> HSTUEncoderSpec:
-        if "time_buckets" in self.model_fields_set and not self.reads_times:
-            raise ValueError("time_buckets belongs to relative_time or time_gap: set one of them, or leave it out")
-        return self
-
-    @property
-    def reads_times(self) -> bool:
-        """Whether the times of events change a state."""
-        return self.relative_time or self.time_gap
 
 
 class GRUEncoderSpec(Config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,26 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser.chromium import launched, needs_a_browser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted(str(path.relative_to(ROOT / "docs").with_suffix(".html")) for path in (ROOT / "docs").rglob("*.md"))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MISSING = [name for name in ("playwright", "material", "mkdocstrings_handlers") if find_spec(name) is None]
+MISSING = [name for name in ("material", "mkdocstrings_handlers") if find_spec(name) is None]
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs the extras docs and browser: no {', '.join(MISSING)}"),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    *needs_a_browser,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs the extra docs: no {', '.join(MISSING)}"),
 ]
 
 
@@ -46,12 +34,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    with launched() as opened:
+        yield opened
 
 
 @pytest.fixture

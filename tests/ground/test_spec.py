@@ -7,6 +7,7 @@ from twotower.errors import ConfigError
 from twotower.spec import (
     FloatsColumn,
     GRUEncoderSpec,
+    HSTUEncoderSpec,
     InputSpec,
     ModelSpec,
     OrdinalHeadSpec,
@@ -130,3 +131,22 @@ def test_items_are_written_only_where_they_are_read() -> None:
 def test_items_that_can_not_be_read(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(InputSpec, {"column": "read", "width": 4, "items": "candidate", **values})
+
+
+def test_keys_of_an_encoder_are_written_in_the_order_that_models_were_saved_with() -> None:
+    transformer = TransformerEncoderSpec(
+        relative_time=True, relative_position=True, time_gap=True, time_buckets=8, gates=True
+    ).model_dump_json()
+    assert transformer == (
+        '{"kind":"transformer","blocks":2,"heads":2,"hidden":4,"dropout":0.2,"gates":true,'
+        '"relative_time":true,"relative_position":true,"time_gap":true,"time_buckets":8}'
+    )
+    hstu = HSTUEncoderSpec(relative_time=False, relative_position=False, time_gap=True, time_buckets=8).model_dump_json()
+    assert hstu == (
+        '{"kind":"hstu","blocks":2,"heads":2,"dropout":0.2,'
+        '"relative_time":false,"relative_position":false,"time_gap":true,"time_buckets":8}'
+    )
+    assert HSTUEncoderSpec().model_dump_json() == '{"kind":"hstu","blocks":2,"heads":2,"dropout":0.2}'
+    for kind in (TransformerEncoderSpec, HSTUEncoderSpec):
+        with pytest.raises(ValueError, match="time_buckets belongs to relative_time or time_gap"):
+            kind(relative_time=False, time_buckets=8)

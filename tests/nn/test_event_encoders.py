@@ -309,6 +309,48 @@ def test_dropout_is_for_training(spec: EncoderSpec) -> None:
     assert not torch.equal(encoder(vectors_VD, column), encoder(vectors_VD, column))
 
 
+@pytest.mark.parametrize(
+    ("spec", "in_a_block"),
+    [(HSTUEncoderSpec(dropout=0.5), 1), (TransformerEncoderSpec(dropout=0.5, relative_time=True), 2)],
+    ids=repr,
+)
+def test_dropout_is_on_what_is_read_and_on_what_each_block_adds(spec: EncoderSpec, in_a_block: int) -> None:
+    encoder, (vectors_VD, column) = made(spec), shared()
+    encoder.train()
+    places = [encoder.dropout, *(block.dropout for block in encoder.blocks)]
+    for only in places:
+        for place in places:
+            place.p = 0.5 if place is only else 0.0
+        calls: list[Tensor] = []
+        handle = only.register_forward_hook(lambda _, given, made, calls=calls: calls.append(made != given[0]))
+        assert not torch.equal(encoder(vectors_VD, column), encoder(vectors_VD, column))
+        handle.remove()
+        assert len(calls) == 2 * (1 if only is encoder.dropout else in_a_block)
+        assert all(bool(dropped.any()) for dropped in calls)
+
+
+def test_as_many_sequences_are_read_at_once_as_there_is_room_for_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    four = Ragged(torch.zeros(36, dtype=torch.int64), torch.arange(5) * 9)
+    column = Events(four, torch.arange(36), torch.full((4,), 100))
+    # ten places a sequence: each of 12 copies of its width, and of two numbers a head for each place
+    room = 10 * (12 * WIDTH + 2 * 4 * 10)
+    plain, timed = TransformerEncoderSpec(heads=4), TransformerEncoderSpec(heads=4, relative_time=True)
+    for spec, at_once, expected in (
+        (HSTUEncoderSpec(heads=4), 2 * room, [2, 2]),
+        (timed, 2 * room, [2, 2]),
+        (timed, 2 * room - 1, [1, 1, 1, 1]),
+        (plain, 2 * room, [4]),
+    ):
+        monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", at_once)
+        encoder = made(spec).eval()
+        read: list[int] = []
+        states = encoder.states
+        encoder.states = lambda items, clock=None, states=states, read=read: read.append(len(items)) or states(items, clock)
+        with torch.inference_mode():
+            encoder(drawn((36, WIDTH), 5), column)
+        assert read == expected
+
+
 SHAPES: list[tuple[EncoderSpec, dict[str, tuple[int, ...]]]] = [
     (
         TransformerEncoderSpec(
@@ -438,3 +480,12 @@ def test_no_bound_of_a_bucket_is_so_near_to_that_of_a_cell_that_rounding_could_m
         *(abs(cells[(torch.searchsorted(cells, bounds) + d).clamp(max=len(cells) - 1)] / bounds - 1) for d in (-1, 0))
     )
     assert float(nearest.min()) > 1e-6  # float32 rounds by 6e-8
+
+
+def test_times_that_no_float32_has_room_for_are_in_the_last_bucket() -> None:
+    far = torch.tensor([3e38, 3.5e38, 1e300, -1e300, math.inf], dtype=torch.float64)
+    for count in (2, 64, 256):
+        assert times_module.time_buckets(far, count).tolist() == [count - 1] * 5
+    times = torch.tensor([[0.0, -1e308, 1e308]], dtype=torch.float64)
+    clock = times_module.Clock(times, times, False)
+    assert times_module.pair_buckets(clock, 64)[0, 2].tolist() == [64, 63, 0]

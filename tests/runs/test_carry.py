@@ -297,3 +297,80 @@ def test_nothing_is_copied_where_something_does_not_fit(source: Path) -> None:
         warm.start(plain.model, plain.phase.preprocessor, plain.loss, warm.learned_rows(tables.split.train))
     assert all(torch.equal(before[name], p) for name, p in plain.model.named_parameters())
     assert replace(warm, model=warm.model).of(warm.model).model is warm.model
+
+
+def with_times(**changes: Any) -> Recipe:
+    """The recipe with a sequence that reads times; changes are of its feature, and of its encoder."""
+    values = recipe().model_dump(mode="json")
+    entry = values["query"]["features"][2]
+    entry["embedding"]["encoder"] |= {"relative_time": True, "blocks": 1, **changes.pop("encoder", {})}
+    entry["feature"] |= changes
+    return parse_recipe({**values, "tune": {}})
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("timed") / "monday"
+    run(with_times(), folder, interactions=log(300))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"request_time": True}, "request_time is True, and was False"),
+        ({"encoder": {"heads": 4}}, "heads is 4, and was 2"),
+        ({"encoder": {"time_buckets": 8}}, "time_buckets is 8, and was None"),
+        ({"encoder": {"time_gap": True}}, "time_gap is True, and was None"),
+        ({"encoder": {"relative_time": False}}, "relative_time is None, and was True"),
+    ],
+)
+def test_an_encoder_that_reads_times_otherwise_is_another_one(timed: Path, changes: dict[str, Any], said: str) -> None:
+    same = started(with_times(), timed).started
+    assert same is not None
+    assert "encoder of 'sequence'" in same.carried.parts
+    with pytest.raises(ConfigError) as caught:
+        started(with_times(**changes), timed)
+    assert "encoder of 'sequence' can't be carried" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_history_that_reads_other_vectors_is_another_one(source: Path) -> None:
+    for place, part in ((1, "query tower"), (2, "encoder of 'sequence'")):
+        values = recipe().model_dump(mode="json")
+        entry = values["query"]["features"][place]
+        entry["feature"]["items"] = "candidate"
+        for key in ("dim", "table", "id_dropout", "init_scale", "update"):
+            del entry["embedding"][key]
+        with pytest.raises(ConfigError) as caught:
+            started(parse_recipe({**values, "tune": {}}), source)
+        assert f"{part} can't be carried: " in str(caught.value)
+        assert "candidate" in str(caught.value)
+
+
+def test_a_temperature_that_is_learned_no_more_is_what_the_recipe_says(source: Path) -> None:
+    fixed = recipe(loss={"kind": "in_batch", "temperature": 0.5})
+    found: Any = started(fixed, source)
+    assert found.started is not None
+    assert "loss" not in [*found.started.carried.parts, *found.started.carried.fresh]
+    assert not any(name.startswith("loss.") for name in [*found.started.states, *found.started.anew])
+    assert found.loss.temperature.value() == 0.5
+
+
+def test_a_loss_of_other_parameters_is_named(source: Path) -> None:
+    of, wide = recipe(), recipe(warm_start={"partial": True})
+    tables = load_tables(of, interactions=log())
+    for asked in (of, wide):
+        plain: Any = untrained_model(asked, tables, tables.split.train)
+        plain.loss.temperature.log_excess = torch.nn.Parameter(torch.zeros(3))
+        warm = WarmRun(asked, tables, opened(source)).select
+        learned = warm.learned_rows(tables.split.train)
+        if asked is of:
+            with pytest.raises(
+                ConfigError, match=r"loss can't be carried: temperature.log_excess has shape \[3\], and had \[\]"
+            ):
+                warm.start(plain.model, plain.phase.preprocessor, plain.loss, learned)
+        else:
+            fresh_parts = warm.start(plain.model, plain.phase.preprocessor, plain.loss, learned).carried.fresh
+            assert list(fresh_parts) == ["loss"]
+            assert plain.loss.temperature.log_excess.tolist() == [0, 0, 0]

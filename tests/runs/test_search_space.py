@@ -64,6 +64,8 @@ def test_what_a_recipe_says_takes_the_place_of_the_default(make_recipe: Any) -> 
     [
         ({"split.test": {"choices": [10, 20]}}, "'split.test' decides what is judged"),
         ({"seed": {"low": 1, "high": 5}}, "'seed' decides what is judged"),
+        ({"warm_start.rows": {"choices": ["new", "all"]}}, "'warm_start.rows' says how a run goes on .* and trials begin anew"),
+        ({"loss.temperature": {"low": 0.1, "high": 1.0, "also": ["warm_start.replay"]}}, "'warm_start.replay' says how"),
         ({"trainig.batch_size": {"choices": [8, 16]}}, "'trainig.batch_size' is no key of a recipe; did you mean 'training'"),
         ({"training.early_stopping.metric": {"choices": ["mrr", "ndcg@10"]}}, "say that with --metric"),
         ({"training.early_stopping": {"choices": [{"metric": "mrr"}, {"metric": "ndcg@10"}]}}, "say that with --metric"),

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.runs import events_world
 
 from twotower.errors import ConfigError
 from twotower.recommender import Recommender
-from twotower.runs import diagnose, explain, parse_recipe, run
+from twotower.runs import diagnose, explain, run
 from twotower.runs.fit_model import untrained_model
 from twotower.runs.recipe import Recipe
 from twotower.runs.tables import load_tables
@@ -42,26 +43,13 @@ def planted() -> pl.DataFrame:
 
 
 def recipe(encoder: str = "transformer", **changes: Any) -> Recipe:
-    shared = {"dim": 16, "table": "item", "id_dropout": 0.0}
-    values: dict[str, Any] = {
-        "name": "ordered",
-        "device": "cpu",
-        "data": {"columns": {"user": "user", "item": "item", "time": "time"}},
-        "split": {"kind": "leave_last_out"},
-        "query": {"features": [{"kind": "sequence", "max_length": 8, "embedding": {**shared, "encoder": ENCODERS[encoder]}}]},
-        "candidate": {"features": [{"kind": "id", "column": "item", "embedding": shared}]},
-        "model": {"layer_sizes": []},
-        "loss": {"kind": "full"},
-        "training": {
-            "epochs": 25,
-            "batch_size": 64,
-            "optimizer": {"kind": "adamw", "learning_rate": 0.01},
-            "early_stopping": False,
-        },
-        "evaluation": {"ks": [1, 5], "draws": 0, "per_user": False},
-        "baselines": {"train": ["popularity"]},
+    training = {
+        "epochs": 25,
+        "batch_size": 64,
+        "optimizer": {"kind": "adamw", "learning_rate": 0.01},
+        "early_stopping": False,
     }
-    return parse_recipe({**values, **changes})
+    return events_world.recipe(ENCODERS[encoder], **{"name": "ordered", "training": training, **changes})
 
 
 @pytest.fixture(scope="module")

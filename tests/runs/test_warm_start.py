@@ -16,7 +16,7 @@ from tests.runs.growing import log, opened, recipe, started
 
 from twotower.bundle import open_bundle, read_tensors
 from twotower.columnar import Converting
-from twotower.errors import BundleError, ConfigError, CorruptBundleError, DataError
+from twotower.errors import BundleError, CheckpointError, ConfigError, CorruptBundleError, DataError
 from twotower.recommender import Recommender
 from twotower.runs import RunFolder, explain, load_run, load_tables, parse_recipe, reevaluate, run
 from twotower.runs.fit_model import OwnParts, untrained_model
@@ -182,6 +182,19 @@ def test_it_goes_on_to_the_bit_when_the_source_is_gone(phase: str, tmp_path: Pat
     assert (resumed["metrics"], resumed["selection"]) == (whole["metrics"], whole["selection"])
 
 
+def test_a_checkpoint_is_of_what_its_run_went_on_from(monday: Path, tmp_path: Path) -> None:
+    run(recipe(seed=7), tmp_path / "other", interactions=log(300))
+    of = recipe(training={"epochs": 2, "batch_size": 32, "early_stopping": False, "checkpoint_every_s": 0.0})
+    place = RunFolder(tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        run(of, place.path, interactions=log(400), from_run=monday, listener=stop_at("select", 0, 2))
+    assert (place.checkpoints("select") / "last.safetensors").is_file()
+    shutil.rmtree(place.warm_start)
+    opened(tmp_path / "other").keep(place)  # of the same rows and shapes
+    with pytest.raises(CheckpointError):
+        run(of, place.path, interactions=log(400), resume=True)
+
+
 def test_a_run_that_began_anew_is_not_resumed_from_another(monday: Path, tmp_path: Path) -> None:
     of = recipe(training={**recipe().training.model_dump(mode="json"), "early_stopping": False, "checkpoint_every_s": 0.0})
     with pytest.raises(KeyboardInterrupt):
@@ -190,7 +203,16 @@ def test_a_run_that_began_anew_is_not_resumed_from_another(monday: Path, tmp_pat
         run(of, tmp_path / "run", interactions=log(400), from_run=monday, resume=True)
     run(of, tmp_path / "run", interactions=log(400), from_run=monday, overwrite=True)
     assert (tmp_path / "run" / "warm_start").is_dir()
+    # a run that has finished says what it went on from, too
+    shutil.copytree(monday, tmp_path / "copy")
+    for named in (None, monday, tmp_path / "copy"):
+        assert run(of, tmp_path / "run", interactions=log(400), from_run=named, resume=True).summary["warm_start"]
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"the run there began from .*monday, not from .*other"):
+        run(of, tmp_path / "run", interactions=log(400), from_run=tmp_path / "other", resume=True)
     run(of, tmp_path / "run", interactions=log(400), overwrite=True)
+    with pytest.raises(ConfigError, match=r"the run there began anew, not from"):
+        run(of, tmp_path / "run", interactions=log(400), from_run=monday, resume=True)
     assert not (tmp_path / "run" / "warm_start").exists()
 
 
@@ -357,3 +379,44 @@ def test_what_can_not_be_carried_yet_is_refused(monday: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"model.propagation: .*propagated once more"):
         run(propagated, tmp_path / "propagated", interactions=log(400), from_run=monday)
     assert not (tmp_path / "rated" / "bundle").exists()
+
+
+def test_an_optimiser_of_tables_that_were_propagated_does_not_go_on(tmp_path: Path) -> None:
+    def of(**model: Any) -> Any:
+        user, item = ({"kind": "id", "column": column, "embedding": {"dim": 8}} for column in ("user", "item"))
+        number = {"kind": "number", "column": "age"}
+        return recipe(
+            query={"features": [user, number]}, candidate={"features": [item]}, model={"layer_sizes": [8], **model}, tasks=[]
+        )
+
+    run(of(propagation={}), tmp_path / "propagated", interactions=log(300))
+    found = started(of(), tmp_path / "propagated").started
+    assert found is not None
+    assert sorted(found.anew) == ["model.embeddings.table:candidate/item", "model.embeddings.table:query/user"]
+    assert {table.name for table in found.carried.tables} == {"query/user", "candidate/item"}
+    assert "model.query.layers.layers.0.weight" in found.states
+
+
+@pytest.mark.parametrize(
+    ("refit", "phases"), [("none", ("select", "select")), ("train", ("refit", "refit")), ("all", ("refit", "production"))]
+)
+def test_each_model_goes_on_with_what_its_own_training_ended_with(refit: str, phases: tuple[str, str], tmp_path: Path) -> None:
+    # no later epoch can be better by 2, so that the first one is the best, and others follow it
+    stopping = {"metric": "recall@5", "min_delta": 2.0}
+    of = recipe(
+        refit=refit,
+        split={"kind": "time", "test": 40, "validation": 30},
+        training={"epochs": 3, "batch_size": 64, "early_stopping": stopping},
+    )
+    place = RunFolder(tmp_path / "monday")
+    run(of, place.path, interactions=log(300))
+    source, name = opened(place.path), "temperature.log_excess"
+    for model, phase in zip((source.measured, source.shipped), phases, strict=True):
+        ends = {path.stem: read_tensors(path)[0] for path in place.checkpoints(phase).glob("*.safetensors")}
+        kept = ends.get("best", ends["last"])
+        assert torch.equal(model.loss[name], kept[f"loss:{name}"])
+        if refit == "none":
+            assert not torch.equal(model.loss[name], ends["last"][f"loss:{name}"])
+        sums = model.states["model.query.layers.layers.0.weight"]["sum"]
+        of_last = [value for key, value in ends["last"].items() if key.startswith("optimizer.") and key.endswith(".sum")]
+        assert any(torch.equal(sums, value) for value in of_last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.runs.events_world import Trained
 from tests.serving.conftest import TOKEN
@@ -94,8 +95,38 @@ def test_pulls_of_events(timed: Trained, trained: Trained, make_client: Any, tmp
     vector_D = timed.recommender.item_vectors_ND[int(timed.recommender.items.require(["i2"], "item")[0])]
     pull = next(entry["pull"] for entry in stored["history"] if entry["id"] == left)
     assert pull == pytest.approx(float((whole - rest)[0] @ vector_D), abs=1e-4)
-    (tmp_path / "rated").mkdir()
-    rated = opened(trained, make_client, tmp_path / "rated")
-    refused = rated.post("/v1/explain", json={"query": {"user": "u3"}, "item": "i2"})
-    assert refused.status_code == 422
-    assert "does not tell the values: give the history" in refused.json()["detail"]
+
+
+def test_pulls_of_stored_events_with_columns(trained: Trained, make_client: Any, tmp_path: Path) -> None:
+    client, at = opened(trained, make_client, tmp_path), {"time": 1_790_000_000}
+    new = {"user": "u3", "item": "i9", "time": 1_780_000_000}
+    for interactions in ([], [new]):
+        for each in interactions:
+            assert client.post("/v1/interactions", json={"interactions": [each]}, headers=WRITE).status_code in (200, 201)
+        size = len(trained.recommender.history("u3"))
+        rows = trained.frame.filter(pl.col("user") == "u3").head(size).select("item", "time", "rating", "device").to_dicts()
+        history = [*rows, *({key: each[key] for key in ("item", "time")} for each in interactions)]
+        stored = client.post("/v1/explain", json={"query": {"user": "u3", "features": at}, "item": "i2"})
+        assert stored.status_code == 200, stored.text
+        given = client.post("/v1/explain", json={"query": {"history": history[-8:], "features": at}, "item": "i2"}).json()
+        assert stored.json()["score"] == pytest.approx(given["score"], abs=1e-5)
+        assert stored.json()["without_history"] == pytest.approx(given["without_history"], abs=1e-5)
+        pulls = {entry["id"]: entry["pull"] for entry in stored.json()["history"]}
+        # of what is stored, more than eight events are left, so that without one an earlier one is read
+        assert set(pulls) >= {entry["id"] for entry in given["history"]}
+    unknown = client.post("/v1/explain", json={"query": {"user": "nobody"}, "item": "i2"}).json()
+    assert (unknown["history"], unknown["score"]) == ([], unknown["without_history"])
+
+
+def test_events_are_read_in_the_order_of_their_times(timed: Trained, make_client: Any, tmp_path: Path) -> None:
+    client = opened(timed, make_client, tmp_path)
+    history = timed.recommender.events("u3")
+    assert scores(client, history=history[::-1]) == scores(client, history=history)
+    pulls = [
+        client.post("/v1/explain", json={"query": {"history": given}, "item": "i2"}).json()["history"]
+        for given in (history, history[::-1])
+    ]
+    assert pulls[0] == pulls[1]
+    odd = {"item": "i1", "time": 1e300}
+    found = client.post("/v1/recommend", json={"queries": [{"history": history}, {"history": [odd]}], "k": 5}).json()
+    assert [len(result["items"]) for result in found["results"]] == [5, 5]

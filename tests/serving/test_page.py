@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +96,22 @@ def test_a_history_may_be_asked_for_as_far_as_a_query_may_give_one(client: Any) 
     assert "1000" in refused.json()["detail"]
     parameters = client.get("/openapi.json").json()["paths"]["/v1/history"]["get"]["parameters"]
     assert parameters[1]["schema"]["maximum"] == 1000
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js on the path")
+def test_a_history_whose_times_are_read_is_told_to_be_none_of_the_pages(tmp_path: Path) -> None:
+    for name, text in static_files().items():
+        (tmp_path / name.removeprefix("page/")).write_text(text, encoding="utf-8")
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    (tmp_path / "ask.js").write_text(
+        "import { unsaid } from './state.js';\n"
+        "const [plain, timed] = [['item'], ['item', 'time', 'rating']].map((events) => ({ events }));\n"
+        "const asked = [[{ history: ['a'] }, timed], [{ history: ['a'] }, plain]];\n"
+        "asked.push([{ history: [] }, timed], [{ user: 1 }, timed]);\n"
+        "console.log(JSON.stringify(asked.map((each) => unsaid(...each))));\n",
+        encoding="utf-8",
+    )
+    found = json.loads(subprocess.run(["node", "ask.js"], cwd=tmp_path, capture_output=True, check=True, timeout=100).stdout)
+    assert found[0].startswith("history: this model reads when each event was, which this page does not know")
+    assert found[1:] == ["", "", ""]
+    assert "unsaid(query, model)" in static_files()["page.js"]

@@ -177,7 +177,8 @@ def recommend(
         ),
     ] = None,
     history: Annotated[
-        list[str] | None, typer.Option(metavar="ITEM", help="An item of the history, the most recent last. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="An item of the history, the most recent last (or a JSON object). Repeatable."),
     ] = None,
     k: Count = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend what the user has seen.")] = False,

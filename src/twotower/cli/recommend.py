@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from twotower.cli.history_values import history_values
 from twotower.cli.ids import id_of
 from twotower.cli.output import print_json, print_lines, print_table
 from twotower.cli.query_values import query_values
 from twotower.errors import ConfigError
 from twotower.recommender import Recommendations, Recommender
+from twotower.recommender.events import item_of
 from twotower.types import Id
 
 __all__ = ["recommend_command", "similar_command"]
@@ -38,13 +40,14 @@ def recommend_command(
     recommender = Recommender.load(run)
     items = recommender.catalogue.ids
     asked = None if user is None else id_of(user, recommender.users.table.ids, "--user")
-    past = None if not history else [id_of(item, items, "--history") for item in history]
+    events = None if not history else history_values(history, recommender)
+    past = None if events is None else [item_of(event) for event in events]
     given = _features(query, recommender)
     recommender.items.require(past or [], "--history")  # the library passes over unknown ones, a person may have misspelt
     answer = recommender.recommend(
         None if asked is None else [asked],
         features=[given] if query else None,
-        histories=None if past is None else [past],
+        histories=None if events is None else [events],
         k=k,
         exclude_seen=not include_seen,
         exclude=[id_of(item, items, "--exclude") for item in exclude],

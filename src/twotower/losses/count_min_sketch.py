@@ -15,7 +15,7 @@ from twotower.losses.log_q import log_share
 
 __all__ = ["CountMinSketch"]
 
-_MOST_AT_ONCE = 2**30
+_MOST_AT_ONCE = 2**29
 _LONGEST_HALF_LIFE = 2**29
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -107,7 +107,7 @@ class CountMinSketch(nn.Module):
             counts: int64, at least 0, shape ``[n]``: how often each was seen. None: once each.
 
         Raises:
-            ValueError: If shapes, types or values do not fit, or more than 2^30 come at once.
+            ValueError: If shapes, types or values do not fit, or more than 2^29 come at once.
         """
         keys, times = _checked(ids, counts)
         distinct_U, place = np.unique(keys, return_inverse=True)
@@ -117,7 +117,7 @@ class CountMinSketch(nn.Module):
         distinct_U, times_U = distinct_U[seen], times_U[seen]
         number = int(times_U.sum())
         if number > _MOST_AT_ONCE:
-            raise ValueError(f"at most 2^30 can be counted at once; came {number:,}")
+            raise ValueError(f"at most 2^29 can be counted at once; came {number:,}")
         counters, places_RU = self.counters.numpy().reshape(-1), self._places(distinct_U)
         if self.conservative:
             # at least the true count in every counter of an id before and after, whoever shares it

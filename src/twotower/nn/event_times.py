@@ -90,13 +90,14 @@ def time_buckets(between: Tensor, count: int) -> Tensor:
 
 @lru_cache
 def _cells(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """By cell, the bucket in which it begins, and where the next one begins."""
-    cells = torch.arange(255 << (23 - _CELL_BITS), dtype=torch.int32)
+    """By cell, the bucket in which it begins, and where the next one begins; past the last bound, what no time reaches."""
+    # infinity among them, which a double beyond all float32 becomes
+    cells = torch.arange((255 << (23 - _CELL_BITS)) + 1, dtype=torch.int32)
     starts = (cells << _CELL_BITS).view(torch.float32).double()
     bounds = time_bounds(count)
     # a time just below a cell may have been rounded up to where the cell begins; what lies there is compared with the bound
     below = torch.bucketize(starts, bounds, right=False)
-    bound = torch.cat([bounds, torch.tensor([math.inf], dtype=torch.float64)])[below]
+    bound = torch.cat([bounds, torch.tensor([math.nan], dtype=torch.float64)])[below]
     return below.to(torch.int32).to(device), bound.to(device)
 
 

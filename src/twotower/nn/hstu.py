@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.nn.event_times import Clock, pair_buckets
+from twotower.nn.event_times import Clock
 from twotower.nn.sequence_encoder import POSITION_SCALE, SequenceEncoder, glorot_linear
-from twotower.nn.time_reading import AttentionBias, TimeGap, bias_of
+from twotower.nn.time_reading import AttentionBias, TimeGap, bias_of, read_by_blocks
 from twotower.spec import HSTUEncoderSpec, RowsColumn
 
 __all__ = ["HSTUEncoder"]
@@ -63,15 +63,17 @@ class HSTUEncoder(SequenceEncoder):
 
     def states(self, items_SLD: Tensor, clock: Clock | None = None) -> Tensor:
         """See `SequenceEncoder.states`."""
-        num_sequences, longest, width = items_SLD.shape
-        read_SLD = torch.cat([self.start.expand(num_sequences, 1, width), items_SLD * width**0.5], dim=1)
-        read_SLD = read_SLD + self.positions[: longest + 1]
-        hidden_SLD = self.dropout(read_SLD if self.gap is None or clock is None else read_SLD + self.gap(clock))
-        buckets_STT = None if self.buckets is None or clock is None else pair_buckets(clock, self.buckets)
-        for block in self.blocks:
-            hidden_SLD = block(hidden_SLD, buckets_STT)
-        output: Tensor = self.norm(hidden_SLD)
-        return output
+        return read_by_blocks(
+            items_SLD,
+            clock,
+            start_D=self.start,
+            positions_PD=self.positions,
+            gap=self.gap,
+            buckets=self.buckets,
+            dropout=self.dropout,
+            blocks=self.blocks,
+            norm=self.norm,
+        )
 
 
 class _Unit(nn.Module):

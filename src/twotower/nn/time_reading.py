@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from twotower.nn.biased_attention import biased_attention
-from twotower.nn.event_times import Clock, gap_buckets
+from twotower.nn.event_times import Clock, gap_buckets, pair_buckets
 from twotower.nn.pooling import look_up_rows
 from twotower.spec import HSTUEncoderSpec, TransformerEncoderSpec
 
-__all__ = ["AttentionBias", "TimeGap", "bias_of"]
+__all__ = ["AttentionBias", "TimeGap", "bias_of", "read_by_blocks"]
 
 
 class AttentionBias(nn.Module):
@@ -66,6 +68,43 @@ class TimeGap(nn.Module):
         """``[S, L + 1, D]``."""
         rows_ST = gap_buckets(clock, self.buckets)
         return look_up_rows(self.table, rows_ST.flatten()).view(*rows_ST.shape, -1)
+
+
+def read_by_blocks(
+    items_SLD: Tensor,
+    clock: Clock | None,
+    *,
+    start_D: Tensor,
+    positions_PD: Tensor,
+    gap: TimeGap | None,
+    buckets: int | None,
+    dropout: nn.Module,
+    blocks: Iterable[nn.Module],
+    norm: nn.Module,
+) -> Tensor:
+    """The states of an encoder of blocks of attention, ``[S, L + 1, D]``; see `SequenceEncoder.states`.
+
+    Args:
+        items_SLD: Vectors of the items.
+        clock: When they were, where times are read.
+        start_D: What is read before any item.
+        positions_PD: Is added to what is read, by place.
+        gap: Is added too.
+        buckets: Of time between two places, where blocks have a bias by them.
+        dropout: On what is read.
+        blocks: Are given what is hidden, and the buckets of pairs.
+        norm: At the end.
+    """
+    num_sequences, longest, width = items_SLD.shape
+    # as long as the vectors of a table that starts small, the items are what a position is added to
+    read_SLD = torch.cat([start_D.expand(num_sequences, 1, width), items_SLD * width**0.5], dim=1)
+    read_SLD = read_SLD + positions_PD[: longest + 1]
+    hidden_SLD = dropout(read_SLD if gap is None or clock is None else read_SLD + gap(clock))
+    buckets_STT = None if buckets is None or clock is None else pair_buckets(clock, buckets)
+    for block in blocks:
+        hidden_SLD = block(hidden_SLD, buckets_STT)
+    output: Tensor = norm(hidden_SLD)
+    return output
 
 
 def bias_of(spec: TransformerEncoderSpec | HSTUEncoderSpec, max_length: int) -> AttentionBias | None:

@@ -19,9 +19,10 @@ from twotower.preprocessing.buckets import FittedBuckets
 from twotower.recommender.history_inputs import event_column
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.items import Items
+from twotower.recommender.stored_users import StoredUsers
 from twotower.types import Events, Id, QueryColumn, Ragged, gather_slices
 
-__all__ = ["Event", "EventReader", "history_columns", "item_of", "join_events", "kept", "require_items"]
+__all__ = ["Event", "EventReader", "history_columns", "in_order", "item_of", "join_events", "kept", "require_items"]
 
 Event: TypeAlias = Id | Mapping[str, object]
 """Something that a user did: the item's id, or what is known of it: ``{"item": "x", "time": 1700000000, "rating": 4}``."""
@@ -32,12 +33,18 @@ _ITEM, _TIME = "item", "time"
 class EventReader:
     """Takes histories as requests give them.
 
+    Where the query reads times, events are read in the order of their times, those of one time as they were given: as the rows
+    of a table are, in whatever order they come. Only where stored histories are in another order (that of the rows of the
+    table, ``data.columns.order = "row"``), given ones are read as they are.
+
     Args:
         preprocessor: As fitted.
         inputs: What the query reads of histories.
+        users: Whose histories are stored.
     """
 
-    def __init__(self, preprocessor: Preprocessor, inputs: Sequence[HistoryInput]) -> None:
+    def __init__(self, preprocessor: Preprocessor, inputs: Sequence[HistoryInput], users: StoredUsers) -> None:
+        self._users = users
         self._features = [(f.config.name, event) for f in preprocessor.spec.history for event in f.events]
         self.reads_times = any(entry.times for entry in inputs)
         self.reads_request_time = any(entry.request_time for entry in inputs)
@@ -65,7 +72,7 @@ class EventReader:
             items: What they are of.
 
         Returns:
-            Times are float64; there are none where none are read.
+            The most recent last, by their times where these are read. Times are float64; there are none where none are read.
 
         Raises:
             ConfigError: If an event has a key that the query does not read.
@@ -95,7 +102,8 @@ class EventReader:
             columns[event_column(name, event.config.output_name)] = found
         offsets = torch.zeros(len(histories) + 1, dtype=torch.int64)
         offsets[1:] = lengths.cumsum(0)
-        return kept(Events(Ragged(rows, offsets), times, None, columns), items.remembered(rows))
+        read = kept(Events(Ragged(rows, offsets), times, None, columns), items.remembered(rows))
+        return in_order(read) if self.reads_times and self._users.are_in_order else read
 
     def _require_keys(self, given: Sequence[Event]) -> None:
         readable = self.readable
@@ -108,18 +116,24 @@ class EventReader:
         found = []
         for event in given:
             time = event.get(_TIME) if isinstance(event, Mapping) else None
-            if (
-                isinstance(time, bool)
-                or not isinstance(time, int | float | np.integer | np.floating)
-                or not math.isfinite(time)
-            ):
+            if not _is_time(time):
                 example = {name: "..." if name != _TIME else 1_700_000_000 for name in self.readable}
                 raise DataError(
                     "the query reads when the events of a history were: give each as a mapping with its time in Unix seconds, "
                     f"such as {example!r}; came {event!r}"
                 )
-            found.append(float(time))
+            found.append(float(time))  # type: ignore[arg-type]
         return torch.tensor(found, dtype=torch.float64)
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a finite number that a double has room for."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def require_items(events: Sequence[Event]) -> list[Id]:
@@ -157,6 +171,27 @@ def kept(events: Events, mask: Tensor) -> Events:
         None if events.times is None else events.times[mask],
         None,
         {name: values[mask] for name, values in events.columns.items()},
+    )
+
+
+def in_order(events: Events) -> Events:
+    """The events of each row by their times, those of one time in the order that they have.
+
+    Example:
+        >>> events = Events(Ragged(torch.tensor([7, 8, 9]), torch.tensor([0, 2, 3])), torch.tensor([20.0, 10.0, 5.0]))
+        >>> in_order(events).items.values.tolist(), in_order(events).times.tolist()
+        ([8, 7, 9], [10.0, 20.0, 5.0])
+    """
+    assert isinstance(events.items, Ragged)
+    assert events.times is not None
+    rows = torch.repeat_interleave(torch.arange(events.num_rows), events.items.lengths)
+    order = torch.argsort(events.times, stable=True)
+    order = order[torch.argsort(rows[order], stable=True)]
+    return Events(
+        events.items._replace(values=events.items.values[order]),
+        events.times[order],
+        events.asked,
+        {name: values[order] for name, values in events.columns.items()},
     )
 
 

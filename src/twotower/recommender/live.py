@@ -15,7 +15,7 @@ from twotower.recommender.events import Event, item_of
 from twotower.recommender.id_lookup import require_list
 from twotower.recommender.recommender import Recommender
 from twotower.store import Interaction, InteractionLog, ItemLog, LoggedInteraction
-from twotower.types import Id
+from twotower.types import Events, Id
 
 __all__ = ["LiveRecommender", "Moment"]
 
@@ -173,11 +173,15 @@ class LiveRecommender:
         later = self._later(recommender, [user])
         return [*recommender.history(user), *(item_of(event) for event in (later[0] if later else ()))]
 
-    def events(self, user: Id) -> list[Event]:
-        """What a user did, stored and since, as `Recommender.events` has it; raises as that does."""
+    def read(self, user: Id) -> tuple[Recommender, Events]:
+        """What the query reads of what a user did, stored and since, one row of catalogue rows; and whose rows these are.
+
+        Raises:
+            StoreError: If a log can't be read.
+        """
         recommender, _ = self._fitting()
         later = self._later(recommender, [user])
-        return [*recommender.events(user), *(later[0] if later else ())]
+        return recommender, recommender.requests.history_of(user, later[0] if later else ())
 
     def _later(self, recommender: Recommender, users: Sequence[Id | None]) -> list[Sequence[Event]] | None:
         """What each user did after the stored history, with times where the model reads them; None where nobody did anything.

@@ -66,7 +66,7 @@ class RequestEncoder:
         self._query_rows = QueryRows(preprocessor, users, defaults)
         self._time_column = defaults.time_column
         self._history_inputs = self._inputs_of(items.catalogue.ids)
-        self.reader = EventReader(preprocessor, self._history_inputs)
+        self.reader = EventReader(preprocessor, self._history_inputs, users)
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -119,9 +119,7 @@ class RequestEncoder:
         rows = self._users.rows(asked)
         if features is None:
             self._require_known(asked, rows, histories, later)
-        stored = self._users.events_at(rows, times=self.reader.reads_times, columns=self.reader.stored_columns)
-        if later is not None:
-            stored = join_events(stored, self.reader.events(later, self._items))
+        stored = self._stored(rows, later)
         history, seen = stored, [_items_of(stored)]
         if histories is not None:
             given = self.reader.events(histories, self._items)
@@ -131,13 +129,49 @@ class RequestEncoder:
             seen.append(_items_of(given))
         if self._users.disliked is not None:
             seen.append(self._users.disliked_at(rows))
+        queries_BD, assumed = self._vectors(asked, rows, features, history)
+        return Asked(asked, queries_BD, seen[0] if len(seen) == 1 else join_rows(*seen), assumed)
+
+    def history_of(self, user: Id | None, later: Sequence[Event] = ()) -> Events:
+        """What the query reads of a user's events, one row: what is stored and what came later; none of an unknown one.
+
+        Raises:
+            ConfigError: As `encode`.
+            DataError: As `encode`.
+        """
+        return self._stored(self._users.rows([user]), [later])
+
+    def encode_events(self, user: Id | None, features: Mapping[str, object] | None, histories: Events) -> Tensor:
+        """The vectors of one request, as if each of some histories were that of who asks: float32 ``[n, D]``.
+
+        Args:
+            user: Who asks; None: nobody who is named.
+            features: What the request gives.
+            histories: As `history_of` and the reader give them, ``n`` rows.
+
+        Raises:
+            ConfigError: As `encode`.
+            DataError: As `encode`.
+        """
+        asked: list[Id | None] = [user] * histories.num_rows
+        given = None if features is None else [features] * histories.num_rows
+        return self._vectors(asked, self._users.rows(asked), given, histories)[0]
+
+    def _stored(self, rows: Tensor, later: Sequence[Sequence[Event]] | None) -> Events:
+        stored = self._users.events_at(rows, times=self.reader.reads_times, columns=self.reader.stored_columns)
+        return stored if later is None else join_events(stored, self.reader.events(later, self._items))
+
+    def _vectors(
+        self, asked: Sequence[Id | None], rows: Tensor, features: FeatureRows | None, history: Events
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The vectors of requests, and by raw column where something was assumed."""
         columns, assumed = self._query_rows.columns(asked, rows, features)
         when = None
         if self.reader.reads_request_time and self._time_column is not None:
             when, assumed[self._time_column] = self._query_rows.times(asked, rows, features)
         with torch.inference_mode():
             queries_BD = self._encoded({**columns, **history_columns(self._history_inputs, history, when)})
-        return Asked(asked, queries_BD.clone(), seen[0] if len(seen) == 1 else join_rows(*seen), assumed)
+        return queries_BD.clone(), assumed
 
     def _encoded(self, columns: Mapping[str, QueryColumn]) -> Tensor:
         """Query vectors; those of items in histories are looked up, never encoded anew."""

@@ -38,6 +38,20 @@ class StoredUsers:
         """From ids to rows of ``table``."""
         return IdLookup(self.table)
 
+    @cached_property
+    def are_in_order(self) -> bool:
+        """Whether every history is in the order of its times; not where that of the rows of a table was another one.
+
+        True where no times are stored.
+        """
+        times, offsets = self.item_histories.times, self.item_histories.offsets
+        if times is None:
+            return True
+        falls = times[1:] < times[:-1]
+        ends = offsets[1:-1]
+        falls[ends[(ends > 0) & (ends < len(times))] - 1] = False  # from one user to the next
+        return not bool(falls.any())
+
     def __contains__(self, user: object) -> bool:
         return isinstance(user, str | int) and int(self.rows([user])[0]) >= 0
 

@@ -17,7 +17,7 @@ from twotower.preprocessing import Preprocessor
 from twotower.runs.carried_tables import CarriedTable, carry_table, match_tables
 from twotower.runs.warm_model import WarmModel
 from twotower.runs.warm_start_config import WarmStartConfig
-from twotower.spec import EncoderSpec, HeadSpec, OrdinalHeadSpec, RegressionHeadSpec, TowerSpec
+from twotower.spec import EncoderSpec, HeadSpec, InputSpec, OrdinalHeadSpec, RegressionHeadSpec, TowerSpec
 from twotower.training import TrainedParameters
 
 __all__ = ["Carried", "carried_heads", "carry"]
@@ -102,6 +102,10 @@ def carry(
             reason = _state_fault(names, new_state, old_state)
             if reason:
                 faults[part] = reason
+    learned = {name: parameter.detach() for name, parameter in loss.named_parameters()}
+    loss_fault = _state_fault([*learned], learned, source.loss) if source.loss else ""
+    if loss_fault:
+        faults[_LOSS] = loss_fault
     if faults and not config.partial:
         raise ConfigError(
             [
@@ -121,10 +125,9 @@ def carry(
                 if name in new_state:
                     new_state[name].copy_(old_state[name])
                     rows[f"model.{name}"] = None
-        for name, value in source.loss.items():
+        for name, value in learned.items() if source.loss and not loss_fault else ():
             rows[f"loss.{name}"] = None
-            dict(loss.named_parameters())[name].copy_(value)
-    learned = [name for name, _ in loss.named_parameters()]
+            value.copy_(source.loss[name])
     if learned and not source.loss:
         faults[_LOSS] = "what it had learned is not in the run folder"
     there = [part for part, names in parts.items() if any(name in new_state for name in names)]
@@ -193,8 +196,7 @@ def _spec_faults(model: TwoTower, preprocessor: Preprocessor, source: WarmModel)
             before = encoders.get(entry.column)
             if entry.encoder is None or before is None or before.encoder is None:
                 continue
-            is_now = {**_encoder(entry.encoder), "width": entry.width, "max_length": entry.max_length}
-            was = {**_encoder(before.encoder), "width": before.width, "max_length": before.max_length}
+            is_now, was = _encoder(entry, entry.encoder), _encoder(before, before.encoder)
             if is_now != was:
                 faults[f"encoder of {entry.column!r}"] = _differing(is_now, was)
     if model.spec.share_layers != old.share_layers:
@@ -223,22 +225,23 @@ def _number_faults(new: Preprocessor, old: Preprocessor, found: Mapping[str, str
 
 
 def _tower_fault(now: TowerSpec, then: TowerSpec) -> str:
-    inputs = [[(entry.column, entry.width, entry.pooling) for entry in tower.inputs] for tower in (now, then)]
+    inputs = [[(entry.column, entry.width, entry.pooling, entry.items) for entry in tower.inputs] for tower in (now, then)]
     if inputs[0] != inputs[1]:
         names = [[entry.column for entry in tower.inputs] for tower in (now, then)]
         if names[0] != names[1]:
             return f"its inputs are {', '.join(names[0])}, and were {', '.join(names[1])}"
-        return next(
-            f"input {one[0]!r} is {one[1]} wide ({one[2] or 'not pooled'}), and was {other[1]} ({other[2] or 'not pooled'})"
-            for one, other in zip(*inputs, strict=True)
-            if one != other
-        )
+        one, other = next((one, other) for one, other in zip(*inputs, strict=True) if one != other)
+        if one[:3] == other[:3]:
+            return f"input {one[0]!r} reads items of a {one[3] or 'table'}, and read those of a {other[3] or 'table'}"
+        return f"input {one[0]!r} is {one[1]} wide ({one[2] or 'not pooled'}), and was {other[1]} ({other[2] or 'not pooled'})"
     keys = {"layer_sizes", "activation", "layer_norm", "l2_normalise", "skip"}
     return _differing(now.model_dump(include=keys), then.model_dump(include=keys))
 
 
-def _encoder(spec: EncoderSpec) -> dict[str, Any]:
-    return spec.model_dump(exclude={"dropout"})
+def _encoder(entry: InputSpec, spec: EncoderSpec) -> dict[str, Any]:
+    """All that decides what its weights mean."""
+    read = {"width": entry.width, "max_length": entry.max_length, "items": entry.items, "request_time": entry.request_time}
+    return {**spec.model_dump(exclude={"dropout"}), **read}
 
 
 def _head_fault(head: HeadSpec, old: HeadSpec) -> str:

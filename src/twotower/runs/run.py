@@ -30,7 +30,7 @@ from twotower.runs.ship import recommender_of
 from twotower.runs.tables import Tables, load_tables
 from twotower.runs.trainings import RunListener, Trainings, versions
 from twotower.runs.warm_run import WarmRun
-from twotower.runs.warm_source import WarmSource, open_source, reopen_source
+from twotower.runs.warm_source import WarmSource, open_source, reopen_source, went_on_from
 from twotower.training import TrainingEvent, TrainingResult, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
@@ -104,6 +104,7 @@ def run(
         return _follow(recipe, place, own, read, ranks, resume=resume)
     with place.open(recipe, resume=resume, overwrite=overwrite):
         if place.result.exists() and not overwrite:
+            _require_same_source(place, from_run, own)
             found = parse_json(place.result.read_bytes(), source=str(place.result))
             ranks.tell(False)
             return RunResult(place.path, cast(dict[str, Any], found))
@@ -162,17 +163,23 @@ def _follow(
 def _source(place: RunFolder, from_run: str | Path | None, own: OwnParts, *, resume: bool) -> WarmSource | None:
     """What a run goes on from: what is named, or, when resuming, what is kept of it in the run's own folder."""
     if resume and place.recipe.exists():
-        kept = reopen_source(place, builder=own.builder)
-        if from_run is None or (kept is not None and str(Path(from_run).resolve()) == kept.path):
-            return kept
-        began = "anew" if kept is None else f"from {kept.path}"
-        if kept is None or _opened(place, from_run, own).identity != kept.identity:
-            raise ConfigError(
-                f"--run-dir {place.path}: the run there began {began}, not from {from_run}; resume without --from, or start "
-                "over with --overwrite"
-            )
-        return kept
+        _require_same_source(place, from_run, own)
+        return reopen_source(place, builder=own.builder)
     return None if from_run is None else _opened(place, from_run, own)
+
+
+def _require_same_source(place: RunFolder, from_run: str | Path | None, own: OwnParts) -> None:
+    """Refuse to name another run than the one that the run there went on from; a copy of it will do."""
+    if from_run is None:
+        return
+    began = went_on_from(place)
+    if began is not None and str(Path(from_run).resolve()) == began.path:
+        return
+    if began is None or _opened(place, from_run, own).identity != began.identity:
+        raise ConfigError(
+            f"--run-dir {place.path}: the run there began {'anew' if began is None else f'from {began.path}'}, not from "
+            f"{from_run}; resume without --from, or start over with --overwrite"
+        )
 
 
 def _opened(place: RunFolder, from_run: str | Path, own: OwnParts) -> WarmSource:

@@ -41,7 +41,9 @@ def search_space(recipe: Recipe) -> dict[str, TuneKeyConfig]:
     faults = []
     for key, name in keys:
         section = name.partition(".")[0]
-        if section not in TUNED_SECTIONS and section in type(recipe).model_fields:
+        if section == "warm_start":
+            faults.append(f"tune: {name!r} says how a run goes on from another one, and trials begin anew: leave it out")
+        elif section not in TUNED_SECTIONS and section in type(recipe).model_fields:
             faults.append(
                 f"tune: {name!r} decides what is judged, and not how well: figures would not compare; keys below "
                 f"{', '.join(TUNED_SECTIONS)} can be tuned"

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,24 @@ from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder
 from twotower.preprocessing import FittedFeature, FittedNumbers, numbers_of
 from twotower.recommender import Recommender, bundle_folder
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.read_recipe import parse_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.warm_model import WarmModel
-from twotower.training import States, TrainedParameters, read_states
+from twotower.training import TrainedParameters, read_states
 
-__all__ = ["MakeLoss", "WarmSource", "keep_learned_rows", "kept_numbers", "learned_rows_of", "open_source", "reopen_source"]
+__all__ = [
+    "MakeLoss",
+    "WarmSource",
+    "WentOnFrom",
+    "keep_learned_rows",
+    "kept_numbers",
+    "learned_rows_of",
+    "open_source",
+    "reopen_source",
+    "went_on_from",
+]
 
 MakeLoss = Callable[[Recipe, int], RetrievalLoss]
 """Makes the loss of a recipe for a catalogue of some size."""
@@ -154,6 +165,25 @@ def reopen_source(place: RunFolder, *, builder: ModelBuilder) -> WarmSource | No
     return WarmSource(path, str(found["identity"]), measured, models.get("shipped", measured), tuple(found["lineage"]), folders)
 
 
+class WentOnFrom(NamedTuple):
+    """What a run had gone on from: its path, and the hash of all that was taken from it."""
+
+    path: str
+    identity: str
+
+
+def went_on_from(place: RunFolder) -> WentOnFrom | None:
+    """What a run had gone on from, also when it has finished; None where it had begun anew.
+
+    Raises:
+        BundleError: If what was kept of it is damaged.
+    """
+    if not place.warm_start.is_dir():
+        return None
+    found = _kept(place)
+    return WentOnFrom(str(found["from"]), str(found["identity"]))
+
+
 def kept_numbers(place: RunFolder) -> FittedNumbers:
     """The moments and edges that a run took over; none where it began anew.
 
@@ -211,9 +241,15 @@ def _with_states(folder: Path, recommender: Recommender, phase: str, make_loss: 
     try:
         of_end = read_tensors(best if best.is_file() else checkpoint)[0]
         learned = {name: of_end[f"loss:{name}"] for name, _ in loss.named_parameters() if f"loss:{name}" in of_end}
-        states: States = read_states(checkpoint, TrainedParameters(recommender.model, loss, recipe.training.optimizer))
+        trained = TrainedParameters(recommender.model, loss, recipe.training.optimizer)
+        states = read_states(checkpoint, trained)
     except (BundleError, CheckpointError) as error:
         raise type(error)(f"--from {error}; without its checkpoints, go on from {folder / 'bundle'}") from error
+    # of tables that were propagated, the bundle holds what came of it, and the optimiser knew what went into it
+    propagated = {id(recommender.model.embeddings.table(name)) for name in propagated_tables(recipe)}
+    for name, parameter in trained.named:
+        if id(parameter) in propagated:
+            states.pop(name, None)
     return WarmModel(str(folder), recommender, learned, states)
 
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twotower.errors import ConfigError, TwotowerError, nearest
-from twotower.recommender import Event, Recommender, Request, Where
-from twotower.recommender.events import item_of, require_items
+from twotower.recommender import Recommender, Request, Where
+from twotower.recommender.events import kept
 from twotower.serving.body import read_body
 from twotower.serving.config import Limits
 from twotower.serving.problems import Problem, problem_of
 from twotower.serving.schemas import ExplainCall, Query, RecommendCall, SimilarCall
 from twotower.serving.service import Service, json_response
 from twotower.serving.versions import Version
-from twotower.types import Id
+from twotower.types import Events, Id, Ragged
 
 __all__ = ["explain", "recommend", "similar"]
 
 _EXPLAINED = 50
+_WITHOUT_ALL = 1
+"""The second of the histories that an explanation is made from: the whole one, none of it, and it without each item."""
 
 
 async def recommend(service: Service, request: HttpRequest) -> Response:
@@ -82,18 +85,24 @@ async def explain(service: Service, request: HttpRequest) -> Response:
     _require_query(call.query, "/query", limits)
 
     def work(version: Version) -> dict[str, object]:
-        recommender = version.live.latest()
-        history = call.query.history
-        given: Sequence[Event] | None = history
-        if given is None:
-            given = [] if call.query.user is None else version.live.events(call.query.user)
-        read = recommender.items.remembered(recommender.items.rows(require_items(given))).tolist()
-        known = [event for event, there in zip(given, read, strict=True) if there]
-        latest = list(dict.fromkeys(item_of(event) for event in reversed(known)))[:_EXPLAINED]
-        without = [[event for event in known if item_of(event) != left_out] for left_out in latest]
-        scores = _scores(recommender, call.query, [known, [], *without], call.item)
+        query = call.query
+        if query.user is not None and query.history is None:
+            recommender, whole = version.live.read(query.user)
+        else:
+            recommender = version.live.latest()
+            whole = recommender.requests.reader.events([query.history or []], recommender.items)
+        read = _items_of(whole).values
+        latest = list(dict.fromkeys(reversed(read.tolist())))[:_EXPLAINED]
+        left_out = torch.tensor([-1, -1, *latest])  # of the first two, no item
+        every = whole.take(torch.zeros(len(left_out), dtype=torch.int64))
+        row = torch.repeat_interleave(torch.arange(len(left_out)), len(read))
+        asked = kept(every, (row != _WITHOUT_ALL) & (_items_of(every).values != left_out[row]))
+        vector_1D = recommender.items.vectors(recommender.items.require([call.item], "item"))
+        vectors_BD = recommender.requests.encode_events(query.user, query.features, asked)
+        scores: list[float] = (vectors_BD.double() @ vector_1D[0].double()).tolist()
+        ids = recommender.items.ids(np.array(latest, dtype=np.int64))
         pulls = sorted(
-            ({"id": item, "pull": scores[0] - score} for item, score in zip(latest, scores[2:], strict=True)),
+            ({"id": item, "pull": scores[0] - score} for item, score in zip(ids, scores[2:], strict=True)),
             key=lambda entry: -float(entry["pull"]),
         )
         pulled = recommender.items.rows([entry["id"] for entry in pulls]).numpy()  # type: ignore[misc]
@@ -111,15 +120,9 @@ async def explain(service: Service, request: HttpRequest) -> Response:
     return json_response(await service.batcher.run(work, limits.max_seconds))
 
 
-def _scores(recommender: Recommender, query: Query, histories: Sequence[Sequence[Event]], item: Id) -> list[float]:
-    """The score of an item for a query with each of some histories."""
-    size = len(histories)
-    asked = recommender.requests.encode(
-        [query.user] * size, None if query.features is None else [query.features] * size, list(histories)
-    )
-    vector_1D = recommender.items.vectors(recommender.items.require([item], "item"))
-    found: list[float] = (asked.queries_BD.double() @ vector_1D[0].double()).tolist()
-    return found
+def _items_of(events: Events) -> Ragged:
+    assert isinstance(events.items, Ragged)
+    return events.items
 
 
 def _items(

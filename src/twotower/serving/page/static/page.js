@@ -2,13 +2,13 @@
 
 import { announce } from './page/announce.js';
 import { Answers } from './page/answers.js';
-import { ask, newest, setToken } from './page/api.js';
+import { Problem, ask, newest, setToken } from './page/api.js';
 import { Shelf, count } from './page/columns.js';
 import { byId, element, foreign, showProblem } from './page/dom.js';
 import { Filters } from './page/filters.js';
 import { History } from './page/history.js';
 import { Model } from './page/model.js';
-import { fromHash, historyOf, isEdited, queryOf, toHash, withItem, withoutItem } from './page/state.js';
+import { fromHash, historyOf, isEdited, queryOf, toHash, unsaid, withItem, withoutItem } from './page/state.js';
 import { Who } from './page/who.js';
 
 const KS = [5, 10, 20, 50, 100];
@@ -99,6 +99,8 @@ async function askAll(signal) {
   const waiting = own && !isStored() ? readHistory(signal) : lookUp(liked(), signal);
   if (own && isEdited(state)) await waiting;
   const query = queryOf(state, stored.ids, model.limits.max_history);
+  const missing = unsaid(query, model);
+  if (missing) throw new Problem(422, missing);
   const body = { queries: [query], k: state.k, exclude_seen: !state.seen, where: state.where, columns: shelf.names };
   const start = performance.now();
   const [reply] = await Promise.all([

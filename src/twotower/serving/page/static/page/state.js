@@ -83,6 +83,12 @@ export function queryOf(state, stored, most) {
   return isEdited(state) ? { user: state.user, history: historyOf(state, stored).slice(-most) } : { user: state.user };
 }
 
+/** What the model reads of a history and this page can't say; empty where there is nothing. */
+export function unsaid(query, model) {
+  if (!query.history?.length || !model.events.includes('time')) return '';
+  return `history: this model reads when each event was, which this page does not know. Choose a known user with the history that is stored, or ask the service with {"item": .., "time": ..} for each.`;
+}
+
 /** The state with an item added to the history. */
 export function withItem(state, id) {
   const is = (each) => String(each) === String(id);
