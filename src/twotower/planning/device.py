@@ -19,7 +19,7 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Device(Config):
-    """One rank's part of a machine, and what connects it with the others. Peaks are peaks; what of them is reached stands beside.
+    """One rank's part of a machine, and what connects it with the others; beside each peak, what of it is reached.
 
     Attributes:
         name: Of the device.
@@ -40,7 +40,7 @@ class Device(Config):
         wire_share: The share of both bandwidths that collectives reach.
         messages_at_once: Of the messages of an all-to-all, how many wait for an answer at a time.
         feed_bytes_per_s: At which a rank reads rows here and there from mapped columns that are in the page cache.
-        feed_rows_per_s: Rows of the global batch a second of which a rank finds out which item each has, and which are distinct.
+        feed_rows_per_s: Rows of the global batch a second of which a rank finds out which items they have, each once.
         step_s: What a step costs beside all that: Python, and starting operations.
         process_bytes: Of a process with everything imported, before it holds anything, in the host's memory.
         context_bytes: What its runtime keeps on the device; 0 on a CPU.
@@ -87,8 +87,8 @@ _OF_ACCELERATORS = {
     "network_latency_s": 5e-6,
 }
 _SHEET = (
-    "memory, bandwidths and peaks: the maker's public data sheet; network and machine: {machine}; shares of the peaks, latencies, "
-    "feed and what a step costs: assumed, never measured here"
+    "memory, bandwidths and peaks: the maker's public data sheet; network and machine: {machine}; shares of the peaks, "
+    "latencies, feed and what a step costs: assumed, never measured here"
 )
 
 DEVICES: Mapping[str, Device] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from twotower.planning.device import Device
-from twotower.planning.sharding import AskedSharding, ids_of_rank, is_sharded, rows_held
+from twotower.planning.sharding import AskedSharding, ids_of_rank, tables_of
 from twotower.planning.workload import FLOAT, ID, Table, Workload, distinct
 
 __all__ = ["Held", "Memory", "memory_of"]
@@ -88,8 +88,8 @@ def memory_of(workload: Workload, device: Device, ranks: int, asked: AskedShardi
     return Memory(tuple(part for part in parts if part.bytes > 0), device.is_host)
 
 
-def _held_share(table: Table, ranks: int, asked: AskedSharding) -> float:
-    return rows_held(table, ranks, asked) / table.rows
+def _held_share(table: Table, ranks: int, *, sharded: bool) -> float:
+    return -(-table.rows // ranks) / table.rows if sharded else 1.0
 
 
 def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding) -> Iterator[Held]:
@@ -97,9 +97,9 @@ def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding
     if ranks > 1:
         yield Held("process group", device.group_bytes, "buffers of collectives", on_host=device.is_host)
     yield Held("runtime of the device", device.context_bytes, "context and kernels")
-    for table in workload.tables:
-        split = f"1/{ranks} of " if is_sharded(table, ranks, asked) else ""
-        share = _held_share(table, ranks, asked)
+    for table, sharded in tables_of(workload, ranks, asked):
+        split = f"1/{ranks} of " if sharded else ""
+        share = _held_share(table, ranks, sharded=sharded)
         rows = f"{split}{table.rows:,} rows x {table.width} x 4"
         yield Held(f"table {table.name}", share * table.weight_bytes, rows)
         yield Held(f"optimiser of {table.name}", share * table.state_bytes, "its states, 4 bytes a number")
@@ -116,11 +116,13 @@ def _step(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held
     rows, candidates = workload.batch_size / ranks, workload.competing
     yield Held("batch", workload.batch_size * workload.batch_row_bytes, "made ready, of all ranks", "step", on_host=True)
     looked_up = gradients = sent = 0.0
-    for table in workload.tables:
+    for table, sharded in tables_of(workload, ranks, asked):
         ids = ids_of_rank(table, workload, ranks)
         looked_up += ids * (2 * FLOAT * table.width + 3 * ID)
-        sent += ids * 2 * FLOAT * table.width if is_sharded(table, ranks, asked) else 0.0
-        gradients += _gradient_bytes(table, workload, ranks, asked)
+        if sharded:  # the update is fused with the way back: no gradient of a shard is ever there
+            sent += ids * 2 * FLOAT * table.width
+        else:
+            gradients += _gradient_bytes(table, workload, ranks)
     yield Held("looked up", looked_up, "vectors and their gradients, ids", "step")
     yield Held("on their way", sent, "vectors of split tables and their gradients, at the owner", "step")
     yield Held("gradients of tables", gradients, "of touched rows, or of whole tables", "step")
@@ -130,12 +132,12 @@ def _step(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held
     gathered = width * WAYS_OF_GATHERED if ranks > 1 else width
     yield Held("candidates of all ranks", gathered, f"{candidates:,.0f} vectors, their gradients", "step")
     tile = FLOAT * min(rows, workload.tile_rows) * candidates
-    yield Held("tiles of the loss", tile + width, f"{workload.tile_rows} queries' logits, a gradient besides", "step")
+    yield Held(
+        "tiles of the loss", tile + 2 * width, f"{workload.tile_rows} queries' logits; candidates packed, a gradient", "step"
+    )
 
 
-def _gradient_bytes(table: Table, workload: Workload, ranks: int, asked: AskedSharding) -> float:
-    if is_sharded(table, ranks, asked):
-        return 0.0  # the update is fused with the way back: no gradient of a shard is ever there
+def _gradient_bytes(table: Table, workload: Workload, ranks: int) -> float:
     if not table.by_rows:
         return table.weight_bytes
     touched = distinct(ids_of_rank(table, workload, ranks), table.rows)
@@ -144,7 +146,10 @@ def _gradient_bytes(table: Table, workload: Workload, ranks: int, asked: AskedSh
 
 
 def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held]:
-    held = sum(_held_share(table, ranks, asked) * (table.weight_bytes + table.state_bytes) for table in workload.tables)
+    held = sum(
+        _held_share(table, ranks, sharded=sharded) * (table.weight_bytes + table.state_bytes)
+        for table, sharded in tables_of(workload, ranks, asked)
+    )
     held += FLOAT * (workload.query.weights + workload.candidate.weights) * (1 + workload.state_per_dense)
     copies = COPIES_OF_CHECKPOINT[ranks > 1]
     yield Held("copies for a checkpoint", copies * held, f"weights and states, {copies} x", "checkpoint", on_host=True)

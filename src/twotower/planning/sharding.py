@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 from twotower.errors import ConfigError, nearest
 from twotower.planning.workload import Table, Workload
 
-__all__ = ["MOST_LOCAL_BYTES", "AskedSharding", "checked_sharding", "is_sharded", "rows_held"]
+__all__ = ["MOST_LOCAL_BYTES", "AskedSharding", "checked_sharding", "ids_of_rank", "is_sharded", "rows_held", "tables_of"]
 
 AskedSharding: TypeAlias = Literal["local", "row_wise", "auto"]
 """All tables whole on every rank, all split by rows, or split where a table is large."""
@@ -40,6 +40,12 @@ def is_sharded(table: Table, ranks: int, asked: AskedSharding) -> bool:
 def rows_held(table: Table, ranks: int, asked: AskedSharding) -> int:
     """Rows of a table on the rank that has the most."""
     return -(-table.rows // ranks) if is_sharded(table, ranks, asked) else table.rows
+
+
+def tables_of(workload: Workload, ranks: int, asked: AskedSharding) -> list[tuple[Table, bool]]:
+    """The tables as they are trained, and whether each is split."""
+    split = [(table, is_sharded(table, ranks, asked)) for table in workload.tables]
+    return [(table.split() if sharded else table, sharded) for table, sharded in split]
 
 
 def ids_of_rank(table: Table, workload: Workload, ranks: int) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from twotower.planning.device import Device
 from twotower.planning.links import Links
-from twotower.planning.sharding import AskedSharding, ids_of_rank, is_sharded
+from twotower.planning.sharding import AskedSharding, ids_of_rank, tables_of
 from twotower.planning.workload import FLOAT, ID, Table, Workload, distinct
 
 __all__ = ["Collective", "Step", "Work", "slowest_of", "step_of"]
@@ -142,13 +142,13 @@ def _work(workload: Workload, device: Device, ranks: int, asked: AskedSharding) 
     single = device.float32_per_s * device.product_share
     peak = device.bfloat16_per_s if workload.products_in == "bfloat16" else device.float32_per_s
     looked = updated = passes = 0.0
-    for table in workload.tables:
+    for table, sharded in tables_of(workload, ranks, asked):
         ids = ids_of_rank(table, workload, ranks)
         # read, written to the batch; the same of gradients
         looked += ids * 4 * FLOAT * table.width
-        if table.by_rows or is_sharded(table, ranks, asked):
+        if table.by_rows:
             touched = distinct(ids * ranks, table.rows)
-            touched = touched / ranks if is_sharded(table, ranks, asked) else touched
+            touched = touched / ranks if sharded else touched
             numbers = table.width * (3 + 2 * table.state_per_number) + 2 * table.state_per_row
             updated += touched * FLOAT * numbers
         else:
@@ -171,8 +171,9 @@ def _work(workload: Workload, device: Device, ranks: int, asked: AskedSharding) 
 def _collectives(workload: Workload, links: Links, asked: AskedSharding) -> Iterator[Collective]:
     ranks = links.ranks
     leaving = (ranks - 1) / ranks
-    split = [table for table in workload.tables if is_sharded(table, ranks, asked)]
-    whole = [table for table in workload.tables if not is_sharded(table, ranks, asked)]
+    tables = tables_of(workload, ranks, asked)
+    split = [table for table, sharded in tables if sharded]
+    whole = [table for table, sharded in tables if not sharded]
     if split:
         ids = sum(ids_of_rank(table, workload, ranks) for table in split)
         vectors = sum(ids_of_rank(table, workload, ranks) * FLOAT * table.width for table in split)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 __all__ = ["Candidates", "Encoder", "Table", "Tower", "Workload", "distinct"]
@@ -50,6 +51,10 @@ class Table:
     def state_bytes(self) -> int:
         """What the optimiser keeps of all rows."""
         return FLOAT * self.rows * (self.width * self.state_per_number + self.state_per_row)
+
+    def split(self) -> Table:
+        """As it is when it is split over ranks: updated by rows with row-wise Adagrad, which is fused with the way back."""
+        return replace(self, by_rows=True, state_per_number=0, state_per_row=1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Tower:
         widths = (self.input_width, *self.layer_sizes)
         norms = 2 * sum(self.layer_sizes[:-1]) if self.normed else 0
         return (
-            sum((before + 1) * after for before, after in zip(widths, widths[1:], strict=False))
+            sum((before + 1) * after for before, after in pairwise(widths))
             + norms
             + sum(encoder.weights for encoder in self.encoders)
         )
@@ -108,7 +113,7 @@ class Tower:
     def products(self) -> float:
         """Multiplications and additions of one row, forward."""
         widths = (self.input_width, *self.layer_sizes)
-        dense = sum(2 * before * after for before, after in zip(widths, widths[1:], strict=False))
+        dense = sum(2 * before * after for before, after in pairwise(widths))
         return dense + sum(encoder.products for encoder in self.encoders)
 
     @property
@@ -164,7 +169,7 @@ class Workload:
     extra_negatives: int = 0
     queue_batches: int = 0
     products_in: Literal["float32", "bfloat16"] = "float32"
-    tile_rows: int = 256
+    tile_rows: int = 64
     state_per_dense: int = 1
     epochs: int = 1
     row_bytes: float = 24.0
