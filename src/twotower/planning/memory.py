@@ -11,9 +11,11 @@ from twotower.planning.workload import FLOAT, ID, Table, Workload, distinct
 
 __all__ = ["Held", "Memory", "memory_of"]
 
-COPIES_OF_CHECKPOINT = {False: 2, True: 1}
-"""Copies of weights and states, by whether there are several ranks: a file is put together in memory twice (as pieces, as one);
-shards are copied once, so that training can go on while they are written."""
+COPIES_IN_ONE = 2
+"""A file is put together in memory twice, as pieces and as one; shards are copied once, and written while training goes on."""
+
+VECTORS_OF_BUNDLE = 3
+"""Copies of the vectors of all items while one process writes a bundle: of the judge, encoded anew, and the bundle's own."""
 
 WAYS_OF_GATHERED = 4
 """Numbers that a rank has for each number of the gathered candidates: padded, joined, their gradient, and its sum."""
@@ -64,11 +66,17 @@ class Memory:
 
     def peak(self, *, host: bool) -> float:
         """Bytes at the moment that takes the most."""
-        return self.always(host=host) + max(self.moments(host=host).values(), default=0.0)
+        moments = self.moments(host=host)
+        # on a CPU what a step took stays with the process: small pieces, which the allocator does not give back
+        kept = moments.get("step", 0.0) if self.of_host else 0.0
+        others = max((size for name, size in moments.items() if name != "step"), default=0.0)
+        return self.always(host=host) + (kept + others if self.of_host else max(moments.values(), default=0.0))
 
     def peak_moment(self, *, host: bool) -> str:
         """Which that is."""
         moments = self.moments(host=host)
+        if self.of_host and len(moments) > 1:
+            moments = {name: size for name, size in moments.items() if name != "step"}
         return max(moments, key=lambda name: moments[name]) if moments else ""
 
     def _of(self, host: bool) -> Iterator[Held]:
@@ -93,7 +101,7 @@ def _held_share(table: Table, ranks: int, *, sharded: bool) -> float:
 
 
 def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding) -> Iterator[Held]:
-    yield Held("process", device.process_bytes, "measured: everything imported, nothing held", on_host=True)
+    yield Held("process", device.process_bytes, "everything imported, nothing held", on_host=True)
     if ranks > 1:
         yield Held("process group", device.group_bytes, "buffers of collectives", on_host=device.is_host)
     yield Held("runtime of the device", device.context_bytes, "context and kernels")
@@ -102,14 +110,17 @@ def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding
         share = _held_share(table, ranks, sharded=sharded)
         rows = f"{split}{table.rows:,} rows x {table.width} x 4"
         yield Held(f"table {table.name}", share * table.weight_bytes, rows)
-        yield Held(f"optimiser of {table.name}", share * table.state_bytes, "its states, 4 bytes a number")
+        of_row = table.width * table.state_per_number + table.state_per_row
+        yield Held(f"optimiser of {table.name}", share * table.state_bytes, f"{of_row} x 4 bytes a row")
     weights = workload.query.weights + workload.candidate.weights
     yield Held("towers", FLOAT * weights * (2 + workload.state_per_dense), "weights, gradients, states of the optimiser")
     # every rank reads any row: the order of samples is that of the whole log
     yield Held("examples", workload.rows * workload.memory_row_bytes, "of all trained rows, in memory", on_host=True)
     yield Held("histories", workload.rows * workload.history_bytes, "of all users, one entry a row", on_host=True)
-    yield Held("users", workload.users * workload.user_bytes, "encoded columns, where histories begin", on_host=True)
-    yield Held("items", workload.items * workload.item_bytes, "encoded columns, counts", on_host=not device.is_host)
+    judged = workload.rows * (workload.history_bytes + 4)
+    yield Held("histories of judged rows", judged, "which grow to each of them", on_host=True)
+    yield Held("users", workload.users * workload.user_bytes, "names, encoded columns, where histories begin", on_host=True)
+    yield Held("items", workload.items * workload.item_bytes, "names, encoded columns, counts", on_host=not device.is_host)
 
 
 def _step(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held]:
@@ -146,15 +157,21 @@ def _gradient_bytes(table: Table, workload: Workload, ranks: int) -> float:
 
 
 def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held]:
-    held = sum(
-        _held_share(table, ranks, sharded=sharded) * (table.weight_bytes + table.state_bytes)
-        for table, sharded in tables_of(workload, ranks, asked)
-    )
-    held += FLOAT * (workload.query.weights + workload.candidate.weights) * (1 + workload.state_per_dense)
-    copies = COPIES_OF_CHECKPOINT[ranks > 1]
-    yield Held("copies for a checkpoint", copies * held, f"weights and states, {copies} x", "checkpoint", on_host=True)
+    weights = states = 0.0
+    for table, sharded in tables_of(workload, ranks, asked):
+        share = _held_share(table, ranks, sharded=sharded)
+        weights, states = weights + share * table.weight_bytes, states + share * table.state_bytes
+    dense = FLOAT * (workload.query.weights + workload.candidate.weights)
+    weights, states = weights + dense, states + dense * workload.state_per_dense
+    copies = COPIES_IN_ONE if ranks == 1 else 1
+    yield Held("copies for a checkpoint", copies * (weights + states), f"weights and states, {copies} x", "checkpoint", True)
     items = -(-workload.items // ranks)
     vectors = FLOAT * items * workload.vector_width
-    yield Held("vectors of items", vectors, f"1/{ranks} of {workload.items:,}", "evaluation")
+    part = f"1/{ranks} of {workload.items:,}" if ranks > 1 else f"{workload.items:,}"
+    yield Held("vectors of items", vectors, part, "evaluation")
     tile = 3 * 8 * workload.evaluated_at_once * min(workload.tile_items, items)
     yield Held("tiles of scores", tile, "float64", "evaluation")
+    if ranks == 1:  # several write theirs in pieces
+        yield Held("vectors of the bundle", VECTORS_OF_BUNDLE * vectors, f"{VECTORS_OF_BUNDLE} x", "bundle", True)
+        yield Held("copies for the bundle", copies * weights, f"weights, {copies} x", "bundle", True)
+        yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)

@@ -149,8 +149,8 @@ def _work(workload: Workload, device: Device, ranks: int, asked: AskedSharding) 
         if table.by_rows:
             touched = distinct(ids * ranks, table.rows)
             touched = touched / ranks if sharded else touched
-            numbers = table.width * (3 + 2 * table.state_per_number) + 2 * table.state_per_row
-            updated += touched * FLOAT * numbers
+            moved = table.width * (3 + 2 * table.state_per_number) + 2 * table.state_per_row
+            updated += touched * FLOAT * moved
         else:
             # a gradient that is filled and read, weights and states that are read and written
             passes += 4 * FLOAT * table.rows * table.width + 2 * table.state_bytes
