@@ -126,7 +126,8 @@ def _print_plan(plan: Plan, *, explain: bool) -> None:
         f"a step: {_seconds(step.seconds)} one after the other, {_seconds(step.overlapped_s)} if work, traffic and input were "
         "all at once",
         f"rows/s: {step.rows_per_s:,.0f} to {step.overlapped_rows_per_s:,.0f} of all ranks; an epoch of "
-        f"{plan.steps_per_epoch:,} steps: {_seconds(plan.epoch_s(overlapped=False))} to {_seconds(plan.epoch_s(overlapped=True))}",
+        f"{plan.steps_per_epoch:,} steps: {_seconds(plan.epoch_s(overlapped=False))} to "
+        f"{_seconds(plan.epoch_s(overlapped=True))}",
         f"what takes the most: {step.saturated} ({step.parts()[step.saturated] / step.seconds:.0%} of a step)",
     )
     in_files = workload.rows * workload.file_row_bytes
