@@ -27,9 +27,9 @@ from checks import Checks
 from watched_memory import peaks_of_ranks, watch
 
 WORLDS = {
-    "small": {"rows": 50_000, "users": 5_000, "items": 5_000, "batch_size": 1024},
-    "users and items": {"rows": 400_000, "users": 200_000, "items": 200_000, "batch_size": 4096},
-    "many items": {"rows": 700_000, "users": 50_000, "items": 600_000, "batch_size": 8192},
+    "small": {"rows": 50_000, "users": 5_000, "items": 5_000, "dim": 64, "batch_size": 1024},
+    "users and items": {"rows": 250_000, "users": 120_000, "items": 120_000, "dim": 256, "batch_size": 2048},
+    "many items": {"rows": 500_000, "users": 20_000, "items": 450_000, "dim": 128, "batch_size": 4096},
 }
 TOLERANCE = 0.15
 RECIPE = """
@@ -52,16 +52,16 @@ validation = 200
 [[query.features]]
 kind = "id"
 column = "user"
-embedding = { dim = 64, update = "rows" }
+embedding = { dim = DIM, update = "rows" }
 [[query.features]]
 kind = "history"
 max_length = 20
 own_item = "allow"
-embedding = { dim = 64, table = "items", update = "rows" }
+embedding = { dim = DIM, table = "items", update = "rows" }
 [[candidate.features]]
 kind = "id"
 column = "item"
-embedding = { dim = 64, table = "items", update = "rows" }
+embedding = { dim = DIM, table = "items", update = "rows" }
 [model]
 layer_sizes = [128, 64]
 [loss]
@@ -106,7 +106,7 @@ def main() -> None:
     checks.finish()
 
 
-def make_world(folder: Path, *, rows: int, users: int, items: int, batch_size: int) -> Path:
+def make_world(folder: Path, *, rows: int, users: int, items: int, dim: int, batch_size: int) -> Path:
     """A log in which every user and every item occurs, and its recipe."""
     rng = np.random.default_rng(0)
 
@@ -116,7 +116,7 @@ def make_world(folder: Path, *, rows: int, users: int, items: int, batch_size: i
     times = 1_600_000_000 + np.arange(rows)
     pl.DataFrame({"user": drawn(users), "item": drawn(items), "time": times}).write_parquet(folder / "log.parquet")
     recipe = folder / "recipe.toml"
-    recipe.write_text(RECIPE.replace("BATCH", str(batch_size)), encoding="utf-8")
+    recipe.write_text(RECIPE.replace("BATCH", str(batch_size)).replace("DIM", str(dim)), encoding="utf-8")
     return recipe
 
 

@@ -170,7 +170,7 @@ DEVICES: Mapping[str, Device] = {
         feed_bytes_per_s=0.5 * _GB,
         feed_rows_per_s=10e6,
         step_s=3e-3,
-        process_bytes=0.4 * _GB,
+        process_bytes=0.44 * _GB,
         group_bytes=0.02 * _GB,
     ),
 }

@@ -120,7 +120,9 @@ def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding
     judged = workload.rows * (workload.history_bytes + 4)
     yield Held("histories of judged rows", judged, "which grow to each of them", on_host=True)
     yield Held("users", workload.users * workload.user_bytes, "names, encoded columns, where histories begin", on_host=True)
-    yield Held("items", workload.items * workload.item_bytes, "names, encoded columns, counts", on_host=not device.is_host)
+    yield Held("items", workload.items * workload.item_bytes, "names, encoded columns, counts", on_host=True)
+    if not device.is_host:
+        yield Held("columns of items", workload.items * workload.item_bytes, "the same, where candidates are encoded")
 
 
 def _step(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[Held]:

@@ -180,8 +180,8 @@ class Workload:
     user_bytes: float = 8.0
     item_bytes: float = 12.0
     batch_row_bytes: float = 64.0
-    evaluated_at_once: int = 512
-    tile_items: int = 8192
+    evaluated_at_once: int = 256
+    tile_items: int = 2048
     notes: tuple[str, ...] = field(default=())
 
     @property
