@@ -48,7 +48,7 @@ def test_tables_split_by_rows() -> None:
     held = _bytes(memory_of(workload(), device(), 4, "row_wise"))
     assert (held["table users"], held["optimiser of users"]) == (pytest.approx(3 * 12), pytest.approx(3 * 4))  # 3, 3, 3, 1
     assert held["table items"] == pytest.approx(1 * 8)
-    assert held["process group"] == 50
+    assert (held["process group"], held["library of split tables"]) == (50, 8)
     assert held["on their way"] == pytest.approx(2 * 2 * 12 + 1 * 2 * 8)
     assert "gradients of tables" not in held
     assert held["candidates of all ranks"] == 4 * 2 * 4 * 4
@@ -62,10 +62,15 @@ def test_tables_split_by_rows() -> None:
 def test_local_tables_of_several_ranks_bring_gradients_together() -> None:
     held = _bytes(memory_of(workload(), device(), 2, "local"))
     assert held["table users"] == 120
+    assert "library of split tables" not in held
     users, items = 10 * (1 - 0.9**4), 4 * (1 - 0.75**2)
     all_users, all_items = 10 * (1 - 0.9**8), 4 * (1 - 0.75**4)
     expected = (3 * users + all_users) * 20 + (3 * items + all_items) * 16
     assert held["gradients of tables"] == pytest.approx(expected)
+    # the first rank writes as one process does: whole tables, and the vectors of all items
+    weights = 120 + 32 + 14 * 4
+    assert held["copies for a checkpoint"] == 2 * (weights + 40 + 16 + 14 * 4)
+    assert (held["copies for the bundle"], held["vectors of the bundle"]) == (2 * weights, 3 * 32)
 
 
 def test_a_dense_table_has_a_gradient_as_large_as_itself() -> None:

@@ -33,6 +33,7 @@ def device(**changed: Any) -> Device:
         "step_s": 0.25,
         "process_bytes": 1000.0,
         "group_bytes": 50.0,
+        "sharding_bytes": 8.0,
     }
     return Device(**{**values, **changed})
 

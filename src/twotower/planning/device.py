@@ -45,6 +45,7 @@ class Device(Config):
         process_bytes: Of a process with everything imported, before it holds anything, in the host's memory.
         context_bytes: What its runtime keeps on the device; 0 on a CPU.
         group_bytes: What a process group adds to a process.
+        sharding_bytes: What the library of split tables adds to a process, in the host's memory.
     """
 
     name: str = Field(min_length=1)
@@ -70,6 +71,7 @@ class Device(Config):
     process_bytes: _Positive
     context_bytes: float = Field(default=0, ge=0)
     group_bytes: float = Field(default=0, ge=0)
+    sharding_bytes: float = Field(default=0, ge=0)
 
 
 _GB, _T = 1e9, 1e12
@@ -84,6 +86,7 @@ _OF_ACCELERATORS = {
     "process_bytes": 1.5 * _GB,
     "context_bytes": 0.6 * _GB,
     "group_bytes": 1.0 * _GB,
+    "sharding_bytes": 0.3 * _GB,
     "network_latency_s": 5e-6,
 }
 _SHEET = (
@@ -172,6 +175,7 @@ DEVICES: Mapping[str, Device] = {
         step_s=3e-3,
         process_bytes=0.44 * _GB,
         group_bytes=0.02 * _GB,
+        sharding_bytes=0.12 * _GB,
     ),
 }
 """Of whole machines as they are sold, by name."""

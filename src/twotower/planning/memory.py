@@ -104,6 +104,8 @@ def _always(workload: Workload, device: Device, ranks: int, asked: AskedSharding
     yield Held("process", device.process_bytes, "everything imported, nothing held", on_host=True)
     if ranks > 1:
         yield Held("process group", device.group_bytes, "buffers of collectives", on_host=device.is_host)
+    if any(sharded for _, sharded in tables_of(workload, ranks, asked)):
+        yield Held("library of split tables", device.sharding_bytes, "imported", on_host=True)
     yield Held("runtime of the device", device.context_bytes, "context and kernels")
     for table, sharded in tables_of(workload, ranks, asked):
         split = f"1/{ranks} of " if sharded else ""
@@ -165,7 +167,9 @@ def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[H
         weights, states = weights + share * table.weight_bytes, states + share * table.state_bytes
     dense = FLOAT * (workload.query.weights + workload.candidate.weights)
     weights, states = weights + dense, states + dense * workload.state_per_dense
-    copies = COPIES_IN_ONE if ranks == 1 else 1
+    # where nothing is split, the first rank writes what one process would
+    as_one = not any(sharded for _, sharded in tables_of(workload, ranks, asked))
+    copies = COPIES_IN_ONE if as_one else 1
     yield Held("copies for a checkpoint", copies * (weights + states), f"weights and states, {copies} x", "checkpoint", True)
     items = -(-workload.items // ranks)
     vectors = FLOAT * items * workload.vector_width
@@ -173,7 +177,8 @@ def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[H
     yield Held("vectors of items", vectors, part, "evaluation")
     tile = 3 * 8 * workload.evaluated_at_once * min(workload.tile_items, items)
     yield Held("tiles of scores", tile, "float64", "evaluation")
-    if ranks == 1:  # several write theirs in pieces
-        yield Held("vectors of the bundle", VECTORS_OF_BUNDLE * vectors, f"{VECTORS_OF_BUNDLE} x", "bundle", True)
+    if as_one:  # shards are written in pieces
+        of_all = VECTORS_OF_BUNDLE * FLOAT * workload.items * workload.vector_width
+        yield Held("vectors of the bundle", of_all, f"of all items, {VECTORS_OF_BUNDLE} x", "bundle", True)
         yield Held("copies for the bundle", copies * weights, f"weights, {copies} x", "bundle", True)
         yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)

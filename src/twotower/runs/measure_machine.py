@@ -67,13 +67,18 @@ def measure_machine() -> Device:
         feed_bytes_per_s=found["feed"],
         feed_rows_per_s=found["distinct"],
         step_s=found["call"] * _CALLS,
-        process_bytes=float(resident_bytes()),
+        process_bytes=float(resident_bytes()) + _LATER_BYTES,
         group_bytes=float(group),
+        sharding_bytes=_SHARDING_BYTES,
     )
 
 
 _CALLS = 300
 """Operations of a step, each of which costs a call beside its work (counted in a step of a recipe with eight features)."""
+
+
+_LATER_BYTES, _SHARDING_BYTES = 80e6, 120e6
+"""What a training imports later than this: readers, optimisers, the bundle (seen); and TorchRec (seen)."""
 
 
 def resident_bytes() -> int:
