@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.planning.worlds import device, workload
@@ -10,7 +11,7 @@ from tests.planning.worlds import device, workload
 from twotower.planning import Memory, Table, Tower, distinct, memory_of
 
 
-def _bytes(memory: Memory) -> dict[str, float]:
+def _bytes(memory: Memory) -> dict[str, Any]:
     return {part.what: part.bytes for part in memory.parts}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.planning.worlds import device, workload
@@ -10,11 +11,11 @@ from tests.planning.worlds import device, workload
 from twotower.planning import Step, Table, slowest_of, step_of
 
 
-def _work(step: Step) -> dict[str, tuple[float, float, float]]:
+def _work(step: Step) -> dict[str, Any]:
     return {part.what: (part.products, part.bytes, part.seconds) for part in step.work}
 
 
-def _sent(step: Step) -> dict[str, tuple[float, float]]:
+def _sent(step: Step) -> dict[str, Any]:
     return {f"{part.kind} {part.what}": (part.bytes, part.seconds) for part in step.collectives}
 
 
