@@ -138,15 +138,21 @@ def drawing(device: Device, scaling: Scaling, curve: Sequence[Point]) -> str:
     }
     first = speeds["one after the other"][0]
     ideal = [first * rank for rank in ranks]
-    parts += _panel(_LEFT, "rows a second", ranks, speeds, ideal)
+    roomless = [point.plan.ranks for point in curve if not point.fits]
+    parts += _panel(_LEFT, "rows a second", ranks, speeds, ideal, roomless)
     kinds = [seconds_by_kind(point) for point in curve]
     times = {kind: [found[kind] for found in kinds] for kind in KINDS}
-    parts += _panel(2 * _LEFT + _WIDTH + _GAP, "seconds of a step, by kind", ranks, times, None)
+    parts += _panel(2 * _LEFT + _WIDTH + _GAP, "seconds of a step, by kind", ranks, times, None, [])
     return "\n".join([*parts, "</svg>", ""])
 
 
 def _panel(
-    left: float, title: str, ranks: Sequence[float], curves: Mapping[str, Sequence[float]], ideal: Sequence[float] | None
+    left: float,
+    title: str,
+    ranks: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    ideal: Sequence[float] | None,
+    roomless: Sequence[int],
 ) -> list[str]:
     values = [value for curve in curves.values() for value in curve if value > 0]
     low, high = 10 ** math.floor(math.log10(max(min(values), max(values) / 1e6))), max(values) * 1.4
@@ -164,17 +170,14 @@ def _panel(
         parts.append(f'<path d="M{x(rank):.1f} {bottom}v5" stroke="{_INK}"/>')
         parts.append(f'<text x="{x(rank):.1f}" y="{bottom + 19}" text-anchor="middle">{rank:,.0f}</text>')
     parts.append(f'<text x="{left + _WIDTH / 2}" y="{bottom + 38}" text-anchor="middle">ranks</text>')
-    for power in range(round(math.log10(low)), math.floor(math.log10(high)) + 1):
-        height = y(10.0**power)
+    for value in _ticks(low, high):
+        height = y(value)
         parts.append(f'<path d="M{left} {height:.1f}h{_WIDTH}" stroke="{_QUIET}" stroke-width=".4"/>')
-        parts.append(f'<text x="{left - 7}" y="{height + 4:.1f}" text-anchor="end">{_power(power)}</text>')
+        parts.append(f'<text x="{left - 7}" y="{height + 4:.1f}" text-anchor="end">{_named(value)}</text>')
     if ideal is not None:
         points = [(x(a), y(b)) for a, b in zip(ranks, ideal, strict=True) if b <= high]
         path = "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         parts.append(f'<path d="M{path}" fill="none" stroke="{_QUIET}" stroke-dasharray="4 3"/>')
-        parts.append(
-            f'<text x="{left + _WIDTH - 6}" y="{bottom - 10}" text-anchor="end" fill="{_QUIET}">dashed: in proportion</text>'
-        )
     ends = []
     for (name, curve), colour in zip(curves.items(), _COLOURS, strict=False):
         drawn = [(x(a), y(b)) for a, b in zip(ranks, curve, strict=True) if b >= low]
@@ -184,9 +187,16 @@ def _panel(
     if ideal is None:
         parts += _names(left + _WIDTH + 8, ends)
     else:
+        said = [(name, colour) for _, name, colour in ends] + [("dashed: in proportion", _QUIET)]
+        said += [("ring: no room in memory", _INK)] if roomless else []
+        for place, (name, colour) in enumerate(reversed(said)):
+            height = bottom - 12 - 17 * place
+            parts.append(f'<text x="{left + _WIDTH - 6}" y="{height}" text-anchor="end" fill="{colour}">{name}</text>')
+        last = list(curves.values())[-1]
         parts += [
-            f'<text x="{left + 12}" y="{_TOP + 18 + 17 * place}" fill="{colour}">{name}</text>'
-            for place, (_, name, colour) in enumerate(ends)
+            f'<circle cx="{x(rank):.1f}" cy="{y(value):.1f}" r="5" fill="#ffffff" stroke="{_INK}"/>'
+            for rank, value in zip(ranks, last, strict=True)
+            if rank in roomless
         ]
     return parts
 
@@ -200,10 +210,20 @@ def _names(left: float, ends: Sequence[tuple[float, str, str]]) -> list[str]:
     return parts
 
 
-def _power(power: int) -> str:
-    names = {-6: "1 us", -5: "10 us", -4: "100 us", -3: "1 ms", -2: "10 ms", -1: ".1 s", 0: "1 s", 1: "10 s"}
-    names |= {3: "1,000", 4: "10,000", 5: "100,000", 6: "1 M", 7: "10 M", 8: "100 M", 9: "1,000 M"}
-    return names.get(power, f"1e{power}")
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two values, and 2 and 5 times these where there would be few."""
+    steps = (1, 2, 5) if high < 100 * low else (1,)
+    powers = range(round(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return [step * 10.0**power for power in powers for step in steps if step * 10.0**power <= high]
+
+
+def _named(value: float) -> str:
+    for unit, size in ((" M", 1e6), ("", 1.0), (" ms", 1e-3), (" us", 1e-6)):
+        if value >= 0.999 * size:
+            if unit == "":
+                return f"{value:,.0f}" if value >= 1000 else f"{value:g} s"
+            return f"{value / size:,.0f}{unit}"
+    return f"{value:g}"
 
 
 if __name__ == "__main__":

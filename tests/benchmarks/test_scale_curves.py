@@ -43,10 +43,18 @@ def test_a_drawing_has_every_kind_and_stays_on_its_sheet(curves: Any) -> None:
             x, y = map(float, point.split(","))
             assert 0 <= x <= width
             assert 0 <= y <= height
+    assert not root.findall(f"{SVG}circle")  # there is room everywhere
     words = [text.text for text in root.iter(f"{SVG}text")]
     assert set(curves.KINDS) <= set(words)
     for text in root.iter(f"{SVG}text"):
         assert 0 <= float(text.attrib["y"]) <= height
+
+
+def test_points_without_room_are_marked(curves: Any) -> None:
+    device, scaling = curves.DRAWINGS["scale_strong_l4"]
+    curve = curves.curve_of(device, scaling)
+    root = ET.fromstring(curves.drawing(device, scaling, curve))
+    assert len(root.findall(f"{SVG}circle")) == sum(not point.fits for point in curve) == 3
 
 
 def test_kinds_are_all_of_a_step(curves: Any) -> None:
