@@ -23,7 +23,7 @@ def test_a_plan_of_the_tables_that_are_there(recipe: Path, call: Any) -> None:
     answer = call("plan", recipe)
     assert answer.status == 0, answer.err
     assert "small: 56 rows, 10 users, 8 items" in answer.out
-    assert "ranks: 1 x cpu, 1 nodes; split by rows: no table" in answer.out
+    assert "ranks: 1 x cpu on 1 node; split by rows: no table" in answer.out
     assert "memory of a rank:" in answer.out
     assert "rows/s:" in answer.out
     assert "what takes the most:" in answer.out
@@ -33,7 +33,7 @@ def test_a_plan_for_other_sizes_and_devices(recipe: Path, call: Any) -> None:
     answer = call("plan", recipe, *SIZES, "--ranks", 16, "--device", "h200", "--sharding", "row_wise")
     assert answer.status == 0, answer.err
     assert "1,000,000 rows, 100,000 users, 2,000 items" in answer.out
-    assert "ranks: 16 x h200, 2 nodes; split by rows: query/user" in answer.out
+    assert "ranks: 16 x h200 on 2 nodes; split by rows: query/user" in answer.out
     assert "device memory of a rank" in answer.out
     assert "machine's memory of a rank" in answer.out
     assert "all_to_all" in answer.out
@@ -57,6 +57,18 @@ def test_json_is_one_line(recipe: Path, call: Any) -> None:
     assert (found["ranks"], found["rows"], found["items"]) == (4, 1_000_000, 2_000)
     assert found["memory"]["host"]["peak_bytes"] > DEVICES["cpu"].process_bytes
     assert answer.err == ""
+
+
+def test_files_that_do_not_fit_beside_the_ranks_are_told(recipe: Path, call: Any, tmp_path: Path) -> None:
+    assert "of a node is left for them\n" in call("plan", recipe, *SIZES).out
+    peak = json.loads(call("plan", recipe, *SIZES, "--json").out)["memory"]["host"]["peak_bytes"]
+    # a million rows have some 20 MB of columns; 1 MB is left beside the process
+    tight = DEVICES["cpu"].model_copy(update={"memory_bytes": peak + 1e6, "host_memory_bytes": peak + 1e6})
+    path = tmp_path / "tight.json"
+    path.write_text(tight.model_dump_json())
+    answer = call("plan", recipe, *SIZES, "--constants", path)
+    assert answer.status == 0, answer.err
+    assert "1 MB of a node is left for them: too little, so that rows are read from the disk\n" in answer.out
 
 
 def test_settings_and_lengths_change_the_plan(recipe: Path, call: Any) -> None:
@@ -149,6 +161,11 @@ def test_what_was_measured_is_planned_with(recipe: Path, call: Any, tmp_path: Pa
     parts = {part["what"]: part["bytes"] for part in json.loads(planned.out)["memory"]["parts"]}
     assert parts["process"] == 123_000_000
     assert json.loads(call("plan", "--measure", path, "--json").out)["name"] == "mine"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(90.0, "90 s"), (150, "2.5 min"), (7300, "2.03 h"), (0.5e-6, "0.5 us")])
+def test_times_are_written_in_the_unit_that_reads_best(seconds: float, text: str) -> None:
+    assert command._seconds(seconds) == text
 
 
 @pytest.mark.parametrize(("size", "text"), [(999, "999 B"), (999_600, "1 MB"), (1e15, "1,000 TB"), (0, "0 B")])

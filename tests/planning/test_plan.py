@@ -72,8 +72,17 @@ def test_no_room_for_local_tables_names_split_ones() -> None:
 
 
 def test_no_room_for_the_process_itself() -> None:
-    with pytest.raises(ConfigError, match="no number of ranks and no width fits"):
+    with pytest.raises(ConfigError, match="nothing of it fits, not even the process"):
         require_fit(make_plan(LARGE, device(host_memory_bytes=500.0), 2, "auto"))
+
+
+def test_a_log_that_is_too_long_for_every_rank() -> None:
+    # 15 bytes a row, all the time, and 2 for the bundle, as long as that takes more than a checkpoint
+    small = device(host_memory_bytes=100_000.0, memory_bytes=100_000.0)
+    counted = [rows for rows in range(4000, 8000) if not faults_of(make_plan(workload(rows=rows), small, 1, "auto"))]
+    assert 4000 < max(counted) < 7999
+    with pytest.raises(ConfigError, match=f"at most {max(counted):,} rows: examples and histories are on every rank"):
+        require_fit(make_plan(workload(rows=10**6), small, 1, "auto"))
 
 
 def test_both_memories_are_looked_at() -> None:

@@ -111,11 +111,11 @@ def _named(option: str, text: str) -> tuple[str, float]:
 
 def _print_plan(plan: Plan, *, explain: bool) -> None:
     workload, device, step = plan.workload, plan.device, plan.step
-    split = ", ".join(plan.split_tables)
+    split, nodes = ", ".join(plan.split_tables), -(-plan.ranks // device.ranks_per_node)
     print_lines(
         f"{workload.name}: {workload.rows:,} rows, {workload.users:,} users, {workload.items:,} items; batches of "
         f"{workload.batch_size:,} rows, {workload.competing:,.0f} items compete",
-        f"ranks: {plan.ranks:,} x {device.name}, {-(-plan.ranks // device.ranks_per_node):,} nodes; split by rows: "
+        f"ranks: {plan.ranks:,} x {device.name} on {nodes:,} node{'' if nodes == 1 else 's'}; split by rows: "
         f"{split or 'no table'}",
         "",
     )
@@ -131,7 +131,13 @@ def _print_plan(plan: Plan, *, explain: bool) -> None:
         f"what takes the most: {step.saturated} ({step.parts()[step.saturated] / step.seconds:.0%} of a step)",
     )
     in_files = workload.rows * workload.file_row_bytes
-    print_lines(f"files: {_size(in_files)} of columns, mapped; what of them stays in memory is the system's page cache")
+    if in_files:
+        # of a node: what its ranks leave of its memory
+        left = min(plan.ranks, device.ranks_per_node) * (device.host_memory_bytes - plan.memory.peak(host=True))
+        short = "" if left >= in_files else ": too little, so that rows are read from the disk"
+        print_lines(
+            f"files: {_size(in_files)} of columns, mapped by all ranks; {_size(left)} of a node is left for them{short}"
+        )
     if explain:
         print_lines("", f"device: {device.source or 'as given'}", *(f"size: {note}" for note in workload.notes))
         print_lines(
@@ -199,7 +205,7 @@ def _seconds(value: float) -> str:
     >>> _seconds(0.0000042), _seconds(0.0123), _seconds(2.5), _seconds(7300), _seconds(400_000)
     ('4.2 us', '12.3 ms', '2.5 s', '2.03 h', '4.63 days')
     """
-    for unit, size in (("days", 86_400.0), ("h", 3600.0), ("s", 1.0), ("ms", 1e-3)):
-        if value >= size * (2 if unit == "days" else 1):
+    for unit, size, least in (("days", 86_400.0, 2), ("h", 3600.0, 2), ("min", 60.0, 2), ("s", 1.0, 1), ("ms", 1e-3, 1)):
+        if value >= size * least:
             return f"{value / size:.3g} {unit}"
     return f"{value * 1e6:.3g} us"

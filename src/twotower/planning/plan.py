@@ -13,7 +13,7 @@ from twotower.planning.sharding import AskedSharding, is_sharded
 from twotower.planning.step import Step, step_of
 from twotower.planning.workload import Tower, Workload
 
-__all__ = ["MOST_RANKS", "Plan", "faults_of", "fewest_ranks", "make_plan", "require_fit", "widest"]
+__all__ = ["MOST_RANKS", "Plan", "faults_of", "fewest_ranks", "make_plan", "most_rows", "require_fit", "widest"]
 
 MOST_RANKS = 2**16
 
@@ -89,7 +89,7 @@ def require_fit(plan: Plan) -> None:
     faults = faults_of(plan)
     if faults:
         remedies = list(_remedies(plan))
-        could = f"; what would fit: {', or '.join(remedies)}" if remedies else "; no number of ranks and no width fits"
+        could = f"; what would fit: {', or '.join(remedies)}" if remedies else "; nothing of it fits, not even the process"
         ranks = "1 rank" if plan.ranks == 1 else f"{plan.ranks:,} ranks"
         raise ConfigError(f"no plan for {ranks}: {'; '.join(faults)}{could}")
 
@@ -108,6 +108,10 @@ def _remedies(plan: Plan) -> Iterator[str]:
     width = widest(plan)
     if width is not None:
         yield f"tables of at most {width} numbers a row (embedding.dim)"
+    if ranks is None:  # what every rank has of the data is too much
+        rows = most_rows(plan)
+        if rows is not None:
+            yield f"at most {rows:,} rows: examples and histories are on every rank"
 
 
 def fewest_ranks(workload: Workload, device: Device, sharding: AskedSharding) -> int | None:
@@ -143,6 +147,22 @@ def widest(plan: Plan) -> int | None:
     if most <= 1 or not fits(1):
         return None
     low, high = 1, most  # fits, does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def most_rows(plan: Plan) -> int | None:
+    """The most rows of a log that would fit, the rest as it is; None: not even one, or all of them do."""
+
+    def fits(rows: int) -> bool:
+        workload = replace(plan.workload, rows=rows)
+        return not faults_of(make_plan(workload, plan.device, plan.ranks, plan.sharding))
+
+    if not fits(1) or fits(plan.workload.rows):
+        return None
+    low, high = 1, plan.workload.rows  # fits, does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
