@@ -10,7 +10,17 @@ from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
 from twotower.runs.feature_entry import WITH_UNKNOWN_ROW, AskedUpdate, EmbeddingConfig, FeatureEntry
 from twotower.runs.recipe import CandidateConfig, ModelConfig, QueryConfig, Recipe
-from twotower.spec import ColumnSpec, HeadSpec, InputSpec, ItemsColumn, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import (
+    ColumnSpec,
+    FloatsColumn,
+    HeadSpec,
+    InputSpec,
+    ItemsColumn,
+    ModelSpec,
+    RowsColumn,
+    TableSpec,
+    TowerSpec,
+)
 
 __all__ = ["FittedColumns", "asked_updates", "fitted_columns", "model_spec", "spec_of_columns"]
 
@@ -203,7 +213,7 @@ def _candidate_width(recipe: Recipe, columns: FittedColumns) -> int:
     if sizes:
         return sizes[-1]
     return sum(
-        entry.embedding.dim if isinstance(column, RowsColumn) else column.width  # type: ignore[union-attr]
+        column.width if isinstance(column, FloatsColumn) else entry.embedding.dim
         for entry in recipe.candidate.features
         for column in columns.candidate[entry.feature.output_name]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from twotower.planning import Encoder, Table, Tower, Workload, distinct
 from twotower.preprocessing import HistoryFeature, IdFeature, SequenceFeature
@@ -100,11 +101,11 @@ def _lengths(tower: TowerSpec, lengths: Mapping[str, float]) -> list[float]:
     return [lengths.get(entry.column, 1.0 if entry.table is not None else float(entry.width)) for entry in tower.inputs]
 
 
-def _of(recipe: Recipe, spec: ModelSpec) -> dict[str, str]:
+def _of(recipe: Recipe, spec: ModelSpec) -> dict[str, Literal["users", "items"]]:
     """Tables whose rows are users or items."""
     schema = recipe.data.columns
     features = {entry.feature.output_name: entry.feature for entry in (*recipe.query.features, *recipe.candidate.features)}
-    found: dict[str, str] = {}
+    found: dict[str, Literal["users", "items"]] = {}
     for entry in (*spec.query.inputs, *spec.candidate.inputs):
         feature = features.get(entry.column)
         if entry.table is None or feature is None:
