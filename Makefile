@@ -17,7 +17,8 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 
 # acceptance/ may hold modules that the programs share; a program has a main guard
 OTHER_BENCHMARKS = benchmarks/livestream_scale.py benchmarks/livestream_ingredients.py benchmarks/movielens_quality.py \
-                   benchmarks/table_updates.py benchmarks/serving.py benchmarks/approximate_search.py benchmarks/propagation.py
+                   benchmarks/table_updates.py benchmarks/serving.py benchmarks/approximate_search.py benchmarks/propagation.py \
+                   benchmarks/scale_curves.py
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help

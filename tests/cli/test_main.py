@@ -13,8 +13,8 @@ import pytest
 
 Call = Callable[..., tuple[int, str, str]]
 COMMANDS = (
-    "train", "evaluate", "compare", "tune", "baselines", "diagnose", "report", "recommend", "similar", "export", "inspect",
-    "synth", "cache", "doctor", "serve", "publish", "index",
+    "train", "evaluate", "compare", "tune", "plan", "baselines", "diagnose", "report", "recommend", "similar", "export",
+    "inspect", "synth", "cache", "doctor", "serve", "publish", "index",
 )  # fmt: skip
 
 

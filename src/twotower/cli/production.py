@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from twotower.cli.app import Count, app
-from twotower.cli.arguments import AsJson, RunPath
+from twotower.cli.app import app
+from twotower.cli.arguments import AsJson, Count, RunPath
 
 __all__ = ["app"]
 

@@ -5,6 +5,8 @@ from twotower.runs.compare import Comparison, compare
 from twotower.runs.diagnose import diagnose, diagnose_run
 from twotower.runs.explain import explain
 from twotower.runs.load_run import LoadedRun, load_run
+from twotower.runs.measure_machine import measure_machine
+from twotower.runs.plan import AskedSizes, plan_facts, plan_recipe
 from twotower.runs.read_recipe import parse_recipe, read_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.reevaluate import reevaluate
@@ -16,6 +18,7 @@ from twotower.runs.tuning import TuningResult, tune
 from twotower.runs.tuning_report import report_tuning
 
 __all__ = [
+    "AskedSizes",
     "BaselinesResult",
     "Comparison",
     "FittedBaseline",
@@ -35,7 +38,10 @@ __all__ = [
     "judge_baselines",
     "load_run",
     "load_tables",
+    "measure_machine",
     "parse_recipe",
+    "plan_facts",
+    "plan_recipe",
     "read_recipe",
     "reevaluate",
     "report_runs",

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from twotower.errors import ConfigError
 from twotower.preprocessing import Preprocessor, SequenceFeature
 from twotower.runs.feature_entry import WITH_UNKNOWN_ROW, AskedUpdate, EmbeddingConfig, FeatureEntry
 from twotower.runs.recipe import CandidateConfig, ModelConfig, QueryConfig, Recipe
-from twotower.spec import HeadSpec, InputSpec, ItemsColumn, ModelSpec, RowsColumn, TableSpec, TowerSpec
+from twotower.spec import (
+    ColumnSpec,
+    FloatsColumn,
+    HeadSpec,
+    InputSpec,
+    ItemsColumn,
+    ModelSpec,
+    RowsColumn,
+    TableSpec,
+    TowerSpec,
+)
 
-__all__ = ["asked_updates", "model_spec"]
+__all__ = ["FittedColumns", "asked_updates", "fitted_columns", "model_spec", "spec_of_columns"]
 
 _ID_DROPOUT = 0.01
 """Enough to train the row of unknown values, too little to be felt by the known ones."""
@@ -28,7 +39,7 @@ def model_spec(recipe: Recipe, preprocessor: Preprocessor, heads: tuple[HeadSpec
     Raises:
         ConfigError: If inputs that share a table do not have the same vocabulary and width; all faults at once.
     """
-    tables, query, candidate = _collected(recipe, preprocessor)
+    tables, query, candidate = _collected(recipe, fitted_columns(preprocessor))
     faults = tables.faults + _vocabulary_faults(recipe, preprocessor)
     if faults:
         raise ConfigError(faults, source="recipe")
@@ -48,13 +59,50 @@ def asked_updates(recipe: Recipe, preprocessor: Preprocessor) -> dict[str, Asked
         recipe: Towers and tables; `model_spec` finds no fault in it.
         preprocessor: What fitting found of the inputs.
     """
-    return _collected(recipe, preprocessor)[0].asked
+    return _collected(recipe, fitted_columns(preprocessor))[0].asked
 
 
-def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, TowerSpec, TowerSpec]:
+@dataclass(frozen=True)
+class FittedColumns:
+    """What the towers' features are encoded as, by name of the feature.
+
+    Attributes:
+        query: Of the query tower.
+        candidate: Of the candidate tower.
+        events: Of sequences, what is read of each event beside its item.
+    """
+
+    query: Mapping[str, tuple[ColumnSpec, ...]]
+    candidate: Mapping[str, tuple[ColumnSpec, ...]]
+    events: Mapping[str, tuple[RowsColumn, ...]] = field(default_factory=dict)
+
+
+def fitted_columns(preprocessor: Preprocessor) -> FittedColumns:
+    """The columns that fitting found."""
     spec = preprocessor.spec
+    return FittedColumns(
+        {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
+        {f.config.output_name: f.columns for f in spec.candidate},
+        {f.config.name: f.event_columns for f in spec.history},
+    )
+
+
+def spec_of_columns(recipe: Recipe, columns: FittedColumns) -> tuple[ModelSpec, dict[str, AskedUpdate]]:
+    """The spec without heads, and what the recipe says of how each table is updated, from columns alone: nothing is fitted.
+
+    Raises:
+        ConfigError: If inputs that share a table do not have the same size; all faults at once.
+    """
+    tables, query, candidate = _collected(recipe, columns)
+    if tables.faults:
+        raise ConfigError(tables.faults, source="recipe")
+    every = tuple(tables.specs.values())
+    return ModelSpec(tables=every, query=query, candidate=candidate, share_layers=recipe.model.share_layers), tables.asked
+
+
+def _collected(recipe: Recipe, columns: FittedColumns) -> tuple[_Tables, TowerSpec, TowerSpec]:
     tables = _Tables()
-    items_width = _candidate_width(recipe, preprocessor)
+    items_width = _candidate_width(recipe, columns)
     heads = [(place, heads) for place, heads, width in recipe.heads_of_candidates(items_width) if items_width % heads]
     if heads:
         raise ConfigError(
@@ -65,16 +113,8 @@ def _collected(recipe: Recipe, preprocessor: Preprocessor) -> tuple[_Tables, Tow
             ],
             source="recipe",
         )
-    query = _tower(
-        recipe.query,
-        recipe.model,
-        {f.config.output_name: f.columns for f in (*spec.user, *spec.context, *spec.history)},
-        tables,
-        items_width,
-        {f.config.name: f.event_columns for f in spec.history},
-    )
-    columns = {f.config.output_name: f.columns for f in spec.candidate}
-    candidate = _tower(recipe.candidate, recipe.model, columns, tables, items_width)
+    query = _tower(recipe.query, recipe.model, columns.query, tables, items_width, columns.events)
+    candidate = _tower(recipe.candidate, recipe.model, columns.candidate, tables, items_width)
     return tables, query, candidate
 
 
@@ -167,16 +207,15 @@ def _tower(
     )
 
 
-def _candidate_width(recipe: Recipe, preprocessor: Preprocessor) -> int:
+def _candidate_width(recipe: Recipe, columns: FittedColumns) -> int:
     """Width of the vectors that the candidate tower will give."""
     sizes = recipe.model.layer_sizes if recipe.candidate.layer_sizes is None else recipe.candidate.layer_sizes
     if sizes:
         return sizes[-1]
-    fitted = {feature.config.output_name: feature.columns for feature in preprocessor.spec.candidate}
     return sum(
-        entry.embedding.dim if isinstance(column, RowsColumn) else column.width
+        column.width if isinstance(column, FloatsColumn) else entry.embedding.dim
         for entry in recipe.candidate.features
-        for column in fitted[entry.feature.output_name]
+        for column in columns.candidate[entry.feature.output_name]
     )
 
 
