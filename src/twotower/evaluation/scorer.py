@@ -35,7 +35,7 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class SharedOutScorer(Protocol):
+class SharedOutScorer(Scorer, Protocol):
     """A `Scorer` of which each rank has the scores of a range of the catalogue; every method is called by all ranks."""
 
     @property

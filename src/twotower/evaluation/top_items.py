@@ -89,14 +89,15 @@ def _best_of_ranks(
     ranks, span = shared.ranks, shared.own
     if removed is not None:
         removed = removed.keep((removed.values >= span.start) & (removed.values < span.stop))
-    items_BK, keys_BK = agreed(ranks, lambda: _best_of_block(own, queries, k, removed, tile_size, span.start))
-    width = max(ranks.lengths(items_BK.shape[1]))
+    best_BK = agreed(ranks, lambda: _best_of_block(own, queries, k, removed, tile_size, span.start))
+    width = min(k, shared.num_items)
+    both_B2K = torch.stack([_widened(best_BK[0], width, -1), _widened(best_BK[1], width, _REMOVED)], dim=1)
     # ranges follow one another, and so do the columns: what ties still stands in the order of catalogue rows
-    items_bM = columns_of_all(ranks, _widened(items_BK, width, -1))
-    keys_bM = columns_of_all(ranks, _widened(keys_BK, width, _REMOVED))
-    columns_bK = _best_columns(keys_bM, min(k, keys_bM.shape[1]))
-    lengths = share_sizes(len(queries), ranks.size)
-    items_BK, keys_BK = (ranks.gather(each.gather(1, columns_bK), lengths) for each in (items_bM, keys_bM))
+    every_bM = columns_of_all(ranks, both_B2K.flatten(1))
+    items_bM, keys_bM = every_bM.view(-1, ranks.size, 2, width).transpose(1, 2).flatten(2).unbind(dim=1)
+    columns_bK = _best_columns(keys_bM, width)
+    both_bK2 = torch.stack([each.gather(1, columns_bK) for each in (items_bM, keys_bM)], dim=2)
+    items_BK, keys_BK = ranks.gather(both_bK2, share_sizes(len(queries), ranks.size)).unbind(dim=2)
     return items_BK, keys_BK
 
 
