@@ -28,12 +28,13 @@ from twotower.evaluation import (
     encode_catalogue,
     evaluate,
     evaluate_per_user,
+    predict_outcomes,
     rank_positives,
     top_items,
 )
 from twotower.evaluation.counting import count_positives
 from twotower.models import TwoTower, build
-from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
+from twotower.spec import InputSpec, ModelSpec, RegressionHeadSpec, TableSpec, TowerSpec
 from twotower.types import Ragged
 
 CPU = torch.device("cpu")
@@ -323,3 +324,22 @@ def test_an_error_is_everybodys() -> None:
     assert "the rows that are judged must be the same on all ranks; rank 1" in first["rows of lists"]
     assert "must be in evaluation mode" in first["training"]
     assert first["well"] == ""
+
+
+def _outcomes(ranks: Ranks) -> list[bool]:
+    found = []
+    for num_items, num_rows, reads_items in ((50, 75, False), (50, 75, True), (3, 5, True), (2, 1, False)):
+        plain, items, examples = world(num_items, num_rows, reads_items=reads_items)
+        head = RegressionHeadSpec(name="stars", mean=3.0, scale=1.0, low=-50, high=50)
+        model = build(plain.spec.model_copy(update={"heads": (head,)}), seed=3).eval()
+        with small_blocks(), mock.patch("twotower.evaluation.outcomes._ROWS_AT_ONCE", 9):
+            alone = predict_outcomes(model, items, examples, head="stars", device=CPU)
+            shared = predict_outcomes(model, items, examples, head="stars", device=CPU, ranks=ranks)
+        assert np.isnan(alone).tolist() == (examples.item_rows < 0).tolist()
+        assert num_rows == 1 or np.unique(alone).size > num_rows // 2
+        found.append(np.array_equal(alone, shared, equal_nan=True))
+    return found
+
+
+def test_outcomes_as_by_one_process() -> None:
+    assert in_ranks(_outcomes, 3) == [[True] * 4] * 3

@@ -86,10 +86,8 @@ def _best_of_ranks(
     own: Scorer, queries: Tensor, k: int, removed: Ragged | None, tile_size: int, shared: SharedOutScorer
 ) -> tuple[Tensor, Tensor]:
     """As `_best_of_block`: each rank's best, merged a share of the queries by each rank."""
-    ranks, span = shared.ranks, shared.own
-    if removed is not None:
-        removed = removed.keep((removed.values >= span.start) & (removed.values < span.stop))
-    best_BK = agreed(ranks, lambda: _best_of_block(own, queries, k, removed, tile_size, span.start))
+    ranks = shared.ranks
+    best_BK = agreed(ranks, lambda: _best_of_block(own, queries, k, removed, tile_size, shared.own.start))
     width = min(k, shared.num_items)
     both_B2K = torch.stack([_widened(best_BK[0], width, -1), _widened(best_BK[1], width, _REMOVED)], dim=1)
     # ranges follow one another, and so do the columns: what ties still stands in the order of catalogue rows
