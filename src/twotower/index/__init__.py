@@ -8,7 +8,6 @@ from twotower.index.index_state import IndexState
 from twotower.index.ivf_pq import IVFPQIndex
 from twotower.index.layered import LayeredIndex
 from twotower.index.qdrant_index import QdrantIndex
-from twotower.index.sharded import ShardedIndex
 from twotower.index.tuning import Recall, TuningCurve, TuningPoint, measure_recall, tune
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "QdrantIndex",
     "Recall",
     "SearchResult",
-    "ShardedIndex",
     "TuningCurve",
     "TuningPoint",
     "VectorIndex",

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from twotower.distributed import Ranks, agreed, columns_of_all, require_same, share_sizes
 from twotower.errors import DataError
+from twotower.index import NO_ROW, ExactIndex, SearchResult, VectorIndex
 from twotower.index.arguments import check_search
-from twotower.index.contract import NO_ROW, SearchResult, VectorIndex
-from twotower.index.exact import ExactIndex
 from twotower.types import Ragged
 
 __all__ = ["ShardedIndex"]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from twotower.distributed import ALONE, Ranks, share_of
 from twotower.errors import DataError
-from twotower.index import ExactIndex, HNSWIndex, SearchResult, ShardedIndex, VectorIndex, VectorIndexContract
+from twotower.evaluation import ShardedIndex
+from twotower.index import ExactIndex, HNSWIndex, SearchResult, VectorIndex, VectorIndexContract
 from twotower.types import Ragged
 
 
