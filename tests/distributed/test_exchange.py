@@ -112,7 +112,7 @@ def test_alone_an_error_is_what_it_is() -> None:
 
 
 ROWS = torch.tensor([1, 2])
-WHOLE = [torch.tensor([True, False]), torch.empty(0, 3), torch.tensor(2.5), 7]
+WHOLE: list[Any] = [torch.tensor([True, False]), torch.empty(0, 3), torch.tensor(2.5), 7]
 OTHERS: list[Any] = [
     torch.tensor([1, 3]),
     torch.tensor([1, 2], dtype=torch.int32),

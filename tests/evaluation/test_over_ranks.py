@@ -158,8 +158,6 @@ def _as_one(ranks: Ranks) -> dict[str, Any]:
         same.append(found == expected)
         assert torch.equal(scorer.vectors_SD, whole_ND[scorer.own.start : scorer.own.stop])
         shares.append(scorer.vectors_SD.shape[0])
-        # views of a rank's own rows would keep the block that they were encoded in
-        assert scorer.vectors_SD.untyped_storage().nbytes() == 4 * 6 * len(scorer.own)
     torch.set_float32_matmul_precision("highest")
     return {"same": same, "answers": answers, "shares": shares, "encoded": encoded}
 

@@ -58,7 +58,7 @@ def require_same(ranks: Ranks, what: str, *values: Tensor | int) -> None:
     for value in values:
         if isinstance(value, Tensor):
             check = zlib.crc32(f"{value.dtype} {list(value.shape)}".encode(), check)
-            check = zlib.crc32(value.detach().contiguous().flatten().view(torch.uint8).numpy(), check)
+            check = zlib.crc32(value.detach().contiguous().flatten().view(torch.uint8).numpy().data, check)
         else:
             check = zlib.crc32(str(value).encode(), check)
     checks = ranks.lengths(check)

@@ -59,8 +59,7 @@ def encode_catalogue(
             rows = torch.arange(1) if first is None else torch.arange(first, min(first + batch_size, size))
             block_BD = model.encode_candidates({n: column_to(take_column(c, rows), device) for n, c in items.items()})
             if first is not None:
-                own_BD = block_BD[max(0, mine.start - first) : mine.stop - first]
-                parts.append(own_BD if len(own_BD) == len(block_BD) else own_BD.clone())
+                parts.append(block_BD[max(0, mine.start - first) : mine.stop - first])
     return torch.cat(parts) if parts else torch.empty(0, model.embedding_dim, device=device)
 
 

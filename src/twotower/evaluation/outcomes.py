@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.data.examples import Examples
 from twotower.distributed import ALONE, Ranks, fetch_rows, require_same
 from twotower.evaluation.model_scorer import encode_catalogue
 from twotower.models import TwoTower, rows_read, with_places
-from twotower.types import Features, column_to
+from twotower.types import Features, QueryFeatures, column_to
 
 __all__ = ["predict_outcomes"]
 
@@ -38,7 +39,7 @@ def predict_outcomes(
         KeyError: If the model has no such head.
         ValueError: If the model is in training mode, or ranks have other rows than others.
     """
-    predictor = model.head(head)
+    predictor, names = model.head(head), model.item_columns
     known = (examples.item_rows >= 0).nonzero().flatten()
     require_same(ranks, "the rows whose outcome is predicted", known, examples.item_rows)
     vectors_SD = encode_catalogue(model, items, device=device, ranks=ranks)
@@ -51,15 +52,16 @@ def predict_outcomes(
             # who has nothing to do predicts a row that nobody asks for
             rows = turn[ranks.rank] if ranks.rank < len(turn) else turn[0][:1]
             columns, own = examples.queries(rows, training=False), examples.item_rows[rows].long()
+            features: QueryFeatures = {name: column_to(column, device) for name, column in columns.items()}
             vectors_VD = vectors_SD
             if ranks.size > 1:
-                read = own.unique()
-                if model.item_columns:
-                    read = torch.cat([read, rows_read(columns, model.item_columns)]).unique()
-                    columns = with_places(columns, model.item_columns, read)
-                vectors_VD, own = fetch_rows(ranks, vectors_SD, lengths, read), torch.searchsorted(read, own)
-            columns = {name: column_to(column, device) for name, column in columns.items()}
-            queries_BD = model.encode_queries_with_items(columns, vectors_VD)
+                read: Tensor = torch.unique(torch.cat([own, *([rows_read(columns, names)] if names else [])]))
+                vectors_VD, features = (
+                    fetch_rows(ranks, vectors_SD, lengths, read),
+                    with_places(features, names, read.to(device)),
+                )
+                own = torch.searchsorted(read, own)
+            queries_BD = model.encode_queries_with_items(features, vectors_VD)
             own_BD = vectors_VD[own.to(device)]
             predicted = predictor.predict(predictor(queries_BD, own_BD)).cpu().double()
             sizes = [len(each) for each in turn] + [0] * (ranks.size - len(turn))

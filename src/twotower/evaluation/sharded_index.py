@@ -55,11 +55,13 @@ class ShardedIndex:
             ValueError: If the shape or the dtype is another; or as the function says.
             DataError: If a vector of any rank holds NaN or an infinity; names the rows.
         """
-        bad = vectors_SD.detach().isfinite().logical_not().flatten(1).any(dim=1).nonzero()[:, 0] if vectors_SD.ndim > 1 else []
+        bad = torch.empty(0, dtype=torch.int64)
+        if vectors_SD.ndim > 1:
+            bad = vectors_SD.detach().isfinite().logical_not().flatten(1).any(dim=1).nonzero()[:, 0]
         lengths = ranks.lengths(len(vectors_SD) if vectors_SD.ndim else 0)
         start, several = sum(lengths[: ranks.rank]), ranks.lengths(len(bad))
         if any(several):
-            rows = [row for rows in ranks.collect([start + int(row) for row in bad[:5]]) for row in rows]
+            rows = [row for rows in ranks.collect([start + row for row in bad[:5].tolist()]) for row in rows]
             first = ", ".join(str(row) for row in rows[:5])
             raise DataError(
                 f"vectors must be finite float32; {sum(several):,} of {sum(lengths):,} are not, the first at row {first}"

@@ -15,7 +15,7 @@ from twotower.evaluation.product_counter import ProductCounter
 from twotower.evaluation.scorer import Scorer
 from twotower.evaluation.sharded_counter import ShardedCounter
 from twotower.models import TwoTower, rows_read, with_places
-from twotower.types import Features, column_to
+from twotower.types import Features, QueryFeatures, column_to
 
 __all__ = ["ShardedScorer"]
 
@@ -136,12 +136,12 @@ class ShardedScorer:
     def _encoded(self, rows: Tensor) -> Tensor:
         with torch.inference_mode():
             columns, names = self.examples.queries(rows, training=False), self.model.item_columns
+            features: QueryFeatures = {name: column_to(column, self.device) for name, column in columns.items()}
             vectors = self.vectors_SD[:0]
             if names:
                 read = rows_read(columns, names)
-                vectors, columns = self.item_vectors(read), with_places(columns, names, read)
-            columns = {name: column_to(column, self.device) for name, column in columns.items()}
-            return self.model.encode_queries_with_items(columns, vectors.to(self.device)).to(self.scoring_device).contiguous()
+                vectors, features = self.item_vectors(read), with_places(features, names, read.to(self.device))
+            return self.model.encode_queries_with_items(features, vectors.to(self.device)).to(self.scoring_device).contiguous()
 
 
 class _OwnScores:
