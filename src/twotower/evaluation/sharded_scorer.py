@@ -19,6 +19,8 @@ from twotower.types import Features, QueryFeatures, column_to
 
 __all__ = ["ShardedScorer"]
 
+_VECTORS_AT_ONCE = 16_384
+
 
 class ShardedScorer:
     """Scores by dot product as `twotower.evaluation.ModelScorer` does, over items of which every rank has a range.
@@ -56,8 +58,9 @@ class ShardedScorer:
         self._lengths = ranks.lengths(len(vectors_SD))
         edges = [0, *accumulate(self._lengths)]
         self.own = range(edges[ranks.rank], edges[ranks.rank + 1])
-        self._own_longest = float(self.vectors_SD.double().norm(dim=1).max()) if self.own else 0.0
-        self._longest = float(torch.tensor(ranks.collect(self._own_longest), dtype=torch.float64).max())  # NaN stays NaN
+        parts = self.vectors_SD.split(_VECTORS_AT_ONCE)  # so that few vectors are in float64 at a time
+        self._own_longest = _most([float(part.double().norm(dim=1).max()) for part in parts if len(part)])
+        self._longest = _most(ranks.collect(self._own_longest))
 
     @property
     def num_items(self) -> int:
@@ -142,6 +145,11 @@ class ShardedScorer:
                 read = rows_read(columns, names)
                 vectors, features = self.item_vectors(read), with_places(features, names, read.to(self.device))
             return self.model.encode_queries_with_items(features, vectors.to(self.device)).to(self.scoring_device).contiguous()
+
+
+def _most(lengths: Sequence[float]) -> float:
+    """The longest; NaN where one is, which Python's own would lose."""
+    return float(torch.tensor([0.0, *lengths], dtype=torch.float64).max())
 
 
 class _OwnScores:
