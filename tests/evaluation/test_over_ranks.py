@@ -241,9 +241,9 @@ def _given(ranks: Ranks) -> list[str]:
             offsets = torch.tensor(np.cumsum([0, *map(len, lists)]))
             seen = Ragged(torch.tensor([item for each in lists for item in each]), offsets)
             with small_blocks():
-                ranked = rank_positives(
-                    scorer, torch.arange(num_rows), Ragged(positives, torch.arange(num_rows + 1)), seen.take
-                )
+                # what goes by tiles goes 7 items at a time: tiles and ranges end at other places
+                own = Ragged(positives, torch.arange(num_rows + 1))
+                ranked = rank_positives(scorer, torch.arange(num_rows), own, seen.take, block_bytes=8 * BLOCK * 7)
                 best_QK = top_items(scorer, torch.arange(num_rows), 6, seen=seen.take)
             for row in range(num_rows):
                 scores, own = exact_QN[row], exact_QN[row, positives[row]]
