@@ -10,6 +10,8 @@ from twotower.evaluation.outcomes import predict_outcomes
 from twotower.evaluation.rank import PositiveRanks, rank_positives
 from twotower.evaluation.result import Evaluation, Figures
 from twotower.evaluation.scorer import Scorer
+from twotower.evaluation.sharded_index import ShardedIndex
+from twotower.evaluation.sharded_scorer import ShardedScorer
 from twotower.evaluation.top_items import top_items
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "RankerMean",
     "ScoreCounter",
     "Scorer",
+    "ShardedIndex",
+    "ShardedScorer",
     "compare_rankers",
     "encode_catalogue",
     "evaluate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twotower.types import Ragged
 
-__all__ = ["CountingScorer", "ListCounter", "ScoreCounter", "count_positives"]
+__all__ = ["BlockCountingScorer", "CountingScorer", "ListCounter", "ScoreCounter", "count_among", "count_positives"]
 
 _SEEN_AT_ONCE = 2**20
 
@@ -90,6 +90,19 @@ class CountingScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class BlockCountingScorer(CountingScorer, Protocol):
+    """A `CountingScorer` that is told beforehand what it will be asked."""
+
+    def counters(self, blocks: Sequence[Tensor]) -> Iterator[ScoreCounter | None]:
+        """What `counter` gives for each of some blocks of queries, in order, when it is asked for.
+
+        Args:
+            blocks: int64 ``[B]`` each, rows of the examples, at least one.
+        """
+        ...
+
+
 def count_positives(
     counter: ScoreCounter, query_of: Tensor, items: Tensor, seen: Ragged
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,17 +121,23 @@ def count_positives(
     queries, counts = query_of[known], torch.zeros(4, len(items), dtype=torch.int64)
     scores = counter.pairs(queries, items[known])
     counts[0, known], counts[1, known] = counter.count(queries, scores)
-    found = counter.among(queries, scores, seen) if isinstance(counter, ListCounter) else None
+    counts[2, known], counts[3, known] = count_among(counter, queries, scores, seen)
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+def count_among(counter: ScoreCounter, queries: Tensor, scores: Tensor, lists: Ragged) -> tuple[Tensor, Tensor]:
+    """As `ListCounter.among`, of any counter."""
+    found = counter.among(queries, scores, lists) if isinstance(counter, ListCounter) else None
     if found is not None:
-        counts[2, known], counts[3, known] = found
-        return counts[0], counts[1], counts[2], counts[3]
-    for part in _parts(seen.lengths[queries]):
-        rivals = seen.take(queries[part])  # of each positive, so that many positives of one query ask for its items again
+        return found
+    counts = torch.zeros(2, len(queries), dtype=torch.int64)
+    for part in _parts(lists.lengths[queries]):
+        rivals = lists.take(queries[part])  # of each positive, so that many positives of one query ask for its items again
         position = torch.repeat_interleave(torch.arange(part.start, part.start + rivals.num_rows), rivals.lengths)
         beaten = counter.versus(queries[position], rivals.values.long(), scores[position])
-        for place, beats in zip((2, 3), beaten, strict=True):
-            counts[place, known[part]] = torch.bincount(position[beats] - part.start, minlength=rivals.num_rows)
-    return counts[0], counts[1], counts[2], counts[3]
+        for place, beats in enumerate(beaten):
+            counts[place, part] = torch.bincount(position[beats] - part.start, minlength=rivals.num_rows)
+    return counts[0], counts[1]
 
 
 def _parts(lengths: Tensor) -> Iterator[slice]:

@@ -9,25 +9,39 @@ import torch
 from torch import Tensor
 
 from twotower.data.examples import Examples
+from twotower.distributed import ALONE, Ranks, share_of
 from twotower.evaluation.product_counter import ProductCounter
 from twotower.models import TwoTower
 from twotower.types import Features, column_length, column_to, take_column
 
-__all__ = ["ModelScorer", "encode_catalogue"]
+__all__ = ["ModelScorer", "can_count", "encode_catalogue", "product_tiles"]
 
 _VECTORS_AT_ONCE = 16_384
 
 _LARGEST_PRODUCT = 1e37
 
 
-def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, batch_size: int = _VECTORS_AT_ONCE) -> Tensor:
-    """The vectors of the whole catalogue, float32 ``[N, D]``, on the device.
+def encode_catalogue(
+    model: TwoTower,
+    items: Features,
+    *,
+    device: torch.device,
+    batch_size: int = _VECTORS_AT_ONCE,
+    ranks: Ranks = ALONE,
+) -> Tensor:
+    """The vectors of the whole catalogue, float32 ``[N, D]``, on the device; of many ranks, each gets those of its share.
+
+    What one process encodes at a time is encoded at a time by a rank too, and what of it is another's share is left out then:
+    a product of matrices gives a row other last bits when other rows, or more of them, are beside it. So every vector is that
+    of one process to the bit, and a rank encodes its share and no more than two times ``batch_size`` items in addition. All
+    ranks encode equally often, since tables that are shared out are looked up together.
 
     Args:
         model: In evaluation mode, on the device.
         items: Features of the whole catalogue, one row per item.
         device: Where the model is.
         batch_size: Items encoded at a time.
+        ranks: Who encodes; every rank calls. Vectors that a rank gets are those of `Ranks.share`.
 
     Raises:
         ValueError: If the model is in training mode: its dropout would make every call give other vectors.
@@ -35,12 +49,23 @@ def encode_catalogue(model: TwoTower, items: Features, *, device: torch.device, 
     if model.training:
         raise ValueError("the model must be in evaluation mode; call model.eval() first")
     size = column_length(next(iter(items.values())))
-    parts = []
+    shares = [_blocks(share_of(size, rank, ranks.size), batch_size) for rank in range(ranks.size)]
+    mine, parts = ranks.share(size), []
     with torch.inference_mode():
-        for start in range(0, size, batch_size):
-            rows = torch.arange(start, min(start + batch_size, size))
-            parts.append(model.encode_candidates({n: column_to(take_column(c, rows), device) for n, c in items.items()}))
+        for number in range(max(map(len, shares))):
+            blocks = shares[ranks.rank]
+            first = blocks[number] if number < len(blocks) else None
+            # who has nothing left encodes one item that nobody asks for
+            rows = torch.arange(1) if first is None else torch.arange(first, min(first + batch_size, size))
+            block_BD = model.encode_candidates({n: column_to(take_column(c, rows), device) for n, c in items.items()})
+            if first is not None:
+                parts.append(block_BD[max(0, mine.start - first) : mine.stop - first])
     return torch.cat(parts) if parts else torch.empty(0, model.embedding_dim, device=device)
+
+
+def _blocks(share: range, batch_size: int) -> range:
+    """Where the blocks begin that a share lies in."""
+    return range(share.start // batch_size * batch_size, share.stop, batch_size) if share else range(0)
 
 
 class ModelScorer:
@@ -80,10 +105,9 @@ class ModelScorer:
     def counter(self, rows: Tensor) -> ProductCounter | None:
         """See `twotower.evaluation.CountingScorer`; None where numbers are not finite or float32 is not whole."""
         queries_BD = self._queries(rows)
-        whole = torch.get_float32_matmul_precision() == "highest" and queries_BD.dtype == self.vectors_ND.dtype == torch.float32
-        # a product of lengths beyond this could leave the range of float32
-        finite = self._longest * float(queries_BD.double().norm(dim=1).max()) < _LARGEST_PRODUCT
-        return ProductCounter(queries_BD, self.vectors_ND, self._longest) if whole and finite else None
+        if not can_count(queries_BD, self.vectors_ND, self._longest):
+            return None
+        return ProductCounter(queries_BD, self.vectors_ND, self._longest)
 
     def _queries(self, rows: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -94,12 +118,24 @@ class ModelScorer:
 
     def tiles(self, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
         """See `twotower.evaluation.Scorer`; scores are float32."""
-        with torch.inference_mode():
-            queries_BD = self._queries(rows).double()
-            for start in range(0, self.num_items, tile_size):
-                stop = min(start + tile_size, self.num_items)
-                scores_BT = torch.empty(len(rows), stop - start, device=self.scoring_device)
-                for first in range(start, stop, _VECTORS_AT_ONCE):  # so that few vectors are in float64 at a time
-                    last = min(first + _VECTORS_AT_ONCE, stop)
-                    scores_BT[:, first - start : last - start] = queries_BD @ self.vectors_ND[first:last].double().T
-                yield start, scores_BT
+        yield from product_tiles(self._queries(rows), self.vectors_ND, tile_size)
+
+
+def can_count(queries_BD: Tensor, items_ND: Tensor, longest: float) -> bool:
+    """Whether `ProductCounter` takes these vectors, of which the longest item has this length; NaN where one is not finite."""
+    whole = torch.get_float32_matmul_precision() == "highest" and queries_BD.dtype == items_ND.dtype == torch.float32
+    # a product of lengths beyond this could leave the range of float32
+    return whole and longest * float(queries_BD.double().norm(dim=1).max()) < _LARGEST_PRODUCT
+
+
+def product_tiles(queries_BD: Tensor, items_ND: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
+    """Dot products, ``tile_size`` items at a time: the first of them, and float32 ``[B, T]``."""
+    with torch.inference_mode():
+        queries_BD = queries_BD.double()
+        for start in range(0, len(items_ND), tile_size):
+            stop = min(start + tile_size, len(items_ND))
+            scores_BT = torch.empty(len(queries_BD), stop - start, device=items_ND.device)
+            for first in range(start, stop, _VECTORS_AT_ONCE):  # so that few vectors are in float64 at a time
+                last = min(first + _VECTORS_AT_ONCE, stop)
+                scores_BT[:, first - start : last - start] = queries_BD @ items_ND[first:last].double().T
+            yield start, scores_BT

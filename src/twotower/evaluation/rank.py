@@ -5,14 +5,15 @@ Knowing how many items score above a positive and how many tie with it is enough
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.evaluation.counting import CountingScorer, ScoreCounter, count_positives
+from twotower.evaluation.counting import BlockCountingScorer, CountingScorer, ScoreCounter, count_positives
 from twotower.evaluation.scorer import Scorer
 from twotower.evaluation.tiles import checked_tiles
 from twotower.metrics import Ranks
@@ -73,21 +74,27 @@ def rank_positives(
         came = f"{int(positives.values.min())} to {int(positives.values.max())}"
         raise ValueError(f"positives must be rows of the catalogue, in [0, {num_items}), or -1 (came: {came})")
     at_once = max(1, block_bytes // _BYTES_PER_SCORE)
-    counting = scorer if isinstance(scorer, CountingScorer) else None
-    block = max(1, min(_MOST_QUERIES, at_once // max(1, num_items))) if counting is None else _MOST_QUERIES
+    counts = isinstance(scorer, CountingScorer)
+    block = _MOST_QUERIES if counts else max(1, min(_MOST_QUERIES, at_once // max(1, num_items)))
     tile_size = max(1, min(num_items, at_once // block))
     above, tied, above_seen, tied_seen = (np.zeros(num_positives, dtype=np.int64) for _ in range(4))
-    for start in range(0, len(rows), block):
+    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
+    for start, asked, counter in zip(range(0, len(rows), block), blocks, _counters(scorer, blocks), strict=False):
         queries = torch.arange(start, min(start + block, len(rows)))
         mine = positives.take(queries)
         chunk = slice(int(positives.offsets[start]), int(positives.offsets[start + len(queries)]))
-        asked = rows[queries]
-        counter = None if counting is None else counting.counter(asked)
         counted = _Block(scorer, asked, mine, seen(asked), tile_size, at_once).count(counter)
         above[chunk], tied[chunk], above_seen[chunk], tied_seen[chunk] = counted
     missing = positives.values.numpy() < 0
     above[missing], tied[missing], above_seen[missing], tied_seen[missing] = num_items, 1, 0, 0
     return PositiveRanks(Ranks(above, tied), Ranks(above - above_seen, tied - tied_seen))
+
+
+def _counters(scorer: Scorer, blocks: Sequence[Tensor]) -> Iterator[ScoreCounter | None]:
+    """Of each block; None where its tiles are asked for."""
+    if isinstance(scorer, BlockCountingScorer):
+        return scorer.counters(blocks)
+    return map(scorer.counter, blocks) if isinstance(scorer, CountingScorer) else repeat(None)
 
 
 class _Block:

@@ -13,13 +13,14 @@ from twotower.evaluation.scorer import Scorer
 __all__ = ["checked_tiles"]
 
 
-def checked_tiles(scorer: Scorer, rows: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:
+def checked_tiles(scorer: Scorer, rows: Tensor, tile_size: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
     """Ask for the scores of some queries, and see that every item has one: what a tile left out would never compete.
 
     Args:
         scorer: Gives the scores.
         rows: int64 ``[B]``, rows of the scorer's examples.
         tile_size: T, at least 1.
+        start: The scorer's first catalogue row.
 
     Yields:
         The first catalogue row of each tile, and its scores, float ``[B, T]``, without NaN.
@@ -28,7 +29,7 @@ def checked_tiles(scorer: Scorer, rows: Tensor, tile_size: int) -> Iterator[tupl
         DataError: If a score is NaN.
         ValueError: If the tiles do not follow one another, have another number of rows, or do not cover the catalogue.
     """
-    reached = 0
+    reached = start
     for first, tile_BT in scorer.tiles(rows, tile_size):
         if first != reached or tile_BT.ndim != 2 or tile_BT.shape[0] != len(rows):
             raise ValueError(
@@ -44,5 +45,5 @@ def checked_tiles(scorer: Scorer, rows: Tensor, tile_size: int) -> Iterator[tupl
                 f"{reached - 1}): look for NaN in the model's weights or in the features"
             )
         yield first, tile_BT
-    if reached != scorer.num_items:
-        raise ValueError(f"a scorer's tiles must cover its {scorer.num_items} items; came {reached}")
+    if reached - start != scorer.num_items:
+        raise ValueError(f"a scorer's tiles must cover its {scorer.num_items} items; came {reached - start}")

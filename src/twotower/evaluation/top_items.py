@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from twotower.evaluation.scorer import Scorer
+from twotower.distributed import agreed, columns_of_all, share_sizes
+from twotower.evaluation.scorer import Scorer, SharedOutScorer
 from twotower.evaluation.tiles import checked_tiles
 from twotower.types import Ragged
 
@@ -67,19 +69,49 @@ def top_items(
     block = max(1, min(_MOST_QUERIES, at_once // max(1, scorer.num_items)))
     tile_size = max(1, min(scorer.num_items, at_once))
     items_QK = torch.full((len(rows), k), -1, dtype=torch.int64)
-    for start in range(0, len(rows), block):
-        queries = rows[start : start + block]
+    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
+    shared = scorer if isinstance(scorer, SharedOutScorer) else None
+    scorers = repeat(scorer) if shared is None else shared.own_scores(blocks)
+    for start, queries, of_block in zip(range(0, len(rows), block), blocks, scorers, strict=False):
         removed = None if seen is None else _checked_seen(seen(queries), len(queries), scorer.num_items)
-        best_BK = _best_of_block(scorer, queries, k, removed, tile_size)
-        items_QK[start : start + len(queries), : best_BK.shape[1]] = best_BK
+        if shared is None:
+            items_BK, keys_BK = _best_of_block(of_block, queries, k, removed, tile_size)
+        else:
+            items_BK, keys_BK = _best_of_ranks(of_block, queries, k, removed, tile_size, shared)
+        items_QK[start : start + len(queries), : items_BK.shape[1]] = items_BK.masked_fill(keys_BK == _REMOVED, -1).cpu()
     return items_QK
 
 
-def _best_of_block(scorer: Scorer, queries: Tensor, k: int, removed: Ragged | None, tile_size: int) -> Tensor:
-    """int64 ``[B, min(k, N)]``, -1 for what was removed."""
+def _best_of_ranks(
+    own: Scorer, queries: Tensor, k: int, removed: Ragged | None, tile_size: int, shared: SharedOutScorer
+) -> tuple[Tensor, Tensor]:
+    """As `_best_of_block`: each rank's best, merged a share of the queries by each rank."""
+    ranks = shared.ranks
+    best_BK = agreed(ranks, lambda: _best_of_block(own, queries, k, removed, tile_size, shared.own.start))
+    width = min(k, shared.num_items)
+    both_B2K = torch.stack([_widened(best_BK[0], width, -1), _widened(best_BK[1], width, _REMOVED)], dim=1)
+    # ranges follow one another, and so do the columns: what ties still stands in the order of catalogue rows
+    every_bM = columns_of_all(ranks, both_B2K.flatten(1))
+    items_bM, keys_bM = every_bM.view(-1, ranks.size, 2, width).transpose(1, 2).flatten(2).unbind(dim=1)
+    columns_bK = _best_columns(keys_bM, width)
+    both_bK2 = torch.stack([each.gather(1, columns_bK) for each in (items_bM, keys_bM)], dim=2)
+    items_BK, keys_BK = ranks.gather(both_bK2, share_sizes(len(queries), ranks.size)).unbind(dim=2)
+    return items_BK, keys_BK
+
+
+def _widened(columns_BK: Tensor, width: int, filler: int) -> Tensor:
+    wide_BM = columns_BK.new_full((len(columns_BK), width), filler)
+    wide_BM[:, : columns_BK.shape[1]] = columns_BK
+    return wide_BM
+
+
+def _best_of_block(
+    scorer: Scorer, queries: Tensor, k: int, removed: Ragged | None, tile_size: int, start: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Items and keys, int64 ``[B, min(k, N)]``; of what was removed the key says so. Catalogue rows begin at ``start``."""
     removed_query = None if removed is None else torch.repeat_interleave(torch.arange(len(queries)), removed.lengths)
     items_BK = keys_BK = torch.empty((len(queries), 0), dtype=torch.int64)
-    for first, tile_BT in checked_tiles(scorer, queries, tile_size):
+    for first, tile_BT in checked_tiles(scorer, queries, tile_size, start):
         keys_BT, device = _keys(tile_BT), tile_BT.device
         if removed is not None and removed_query is not None:
             inside = (removed.values >= first) & (removed.values < first + tile_BT.shape[1])
@@ -91,7 +123,7 @@ def _best_of_block(scorer: Scorer, queries: Tensor, k: int, removed: Ragged | No
         columns_BK = _best_columns(keys_BM, min(k, keys_BM.shape[1]))
         keys_BK = keys_BM.gather(1, columns_BK)
         items_BK = torch.cat([items_BK.to(device), tile_items_BT], dim=1).gather(1, columns_BK)
-    return items_BK.masked_fill(keys_BK == _REMOVED, -1).cpu()
+    return items_BK, keys_BK
 
 
 def _keys(scores: Tensor) -> Tensor:
