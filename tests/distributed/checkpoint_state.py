@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twotower.distributed import Ranks, Shard, TrainingState, share_of
 
-__all__ = ["REPLICATED", "SHARDED", "blank", "bits", "full", "differing", "state_of"]
+__all__ = ["REPLICATED", "SHARDED", "bits", "blank", "differing", "full", "state_of"]
 
 REPLICATED = ["weights", "half", "mask", "sketch", "step", "nothing", "random", "large"]
 SHARDED = ["rows", "rows_sum", "whole_table", "columns", "no_rows"]

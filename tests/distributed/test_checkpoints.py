@@ -270,7 +270,7 @@ def test_parameters_are_filled_in_place(tmp_path: Path) -> None:
 
 
 def test_arguments_that_can_not_be() -> None:
-    with pytest.raises(ValueError, match="keep is how many checkpoints stay, at least 1; came 0"):
+    with pytest.raises(ValueError, match=r"keep is how many checkpoints stay, at least 1; came 0"):
         Checkpoints(Path("nowhere"), fingerprint="f", keep=0)
     checkpoints = Checkpoints(Path("nowhere"), fingerprint="f")
     for name in ("", "../best", "Best", ".hidden"):

@@ -268,16 +268,16 @@ class Checkpoints:
             number = together(ranks, lambda: place.begin() if ranks.first else None)[0]
             assert number is not None
             self._write_pieces(place.of(number), pieces, values, alike, step)
-        except CheckpointError as error:
+        except Exception as error:  # also that a rank is gone
             if ranks.first and number is not None:
                 with contextlib.suppress(OSError):  # the next writer removes it
                     place.remove(number)
-            raise CheckpointError(f"{place.path}: the checkpoint of step {step} was not written: {error}") from None
+            raise CheckpointError(f"{place.path}: the checkpoint of step {step} was not written: {words_of(error)}") from None
         keep = self._keep if name == LAST else 1
         together(ranks, lambda: place.remove_old(keep, self._damaged.get(name, ())) if ranks.first else None)
 
     def _write_pieces(self, folder: Path, pieces: Pieces, values: str, alike: str, step: int) -> None:
-        from torch.distributed import checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict_saver import save
 
         from twotower.distributed.dcp_storage import WritePieces, WritePlanner
 
@@ -287,7 +287,7 @@ class Checkpoints:
             write_commit(folder, Commit(step, self._fingerprint, self._ranks.size, sums))
 
         self._together_in_dcp(
-            lambda: dcp.save(
+            lambda: save(
                 dict(pieces),
                 storage_writer=WritePieces(folder, self._ranks.rank, commit),
                 planner=WritePlanner(alike),
@@ -327,7 +327,7 @@ class Checkpoints:
         return _Found(commit, json.loads((folder / _TENSORS).read_bytes()), json.loads((folder / _VALUES).read_bytes()))
 
     def _fill(self, state: TrainingState, folder: Path, found: _Found, partial: bool) -> None:
-        from torch.distributed import checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         from twotower.distributed.dcp_storage import FillPieces, ReadPieces
 
@@ -337,7 +337,7 @@ class Checkpoints:
         if left and not partial:
             raise CheckpointError(f"{folder}: it also holds {', '.join(left)}, for which no rank has a place")
         self._together_in_dcp(
-            lambda: dcp.load(
+            lambda: load(
                 dict(wanted),
                 storage_reader=ReadPieces(folder, found.tensors),
                 planner=FillPieces(),
@@ -348,7 +348,7 @@ class Checkpoints:
 
     def _together_in_dcp(self, work: Callable[[], object]) -> None:
         """DCP gathers the ranks' errors as `together` does, and raises one on all that is not an `Exception`."""
-        from torch.distributed.checkpoint import CheckpointException
+        from torch.distributed.checkpoint.api import CheckpointException
 
         try:
             work()
