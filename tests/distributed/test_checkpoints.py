@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,33 @@ def test_a_shard_reads_only_what_it_needs(tmp_path: Path, monkeypatch: pytest.Mo
         checkpoints.load(TrainingState(sharded={"rows": [Shard((20, 2), (8, 0), part)]}))
     assert sorted(read) == [(0, 2), (8, 2)]
     assert torch.equal(part, rows[8:12])
+
+
+def _private_bytes() -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:")]
+    return int(line.split()[1]) * 1024
+
+
+def _with_little_memory(ranks: Ranks, folder: Path) -> float:
+    """Save and load a table where there is room for half of another one."""
+    table = torch.arange(24_000_000.0).reshape(-1, 8)
+    state = TrainingState(sharded={"table": [Shard(tuple(table.shape), (0, 0), table)]})
+    small = TrainingState(sharded={"table": [Shard((1, 1), (0, 0), table[:1, :1])]})
+    with Checkpoints(folder, fingerprint="f", asynchronous=False) as checkpoints:
+        checkpoints.save(small, step=0)  # everything is imported
+        resource.setrlimit(resource.RLIMIT_DATA, (_private_bytes() + table.nbytes // 2, resource.RLIM_INFINITY))
+        with pytest.raises(RuntimeError, match="memory"):
+            table.clone()
+        checkpoints.save(state, step=1)
+        expected = float(table.sum())
+        table.zero_()
+        checkpoints.load(state)
+        return float(table.sum()) - expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's figures of memory")
+def test_no_tensor_is_held_twice(tmp_path: Path) -> None:
+    assert in_ranks(_with_little_memory, 1, tmp_path) == [0.0]
 
 
 def test_a_checkpoint_is_of_the_moment_of_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +298,7 @@ def test_parameters_are_filled_in_place(tmp_path: Path) -> None:
 
 
 def test_arguments_that_can_not_be() -> None:
-    with pytest.raises(ValueError, match=r"keep is how many checkpoints stay, at least 1; came 0"):
+    with pytest.raises(ValueError, match="keep is how many checkpoints stay, at least 1; came 0"):
         Checkpoints(Path("nowhere"), fingerprint="f", keep=0)
     checkpoints = Checkpoints(Path("nowhere"), fingerprint="f")
     for name in ("", "../best", "Best", ".hidden"):
@@ -286,7 +314,7 @@ def test_states_that_can_not_be() -> None:
     table = torch.ones(3, 2)
     with pytest.raises(CheckpointError, match="a tensor is replicated or sharded; came as both: table"):
         TrainingState(replicated={"table": table}, sharded={"table": []})
-    with pytest.raises(CheckpointError, match="a checkpoint holds dense tensors; 'table' is torch.sparse_coo"):
+    with pytest.raises(CheckpointError, match=r"a checkpoint holds dense tensors; 'table' is torch\.sparse_coo"):
         TrainingState(replicated={"table": table.to_sparse()})
     with pytest.raises(CheckpointError, match="'step' is int"):
         TrainingState(replicated={"step": 3})  # type: ignore[dict-item]
