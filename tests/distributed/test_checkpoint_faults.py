@@ -63,22 +63,22 @@ def _strange(*args: object) -> None:
 
 def _faults(ranks: Ranks, folder: Path) -> dict[str, str]:
     found = {}
-    write, read = dcp_storage.write_tensor_file, dcp_storage.read_region
+    patch = pytest.MonkeyPatch()
     with Checkpoints(folder, ranks, fingerprint="f", keep=2) as checkpoints:
         checkpoints.save(state_of(full(1), ranks), step=1)
-        for name, state in _bad_states(ranks).items():
-            checkpoints.save(state(), step=2)
+        for name, bad in _bad_states(ranks).items():
+            checkpoints.save(bad(), step=2)
             found[name] = _fails(checkpoints.wait)
         for name, fault in (("disk", _full_disk), ("strange", _strange)):
             if ranks.rank == 1:
-                dcp_storage.write_tensor_file = fault  # type: ignore[assignment]
+                patch.setattr(dcp_storage, "write_tensor_file", fault)
             checkpoints.save(state_of(full(2), ranks), step=2)
             found[name] = _fails(lambda: checkpoints.save(state_of(full(2), ranks), step=3))
-            dcp_storage.write_tensor_file = write
+            patch.undo()
         if ranks.rank == 1:
-            dcp_storage.read_region = _strange
+            patch.setattr(dcp_storage, "read_region", _strange)
         found["read"] = _fails(lambda: checkpoints.load(state_of(blank(), ranks)))
-        dcp_storage.read_region = read
+        patch.undo()
         tensors = blank() | ({"rows": torch.ones(3, 4)} if ranks.rank == 1 else {})
         found["asked"] = _fails(lambda: checkpoints.load(state_of(tensors, ranks)))
         checkpoints.save(state_of(full(4), ranks), step=4)

@@ -48,6 +48,10 @@ def test_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: i
     read_region(tmp_path / "file", "one", (), found)
     assert found == 2.5
     read_region(tmp_path / "file", "table", (9, 0), torch.zeros(0, 5))
+    cut = tmp_path / "cut"
+    cut.write_bytes((tmp_path / "file").read_bytes()[:-4])  # of the table: its numbers are the narrowest, its name the last
+    with pytest.raises(CheckpointError, match="cut ends within 'table'"):
+        read_region(cut, "table", (0, 0), wide)
 
 
 def test_a_disk_that_takes_a_part_at_a_time(tmp_path: Path) -> None:

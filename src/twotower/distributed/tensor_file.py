@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor
 
@@ -114,25 +114,36 @@ def sum_of_file(path: Path) -> FileSum:
 
 
 def read_region(path: Path, name: str, starts: Sequence[int], into: Tensor) -> None:
-    """Read a part of a tensor into another one, in blocks; the rest of the file is not read.
+    """Read a part of a tensor into another one, in blocks of rows; other rows are not read.
 
     Args:
         path: What `write_tensor_file` wrote.
         name: Of the tensor.
         starts: Where the part begins, for every dimension.
-        into: Is filled; its shape is that of the part. On any device, contiguous or not.
+        into: Is filled; its shape is that of the part, its type the tensor's. On any device, contiguous or not.
+
+    Raises:
+        OSError: If the file can't be read.
+        CheckpointError: If it ends before the part does.
     """
     if not into.numel():
         return
-    with safetensors.safe_open(path, framework="pt") as file:
-        if not into.dim():
-            into.copy_(file.get_tensor(name))
-            return
-        stored = file.get_slice(name)
+    if not into.dim():
+        into, starts = into.reshape(1), [0]
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(header_bytes))[name]
+        row_shape = entry["shape"][1:]
+        row_bytes = math.prod(row_shape) * into.element_size()
         others = [slice(start, start + length) for start, length in zip(starts[1:], into.shape[1:], strict=True)]
-        for first, rows in _row_blocks(into):
-            start = starts[0] + first
-            rows.copy_(stored[(slice(start, start + len(rows)), *others)])
+        file.seek(8 + header_bytes + entry["data_offsets"][0] + starts[0] * row_bytes)
+        every = min(len(into), max(1, _BLOCK_BYTES // row_bytes))
+        space = torch.empty(every, *row_shape, dtype=into.dtype)
+        for rows in torch.split(into, every):
+            block = space[: len(rows)]
+            if file.readinto(block.reshape(-1).view(torch.uint8).numpy().data) != block.nbytes:
+                raise CheckpointError(f"{path} ends within {name!r}")
+            rows.copy_(block[(slice(None), *others)])
 
 
 def _all_blocks(header: bytes, tensors: Sequence[Tensor]) -> Iterator[bytes | memoryview]:
@@ -152,12 +163,6 @@ def _blocks(tensor: Tensor) -> Iterator[memoryview]:
     """The bytes of a tensor, some rows at a time."""
     if not tensor.numel():
         return
-    for _, rows in _row_blocks(tensor.detach().reshape(1) if not tensor.dim() else tensor.detach()):
+    table = tensor.detach().reshape(1) if not tensor.dim() else tensor.detach()
+    for rows in torch.split(table, max(1, _BLOCK_BYTES // (table[0].numel() * table.element_size()))):
         yield rows.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _row_blocks(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Views of some rows at a time, at least one, with the place of the first."""
-    every = max(1, _BLOCK_BYTES // (tensor[0].numel() * tensor.element_size()))
-    for start in range(0, len(tensor), every):
-        yield start, tensor[start : start + every]
