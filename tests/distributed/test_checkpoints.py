@@ -238,6 +238,28 @@ def test_where_nothing_was_saved_nothing_is_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def _save_in_phases(ranks: Ranks, folder: Path) -> list[int]:
+    """Several at once and one after another, each with a group of processes of its own."""
+    steps = []
+    with (
+        Checkpoints(folder / "a", ranks, fingerprint="f") as first,
+        Checkpoints(folder / "b", ranks, fingerprint="f") as second,
+    ):
+        for checkpoints in (first, second, first):
+            checkpoints.save(state_of(full(1), ranks), step=1)
+        ranks.wait()  # of the training, while threads write
+    for name in ("a", "b", "a"):
+        with Checkpoints(folder / name, ranks, fingerprint="f") as checkpoints:
+            loaded = checkpoints.load(state_of(blank(), ranks))
+            steps.append(-1 if loaded is None else loaded.step)
+            checkpoints.save(state_of(full(2), ranks), step=2)
+    return steps
+
+
+def test_phases_have_checkpoints_of_their_own(tmp_path: Path) -> None:
+    assert in_ranks(_save_in_phases, 2, tmp_path) == [[1, 1, 2], [1, 1, 2]]
+
+
 def _load_as_another(ranks: Ranks, folder: Path) -> list[str]:
     with Checkpoints(folder, ranks, fingerprint="g") as checkpoints, pytest.raises(CheckpointError) as caught:
         checkpoints.load(state_of(blank(), ranks))

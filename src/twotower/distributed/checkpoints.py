@@ -25,7 +25,7 @@ from twotower.distributed.checkpoint_folder import (
 )
 from twotower.distributed.ranks import ALONE, Ranks
 from twotower.distributed.tensor_file import FileSum, dtype_name
-from twotower.distributed.together import say_faults, together, words_of
+from twotower.distributed.together import say_faults, together, told_by_first, words_of
 from twotower.distributed.training_state import Pieces, TrainingState, pieces_to_fill, pieces_to_write, values_text
 from twotower.errors import CheckpointError, nearest
 
@@ -79,7 +79,7 @@ class Checkpoints:
 
     Args:
         folder: Holds a folder for every name. One training at a time.
-        ranks: The ranks that train together.
+        ranks: The ranks that train together: all processes of the default process group, or one alone.
         fingerprint: Identifies model, data and configuration; loading demands the same.
         keep: How many of the checkpoints named `LAST` stay, at least 1; of every other name it is the newest one.
         asynchronous: Copy what is saved to the host's memory and write in a thread. Otherwise `save` returns when all is
@@ -191,7 +191,7 @@ class Checkpoints:
         self._require_open(name)
         self.wait()
         place = CheckpointFolder(self.folder / name)
-        committed, unfinished = together(self._ranks, lambda: (place.committed(), place.unfinished()))[0]
+        committed, unfinished = told_by_first(self._ranks, lambda: (place.committed(), place.unfinished()))
         reasons: dict[int, str] = {}
         for number in committed:
             found = self._whole(place.of(number))
@@ -221,10 +221,10 @@ class Checkpoints:
         self.wait()
 
         def remove() -> None:
-            for path in sorted(self.folder.iterdir()) if self._ranks.first and self.folder.is_dir() else []:
+            for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
                 CheckpointFolder(path).remove_all()
 
-        together(self._ranks, remove)
+        told_by_first(self._ranks, remove)
         self._damaged.clear()
 
     def close(self) -> None:
@@ -265,8 +265,7 @@ class Checkpoints:
         number: int | None = None
         try:
             together(ranks, lambda: _raise(fault))
-            number = together(ranks, lambda: place.begin() if ranks.first else None)[0]
-            assert number is not None
+            number = told_by_first(ranks, place.begin)
             self._write_pieces(place.of(number), pieces, values, alike, step)
         except Exception as error:  # also that a rank is gone
             if ranks.first and number is not None:
@@ -274,7 +273,7 @@ class Checkpoints:
                     place.remove(number)
             raise CheckpointError(f"{place.path}: the checkpoint of step {step} was not written: {words_of(error)}") from None
         keep = self._keep if name == LAST else 1
-        together(ranks, lambda: place.remove_old(keep, self._damaged.get(name, ())) if ranks.first else None)
+        told_by_first(ranks, lambda: place.remove_old(keep, self._damaged.get(name, ())))
 
     def _write_pieces(self, folder: Path, pieces: Pieces, values: str, alike: str, step: int) -> None:
         from torch.distributed.checkpoint.state_dict_saver import save
@@ -299,7 +298,7 @@ class Checkpoints:
     def _whole(self, folder: Path) -> _Found | str:
         """A checkpoint that was found whole, or what is wrong with it."""
         ranks = self._ranks
-        found = together(ranks, lambda: self._opened(folder) if ranks.first else "")[0]
+        found = told_by_first(ranks, lambda: self._opened(folder))
         if isinstance(found, str):
             return found
         names = sorted(set(found.commit.files) - {_TENSORS, _VALUES})
@@ -364,11 +363,14 @@ class Checkpoints:
 
 
 def _own_group(ranks: Ranks) -> Ranks:
-    """The same ranks with a group of their own, on the CPU: a thread's collectives may not meet those of the training."""
+    """The same ranks with a group of their own, on the CPU: a thread's collectives may not meet those of the training.
+
+    Not with ``use_local_synchronization``: a group's name is then made of its ranks, and the second one of that name, after the
+    first was given back, waits for ever.
+    """
     if ranks.size == 1:
         return Ranks()
-    members = dist.get_process_group_ranks(ranks.group)
-    return Ranks(ranks.rank, ranks.size, dist.new_group(members, backend="gloo", use_local_synchronization=True))
+    return Ranks(ranks.rank, ranks.size, dist.new_group(dist.get_process_group_ranks(ranks.group), backend="gloo"))
 
 
 def _alike(state: TrainingState) -> str:

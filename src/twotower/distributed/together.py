@@ -8,7 +8,7 @@ from typing import TypeVar
 from twotower.distributed.ranks import Ranks
 from twotower.errors import CheckpointError, TwotowerError
 
-__all__ = ["say_faults", "together", "words_of"]
+__all__ = ["say_faults", "together", "told_by_first", "words_of"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,24 @@ def together(ranks: Ranks, work: Callable[[], T]) -> list[T]:
     if faults:
         raise CheckpointError(say_faults(faults, ranks.size))
     return [each for _, each in answers]  # type: ignore[misc]
+
+
+def told_by_first(ranks: Ranks, work: Callable[[], T]) -> T:
+    """Do work on rank 0, and give what it gives to all.
+
+    Raises:
+        CheckpointError: On all ranks, with the same message, if it raised an error.
+    """
+    answer: tuple[str | None, T | None] | None = None
+    if ranks.first:
+        try:
+            answer = None, work()
+        except Exception as error:  # told to all, who raise it
+            answer = words_of(error), None
+    fault, value = ranks.tell(answer)
+    if fault is not None:
+        raise CheckpointError(say_faults({0: fault}, ranks.size))
+    return value  # type: ignore[return-value]
 
 
 def words_of(error: BaseException) -> str:
