@@ -20,7 +20,15 @@ from twotower.distributed import Ranks
 
 __all__ = ["in_ranks"]
 
-_MODULES = ["torch", "torch.distributed", "twotower.models", "twotower.training", "twotower.data", "twotower.runs"]
+_MODULES = [
+    "torch",
+    "torch.distributed",
+    "torch.distributed.checkpoint",
+    "twotower.models",
+    "twotower.training",
+    "twotower.data",
+    "twotower.runs",
+]
 
 
 def in_ranks(function: Callable[..., Any], size: int, *args: Any, timeout_s: float = 120) -> list[Any]:
