@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.distributed.in_ranks import in_ranks
+from tests.distributed.in_ranks import in_ranks, preload
 from torch import Tensor
 
 from twotower.distributed import Placement, Ranks, RowWise, ShardedTables, TableAdagrad, TableWise
@@ -21,6 +21,7 @@ from twotower.spec import InputSpec, TableSpec
 from twotower.types import Prefixes, Ragged
 
 pytestmark = pytest.mark.skipif(find_spec("torchrec") is None, reason="needs the extra distributed")
+preload("tests.distributed.with_torchrec")
 
 TABLES = (
     TableSpec(name="item", vocabulary_size=23, embedding_dim=8, update="rows"),
@@ -209,8 +210,8 @@ class TestContract:
         for step, expected in enumerate(local["vectors"]):
             for rank, rows in enumerate(_shares(step, size)):
                 for name, vectors in expected.items():
-                    found = torch.tensor(of_ranks[rank][plan]["vectors"][step][name]).reshape(len(rows), -1)
-                    torch.testing.assert_close(found, vectors[rows].reshape(len(rows), -1), rtol=1e-6, atol=1e-6)
+                    found = torch.tensor(of_ranks[rank][plan]["vectors"][step][name]).reshape(vectors[rows].shape)
+                    torch.testing.assert_close(found, vectors[rows], rtol=1e-6, atol=1e-6)
 
     def test_is_trained_as_one_process_on_all_rows(
         self, local: dict[str, Any], of_ranks: list[dict[str, Any]], plan: str
