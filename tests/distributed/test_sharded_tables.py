@@ -120,7 +120,9 @@ def _local() -> dict[str, Any]:
         "dense": dense,
         "last": {table.name: collection.table(table.name).detach() for table in TABLES},
         "accumulators": {
-            table.name: optimizer.state[collection.table(table.name)]["accumulator"] for table in TABLES if table.update == "rows"
+            table.name: optimizer.state[collection.table(table.name)]["accumulator"]
+            for table in TABLES
+            if table.update == "rows"
         },
     }
 
@@ -159,11 +161,15 @@ def _trained(ranks: Ranks, plan: dict[str, Placement] | None) -> dict[str, Any]:
     }
 
 
-def _whole(of_ranks: list[list[tuple[str, int, list[list[float]], list[float]]]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _whole(
+    of_ranks: list[list[tuple[str, int, list[list[float]], list[float]]]],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Tables and accumulators from all ranks' shards; every row has to be there once."""
     weights, accumulators = {}, {}
     for table in TABLES:
-        parts = sorted((start, rows, states) for shards in of_ranks for name, start, rows, states in shards if name == table.name)
+        parts = sorted(
+            (start, rows, states) for shards in of_ranks for name, start, rows, states in shards if name == table.name
+        )
         if table.update == "rows":
             assert [start for start, _, _ in parts] == [sum(len(rows) for _, rows, _ in parts[:at]) for at in range(len(parts))]
             weights[table.name] = torch.tensor([row for _, rows, _ in parts for row in rows])

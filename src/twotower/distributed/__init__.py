@@ -5,6 +5,7 @@ from twotower.distributed.sharded_tables import ShardedTables
 from twotower.distributed.shares import share_of, share_sizes
 from twotower.distributed.table_exchange import TableAdagrad, TableShard
 from twotower.distributed.table_plan import Placement, RowWise, TableWise, plan_tables, rows_by_rank
+from twotower.distributed.whole_table import TablePart, WholeTable, stream_tables
 
 __all__ = [
     "ALONE",
@@ -13,10 +14,13 @@ __all__ = [
     "RowWise",
     "ShardedTables",
     "TableAdagrad",
+    "TablePart",
     "TableShard",
     "TableWise",
+    "WholeTable",
     "plan_tables",
     "rows_by_rank",
     "share_of",
     "share_sizes",
+    "stream_tables",
 ]

@@ -41,6 +41,7 @@ class ShardedTables:
         specs: By name of the table.
         plan: Where each is.
         ranks: Which share them.
+        device: Where this rank's rows are.
         learning_rate: Of the next update.
 
     Raises:
@@ -62,11 +63,12 @@ class ShardedTables:
             raise ValueError("sharded tables need a process group: ranks = Ranks.of(), after torch.distributed was initialised")
         self.specs = {table.name: table for table in tables}
         _check_tables(self.specs.values())
-        self.ranks, self.learning_rate, self._adagrad = ranks, adagrad.learning_rate, adagrad
+        self.ranks, self.device = ranks, torch.device(device)
+        self.learning_rate, self._adagrad = adagrad.learning_rate, adagrad
         self.plan = plan_tables(self.specs.values(), ranks, forced=plan, device=device)
         widths = dict.fromkeys(table.embedding_dim for table in self.specs.values())
         groups = [{name: spec for name, spec in self.specs.items() if spec.embedding_dim == width} for width in widths]
-        self._exchanges = [TableExchange(group, self.plan, ranks, adagrad, torch.device(device)) for group in groups]
+        self._exchanges = [TableExchange(group, self.plan, ranks, adagrad, self.device) for group in groups]
         self._waiting: weakref.WeakValueDictionary[str, _Waiting] = weakref.WeakValueDictionary()
         for shard in self.shards():
             shard.accumulators.fill_(adagrad.initial_accumulator)
@@ -206,7 +208,9 @@ def _put(shards: Iterable[TableShard], first: int, values: Tensor, part: str) ->
         for shard in shards:
             start, end = max(first, shard.rows.start), min(first + len(values), shard.rows.stop)
             if start < end:
-                getattr(shard, part)[start - shard.rows.start : end - shard.rows.start].copy_(values[start - first : end - first])
+                getattr(shard, part)[start - shard.rows.start : end - shard.rows.start].copy_(
+                    values[start - first : end - first]
+                )
 
 
 def _check_tables(tables: Iterable[TableSpec]) -> None:

@@ -130,9 +130,7 @@ def _planned(tables: Sequence[TableSpec], ranks: Ranks, device: torch.device, me
                 source="plan of tables",
             ) from fault
     return {
-        names[key].name: _placement(sharding)
-        for name in groups
-        for key, sharding in plan.get_plan_for_module(name).items()
+        names[key].name: _placement(sharding) for name in groups for key, sharding in plan.get_plan_for_module(name).items()
     }
 
 
