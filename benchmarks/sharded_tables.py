@@ -2,9 +2,9 @@
 
     python benchmarks/sharded_tables.py --ranks 2 --rows 20000000 --width 64
 
-Each rank looks distinct random rows up and trains them; the last line on stdout is one JSON object. What a rank must hold is
-its part of the weights and one accumulator a row; what it holds beyond that is torch, TorchRec and FBGEMM (measured before there
-is a table) and what a step needs.
+Each rank looks random rows up and trains them; the last line on stdout is one JSON object. What a rank must hold is its part
+of the weights and one accumulator a row; what it holds beyond that is torch, TorchRec and FBGEMM (measured before there is a
+table) and what a step needs.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def main() -> None:
     for of in found:
         beyond = of["trained_mb"] - of["before_mb"] - of["shard_mb"]
         print(
-            f"rank {of['rank']}: shard {of['shard_mb']:,.0f} MB, libraries {of['before_mb']:,.0f} MB, peak {of['trained_mb']:,.0f} "
-            f"MB ({beyond:+,.0f} beyond both), drawn in {of['draw_s']:.0f} s, step {1e3 * of['step_s']:.0f} ms"
+            f"rank {of['rank']}: shard {of['shard_mb']:,.0f} MB, libraries {of['before_mb']:,.0f} MB, "
+            f"peak {of['trained_mb']:,.0f} MB ({beyond:+,.0f} beyond both), drawn in {of['draw_s']:.0f} s, step {1e3 * of['step_s']:.0f} ms"
         )
     print(
         json.dumps({"benchmark": "sharded_tables", **vars(options), "write": str(options.write or ""), "ranks_measured": found})

@@ -18,7 +18,7 @@ from twotower.distributed import Placement, Ranks, RowWise, ShardedTables, Table
 from twotower.nn import EmbeddingCollection
 from twotower.optim import RowwiseAdagrad
 from twotower.spec import InputSpec, TableSpec
-from twotower.types import Prefixes, Ragged
+from twotower.types import Ragged
 
 pytestmark = pytest.mark.skipif(find_spec("torchrec") is None, reason="needs the extra distributed")
 preload("tests.distributed.with_torchrec")

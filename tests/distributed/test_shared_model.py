@@ -41,7 +41,7 @@ SPEC = ModelSpec(
     tables=(ITEM, TableSpec(name="small", vocabulary_size=4, embedding_dim=4), WIDE),
     query=TowerSpec(
         inputs=(
-            InputSpec(column="history", width=8, table="item", encoder=GRUEncoderSpec(), max_length=9),
+            InputSpec(column="history", width=8, table="item", encoder=GRUEncoderSpec(dropout=0.0), max_length=9),
             InputSpec(column="small", width=4, table="small"),
         ),
         layer_sizes=(10, 6),

@@ -47,7 +47,7 @@ def pair(*tables: TableSpec, distant: tuple[TableSpec, ...] = (ITEM, WORD)) -> t
 
 
 def both(whole: EmbeddingCollection, parted: EmbeddingCollection, elsewhere: Elsewhere, look_up: Any) -> None:
-    """What is looked up is the same, and so are the gradients of all tables, and, to the bit, what is dropped and drawn next."""
+    """What is looked up is the same, and so are the gradients of all tables; what is drawn next is so to the bit."""
     found = []
     for collection in (whole, parted):
         torch.manual_seed(3)
@@ -198,6 +198,6 @@ def test_what_a_collection_without_a_table_can_not_do() -> None:
 
 
 def test_distant_tables_must_be_the_specs() -> None:
+    other = ITEM.model_copy(update={"vocabulary_size": 3})
     with pytest.raises(ValueError, match="must be among the specs, and the same; item, word are not"):
-        other = ITEM.model_copy(update={"vocabulary_size": 3})
         EmbeddingCollection([ITEM], generator=torch.Generator(), distant=Elsewhere(other, WORD))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -55,7 +56,7 @@ def rows_by_rank(vocabulary_size: int, placement: Placement, size: int) -> list[
         return [range(vocabulary_size if rank == placement.rank else 0) for rank in range(size)]
     part = -(-vocabulary_size // size)
     starts = [min(rank * part, vocabulary_size) for rank in range(size + 1)]
-    return [range(start, end) for start, end in zip(starts, starts[1:], strict=False)]
+    return [range(start, end) for start, end in itertools.pairwise(starts)]
 
 
 def plan_tables(

@@ -59,7 +59,7 @@ class FetchedRows:
             known = len(self.ids) > 0 and bool((self.ids[places.clamp(max=len(self.ids) - 1)] == values).all())
             if not known:
                 raise ValueError(
-                    "a lookup needs rows that were not fetched when the block began: give it all columns that are looked up in it"
+                    "a lookup needs rows that were not fetched when the block began: give it all columns that it looks up"
                 )
         return Ragged(places, column.offsets) if isinstance(column, Ragged) else places
 
