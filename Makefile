@@ -37,7 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing $(TORCH)"
 	@$(PIP) install '$(TORCH)'
 	@echo "installing twotower and what it is developed with"
-	@$(PIP) install -c constraints.txt -e '.[dev,pandas,baselines,report,serve,ann,onnx,tune]'
+	@$(PIP) install -c constraints.txt -e '.[dev,pandas,baselines,report,serve,ann,onnx,tune,distributed-cpu]'
+	@$(PIP) install -c constraints.txt --no-deps torchrec # what it asks for is there; its own list wants FBGEMM with CUDA
 	@touch $@
 
 install: $(STAMP) ## a virtual environment with twotower and what it is developed with

@@ -18,7 +18,7 @@ from torch import distributed as dist
 
 from twotower.distributed import Ranks
 
-__all__ = ["in_ranks"]
+__all__ = ["in_ranks", "preload"]
 
 _MODULES = [
     "torch",
@@ -29,6 +29,15 @@ _MODULES = [
     "twotower.data",
     "twotower.runs",
 ]
+
+
+def preload(module: str) -> None:
+    """Let processes be forked from one that has imported a module too. Called when a test module is imported.
+
+    What takes seconds to import is so imported once, and not at all where none of the tests that need it was asked for.
+    """
+    if module not in _MODULES:
+        _MODULES.append(module)
 
 
 def in_ranks(function: Callable[..., Any], size: int, *args: Any, timeout_s: float = 120) -> list[Any]:

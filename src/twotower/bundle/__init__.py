@@ -21,6 +21,7 @@ from twotower.bundle.published import (
     version_folder,
     versions,
 )
+from twotower.bundle.streamed_tensors import TensorStream
 from twotower.bundle.strict_json import JSON, dump_json, parse_json
 from twotower.bundle.tensors import parse_tensors, read_tensors, write_tensors
 
@@ -34,6 +35,7 @@ __all__ = [
     "Manifest",
     "Part",
     "PartKind",
+    "TensorStream",
     "activate",
     "atomic_file",
     "atomic_folder",

@@ -28,6 +28,7 @@ from torch import Tensor
 from twotower import __version__
 from twotower.bundle.atomic import atomic_folder, resolve_folder
 from twotower.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Part, PartKind, name_fault, part_file
+from twotower.bundle.streamed_tensors import TensorStream
 from twotower.bundle.strict_json import JSON, dump_json, parse_json
 from twotower.bundle.tensors import parse_tensors, save_tensors
 from twotower.config import parse_config
@@ -50,7 +51,7 @@ class BundleWriter:
         self._open = True
         self._parts: dict[str, Part] = {}
 
-    def tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def tensors(self, name: str, tensors: Mapping[str, Tensor | TensorStream]) -> None:
         """Add named tensors.
 
         Raises:

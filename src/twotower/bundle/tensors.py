@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from twotower.bundle.atomic import atomic_file
+from twotower.bundle.streamed_tensors import TensorStream, write_streamed
 from twotower.errors import BundleError, CorruptBundleError
 
 __all__ = ["parse_tensors", "read_tensors", "save_tensors", "write_tensors"]
@@ -27,13 +28,16 @@ _RESERVED = "__metadata__"
 
 
 def write_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor | TensorStream],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors to one file, whole or not at all.
 
     Args:
         path: The file; replaced when it exists.
-        tensors: Dense tensors by name, of any shape (also empty, 0-d, non-contiguous, sharing memory, on any device).
+        tensors: Dense tensors by name, of any shape (also empty, 0-d, non-contiguous, sharing memory, on any device). Some may
+            be streams, which are read once, by their names; then the file is written in the memory of a block.
         metadata: Text by name, kept beside them.
 
     Raises:
@@ -53,7 +57,11 @@ def write_tensors(
 
 
 def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, named: str | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor | TensorStream],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    named: str | None = None,
 ) -> None:
     """As :func:`write_tensors`, but straight to ``path``: for a file in a folder that is itself written whole or not at all.
 
@@ -69,9 +77,13 @@ def save_tensors(
             raise ValueError(f"the metadata {_CHECKSUM!r} is kept for the checksum; choose another name")
         if not isinstance(text, str):
             raise TypeError(f"metadata is text; {name!r} is a {type(text).__name__}: write it as JSON text")
-    dense = _own_memory(tensors)
-    kept[_CHECKSUM] = _checksum(dense, kept)
+    streams = {name: tensor for name, tensor in tensors.items() if _is_stream(tensor)}
+    dense = _own_memory({name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor) or name not in streams})
     try:
+        if streams:
+            write_streamed(path, {**dense, **streams}, kept, checksum=_CHECKSUM)
+            return
+        kept[_CHECKSUM] = _checksum(dense, kept)
         # not save_file: it puts a new file, private to this user and without our lock, in the place of the one that is there
         path.write_bytes(safetensors.torch.save(dense, metadata=kept))
     except (OSError, safetensors.SafetensorError) as error:
@@ -117,7 +129,11 @@ def parse_tensors(data: bytes, *, source: str) -> tuple[dict[str, Tensor], dict[
     return {name: tensors[name] for name in sorted(tensors)}, dict(sorted(metadata.items()))
 
 
-def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _is_stream(tensor: Tensor | TensorStream) -> bool:
+    return not isinstance(tensor, Tensor) and isinstance(tensor, TensorStream)
+
+
+def _own_memory(tensors: Mapping[str, Tensor | TensorStream]) -> dict[str, Tensor]:
     """Contiguous tensors on the CPU of which no two share memory: what the format asks for."""
     dense: dict[str, Tensor] = {}
     seen: set[int] = set()

@@ -1,12 +1,16 @@
-"""Many processes that train one model: ranks, what they say to each other, and what of them is on the disk."""
+"""Many processes that train one model: ranks, what they say to each other, the tables that they share, and what is on the disk."""
 
 from twotower.distributed.agreed import agreed, require_same
 from twotower.distributed.checkpoints import LAST, Checkpoints, Loaded
 from twotower.distributed.exchange import columns_of_all, exchange, fetch_rows, spread_
 from twotower.distributed.launch import Launch, launch, opened_ranks
 from twotower.distributed.ranks import ALONE, Ranks
+from twotower.distributed.sharded_tables import ShardedTables
 from twotower.distributed.shares import share_of, share_sizes
+from twotower.distributed.table_exchange import TableAdagrad, TableShard
+from twotower.distributed.table_plan import Placement, RowWise, TableWise, plan_tables, rows_by_rank
 from twotower.distributed.training_state import Shard, TrainingState
+from twotower.distributed.whole_table import TablePart, WholeTable, stream_tables
 
 __all__ = [
     "ALONE",
@@ -14,17 +18,28 @@ __all__ = [
     "Checkpoints",
     "Launch",
     "Loaded",
+    "Placement",
     "Ranks",
+    "RowWise",
     "Shard",
+    "ShardedTables",
+    "TableAdagrad",
+    "TablePart",
+    "TableShard",
+    "TableWise",
     "TrainingState",
+    "WholeTable",
     "agreed",
     "columns_of_all",
     "exchange",
     "fetch_rows",
     "launch",
     "opened_ranks",
+    "plan_tables",
     "require_same",
+    "rows_by_rank",
     "share_of",
     "share_sizes",
     "spread_",
+    "stream_tables",
 ]

@@ -11,7 +11,7 @@ from twotower.errors import ConfigError
 from twotower.models.heads import build_head
 from twotower.models.tower import Tower
 from twotower.models.two_tower import TwoTower
-from twotower.nn import MLP, EmbeddingCollection, SequenceEncoder, build_encoder
+from twotower.nn import MLP, DistantTables, EmbeddingCollection, SequenceEncoder, build_encoder
 from twotower.spec import ColumnSpec, ItemsColumn, ModelSpec, RowsColumn, TowerSpec
 
 __all__ = ["ModelBuilder", "build", "builder_name", "check_columns"]
@@ -33,7 +33,7 @@ def builder_name(builder: ModelBuilder) -> str:
     return f"{getattr(builder, '__module__', '?')}.{getattr(builder, '__qualname__', type(builder).__qualname__)}"
 
 
-def build(spec: ModelSpec, *, seed: int) -> TwoTower:
+def build(spec: ModelSpec, *, seed: int, distant: DistantTables | None = None) -> TwoTower:
     """Build a model with fresh weights: tables first, then the layers of the query tower and the candidate's, encoders, heads.
 
     Heads come last, so that a model with them starts with the same towers as one without.
@@ -41,6 +41,8 @@ def build(spec: ModelSpec, *, seed: int) -> TwoTower:
     Args:
         spec: Tables, towers, whether they share layers, and heads.
         seed: Of the initial weights; torch's global state is neither read nor changed.
+        distant: What holds some of the tables in the model's place, such as `twotower.distributed.ShardedTables`; all weights
+            start as they do without.
 
     Raises:
         ConfigError: If the towers' outputs differ in width, an input names a table that is not there, widths disagree,
@@ -58,7 +60,7 @@ def build(spec: ModelSpec, *, seed: int) -> TwoTower:
     if faults:
         raise ConfigError(faults, source="model")
     generator = torch.Generator().manual_seed(seed)
-    embeddings = EmbeddingCollection(spec.tables, generator=generator)
+    embeddings = EmbeddingCollection(spec.tables, generator=generator, distant=distant)
     query_layers = _layers(spec.query, generator)
     candidate_layers = query_layers if spec.share_layers else _layers(spec.candidate, generator)
     query = Tower(spec.query, embeddings, query_layers, _encoders(spec.query, generator))

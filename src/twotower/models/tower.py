@@ -59,7 +59,8 @@ class Tower(nn.Module):
         Raises:
             ValueError: If an input reads items, and no vectors came.
         """
-        given = [self._given(features, entry, items_ND) for entry in self.spec.inputs]
+        with self.embeddings.fetched((features, self.spec.inputs)):
+            given = [self._given(features, entry, items_ND) for entry in self.spec.inputs]
         output_BD = self._in_one(given)
         if output_BD is None:
             vectors = {entry.column: self._vectors(each, entry) for each, entry in zip(given, self.spec.inputs, strict=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
@@ -68,6 +69,17 @@ class TwoTower(nn.Module):
     def item_columns(self) -> tuple[str, ...]:
         """Columns of the query that hold catalogue rows, each of which is read as the candidate's vector; mostly none."""
         return tuple(entry.column for entry in self.spec.query.inputs if entry.items is not None)
+
+    def fetched(self, queries: QueryFeatures, candidates: Features) -> AbstractContextManager[None]:
+        """A block in which both towers encode: what they look up of tables that are elsewhere comes at once when it begins.
+
+        Training puts each step into one, see `EmbeddingCollection.fetched`; a model that has all its tables does nothing here.
+
+        Args:
+            queries: Features of the queries that are encoded within the block.
+            candidates: Those of the candidates.
+        """
+        return self.embeddings.fetched((queries, self.spec.query.inputs), (candidates, self.spec.candidate.inputs))
 
     def encode_queries(self, features: QueryFeatures) -> Tensor:
         """Query vectors, float32 ``[n, D]``.

@@ -1,5 +1,6 @@
 """Parts that towers are made of; each works on tensors and knows no features, users or items."""
 
+from twotower.nn.distant_rows import DistantTables
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.embedding import EmbeddingCollection
 from twotower.nn.hstu import HSTUEncoder
@@ -16,6 +17,7 @@ from twotower.nn.untraced import unhooked
 __all__ = [
     "MLP",
     "AttentionEncoder",
+    "DistantTables",
     "EmbeddingCollection",
     "GRUEncoder",
     "HSTUEncoder",

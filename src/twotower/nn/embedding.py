@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from twotower.nn.distant_rows import DistantTables, FetchedRows, Reads, fetch_rows
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.lookup import Lookup
 from twotower.nn.pooling import look_up_rows, pool_rows
@@ -26,10 +27,16 @@ class EmbeddingCollection(nn.Module):
     Args:
         tables: Their specs; names are distinct.
         generator: Source of the initial values.
+        distant: What holds some of the tables in this one's place, such as `twotower.distributed.ShardedTables`. They are no
+            parameters here, and start with the same rows.
 
     Attributes:
         specs: By name of the table. The parameter of a table is ``table:<name>``.
+        distant: As given; None: all tables are here.
         propagation: What two of the tables go through before they are looked up; None: nothing. See `propagate`.
+
+    Raises:
+        ValueError: If a distant table is not among the specs, or another there.
 
     Example:
         >>> from twotower.spec import InputSpec, TableSpec
@@ -40,19 +47,36 @@ class EmbeddingCollection(nn.Module):
         (torch.Size([2, 2]), ['table:item'])
     """
 
-    def __init__(self, tables: Iterable[TableSpec], *, generator: torch.Generator) -> None:
+    def __init__(
+        self, tables: Iterable[TableSpec], *, generator: torch.Generator, distant: DistantTables | None = None
+    ) -> None:
         super().__init__()
         self.specs = {table.name: table for table in tables}
         self._names = {name: _parameter_name(name) for name in self.specs}
+        self.distant = distant
+        self._fetched: dict[str, FetchedRows] | None = None
         self.propagation: Propagation | None = None
         self._propagated: dict[str, Tensor] | None = None
+        elsewhere = {} if distant is None else dict(distant.specs)
+        wrong = [name for name, spec in elsewhere.items() if self.specs.get(name) != spec]
+        if wrong:
+            raise ValueError(f"tables that are elsewhere must be among the specs, and the same; {', '.join(wrong)} are not")
         for table in self.specs.values():
+            if distant is not None and table.name in elsewhere:
+                distant.draw(table.name, generator)
+                continue
             weight_VD = torch.empty(table.vocabulary_size, table.embedding_dim)
             weight_VD.uniform_(-table.init_scale, table.init_scale, generator=generator)
             self.register_parameter(self._names[table.name], nn.Parameter(weight_VD))
 
     def table(self, name: str) -> nn.Parameter:
-        """The weights of a table, ``[vocabulary_size, embedding_dim]``: what is learned, before any propagation."""
+        """The weights of a table, ``[vocabulary_size, embedding_dim]``: what is learned, before any propagation.
+
+        Raises:
+            ValueError: If the table is distant: nobody has all of it.
+        """
+        if self._is_distant(name):
+            raise ValueError(f"table {name!r} is spread over ranks, and is nowhere as a whole: see embeddings.distant.shards()")
         found = self._parameters[self._names[name]]
         assert found is not None
         return found
@@ -93,6 +117,33 @@ class EmbeddingCollection(nn.Module):
         finally:
             self._propagated = None
 
+    @contextmanager
+    def fetched(self, *reads: Reads) -> Iterator[None]:
+        """Get the rows of distant tables at once for all lookups within the block; without such tables, nothing is done.
+
+        What one training step looks up belongs into one block: then every row's gradients are added up before they update it,
+        and ranks exchange ids, rows and gradients once. Within a block another one does nothing. All ranks begin and end the
+        same blocks, each of them for the same inputs, also of no rows.
+
+        Args:
+            reads: Columns by name, and the inputs that read them; of other inputs nothing is fetched.
+        """
+        if self.distant is None or self._fetched is not None:
+            yield
+            return
+        self._fetched = fetch_rows(self.distant, reads, training=self.training)
+        try:
+            yield
+        finally:
+            self._fetched = None
+
+    def distant_parameter_names(self) -> dict[str, str]:
+        """What the parameters of distant tables would be called, were they here: names of tables by names of parameters."""
+        return {self._names[name]: name for name in self.specs if self._is_distant(name)}
+
+    def _is_distant(self, name: str | None) -> bool:
+        return self.distant is not None and name in self.distant.specs
+
     def settle(self) -> None:
         """Put the propagated rows into the tables and drop the propagation: the same vectors, and no graph is needed."""
         if self.propagation is None:
@@ -125,7 +176,9 @@ class EmbeddingCollection(nn.Module):
         Raises:
             ValueError: If an input has no table.
         """
-        return {entry.column: self.pooled(self.lookup(columns[entry.column], entry), entry) for entry in inputs}
+        inputs = list(inputs)
+        with self.fetched((columns, inputs)):
+            return {entry.column: self.pooled(self.lookup(columns[entry.column], entry), entry) for entry in inputs}
 
     def lookup(self, column: Column, entry: InputSpec, items_ND: Tensor | None = None) -> Lookup:
         """What an input looks up, some of it dropped in training.
@@ -138,7 +191,7 @@ class EmbeddingCollection(nn.Module):
         Raises:
             ValueError: If it has neither.
         """
-        table_VD = self._vectors_of(entry, items_ND)
+        table_VD, column = self._vectors_of(entry, column, items_ND)
         if self.training and entry.id_dropout:
             column = drop_to_row(column, entry.id_dropout)
         if not isinstance(column, Ragged):
@@ -160,25 +213,32 @@ class EmbeddingCollection(nn.Module):
         Raises:
             ValueError: If it has neither.
         """
-        table_VD = self._vectors_of(entry, items_ND)
-        values: Column = (column.sequences if isinstance(column, Prefixes) else column).values
+        sequences = column.sequences if isinstance(column, Prefixes) else column
+        table_VD, values = self._vectors_of(entry, sequences.values, items_ND)
         if self.training and entry.id_dropout:
             values = drop_to_row(values, entry.id_dropout)
         assert isinstance(values, Tensor)
         return look_up_rows(table_VD, values, sparse=self.has_sparse_gradient(entry))
 
-    def _vectors_of(self, entry: InputSpec, items_ND: Tensor | None) -> Tensor:
-        """What an input looks rows up in."""
+    def _vectors_of(self, entry: InputSpec, column: Column, items_ND: Tensor | None) -> tuple[Tensor, Column]:
+        """What an input looks rows up in, and which."""
         if entry.items is not None:
             if items_ND is None:
                 raise ValueError(
                     f"input {entry.column!r} reads vectors of items: give items_ND, one for each catalogue row, to "
                     "encode_queries_with_items"
                 )
-            return items_ND
+            return items_ND, column
         if entry.table is None:
             raise ValueError(f"input {entry.column!r} has no table")
-        return self._looked_up(entry.table)
+        if not self._is_distant(entry.table):
+            return self._looked_up(entry.table), column
+        with self.fetched(({entry.column: column}, [entry])):
+            assert self._fetched is not None
+            if entry.table not in self._fetched:
+                raise ValueError(f"table {entry.table!r} was not fetched when the block began: give it all inputs that read it")
+            found = self._fetched[entry.table]
+        return found.rows_ND, found.places(column)
 
     def pooled(self, lookup: Lookup, entry: InputSpec) -> Tensor:
         """The vectors of a lookup, ``[n, embedding_dim]``."""
@@ -190,12 +250,12 @@ class EmbeddingCollection(nn.Module):
         return pooled_BD if lookup.scale == 1.0 else pooled_BD * lookup.scale
 
     def has_sparse_gradient(self, entry: InputSpec) -> bool:
-        """Whether the gradient of an input's table holds only the touched rows."""
-        return entry.table is not None and self.specs[entry.table].update == "rows"
+        """Whether the gradient of an input's table holds only the touched rows; that of rows that were fetched does not."""
+        return entry.table is not None and self.specs[entry.table].update == "rows" and not self._is_distant(entry.table)
 
     def sparse_parameter_names(self) -> set[str]:
         """Names of the parameters whose gradients hold only the touched rows."""
-        return {self._names[name] for name, spec in self.specs.items() if spec.update == "rows"}
+        return {self._names[name] for name, spec in self.specs.items() if spec.update == "rows" and not self._is_distant(name)}
 
 
 def _parameter_name(table: str) -> str:

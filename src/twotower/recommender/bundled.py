@@ -14,7 +14,7 @@ from twotower.bundle import JSON, Bundle, write_bundle
 from twotower.config import parse_config
 from twotower.data import Histories, IdTable
 from twotower.errors import BundleError, ConfigError
-from twotower.models import ModelBuilder, TwoTower, builder_name, check_columns, load_state, state_of
+from twotower.models import ModelBuilder, TwoTower, builder_name, check_columns, load_state, weights_of
 from twotower.preprocessing import Preprocessor
 from twotower.recommender.history_inputs import event_column
 from twotower.recommender.requests import RequestDefaults
@@ -44,7 +44,8 @@ def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -
 
     Args:
         path: Replaced when it is a bundle.
-        parts: What to write.
+        parts: What to write. Tables of its model that ranks share are read from them: then this is what rank 0 does within
+            `twotower.distributed.stream_tables`.
         builder: What built the model; the bundle remembers its name.
 
     Raises:
@@ -62,7 +63,7 @@ def write_parts(path: Path, parts: RecommenderParts, *, builder: ModelBuilder) -
     tensors |= {f"{_COLUMN}{name}": values for name, values in histories.columns.items()}
     with write_bundle(path, card=parts.card) as writer:
         writer.json("model", {"builder": builder_name(builder), "spec": parts.model.spec.model_dump(mode="json")})
-        writer.tensors("weights", {name: tensor.cpu() for name, tensor in state_of(parts.model).items()})
+        writer.tensors("weights", weights_of(parts.model))
         values, vocabularies = parts.preprocessor.to_parts()
         writer.json("preprocessor", values)
         for name, table in vocabularies.items():

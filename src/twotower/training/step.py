@@ -122,16 +122,21 @@ def _encoded(
     if ranks.size > 1:
         return encoded_over_ranks(model, queries, rows, items, ranks)
     if not model.item_columns:
-        queries_BD = model.encode_queries(queries)
-        return queries_BD, model.encode_candidates(items if rows is None else _taken(items, rows))
+        candidates = items if rows is None else _taken(items, rows)
+        with model.fetched(queries, candidates):
+            queries_BD = model.encode_queries(queries)
+            return queries_BD, model.encode_candidates(candidates)
     if rows is None:
-        vectors_ND = model.encode_candidates(items)
-        return model.encode_queries_with_items(queries, vectors_ND), vectors_ND
+        with model.fetched(queries, items):
+            vectors_ND = model.encode_candidates(items)
+            return model.encode_queries_with_items(queries, vectors_ND), vectors_ND
     read = rows_read(queries, model.item_columns)
     every = torch.cat([rows, read[~torch.isin(read, rows)]])
-    vectors_VD = model.encode_candidates(_taken(items, every))
-    queries_BD = model.encode_queries_with_items(with_places(queries, model.item_columns, every), vectors_VD)
-    return queries_BD, vectors_VD[: len(rows)]
+    candidates = _taken(items, every)
+    with model.fetched(queries, candidates):
+        vectors_VD = model.encode_candidates(candidates)
+        queries_BD = model.encode_queries_with_items(with_places(queries, model.item_columns, every), vectors_VD)
+        return queries_BD, vectors_VD[: len(rows)]
 
 
 def _taken(items: Features, rows: Tensor) -> Features:
