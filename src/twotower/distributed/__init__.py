@@ -1,4 +1,4 @@
-"""Many processes that train one model: ranks, what they say to each other, the tables that they share, and what is on the disk."""
+"""Many processes that train one model: ranks, what they say to each other, the tables that they share, their checkpoints."""
 
 from twotower.distributed.agreed import agreed, require_same
 from twotower.distributed.checkpoints import LAST, Checkpoints, Loaded
