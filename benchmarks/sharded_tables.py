@@ -112,7 +112,8 @@ def main() -> None:
         beyond = of["trained_mb"] - of["before_mb"] - of["shard_mb"]
         print(
             f"rank {of['rank']}: shard {of['shard_mb']:,.0f} MB, libraries {of['before_mb']:,.0f} MB, "
-            f"peak {of['trained_mb']:,.0f} MB ({beyond:+,.0f} beyond both), drawn in {of['draw_s']:.0f} s, step {1e3 * of['step_s']:.0f} ms"
+            f"peak {of['trained_mb']:,.0f} MB ({beyond:+,.0f} beyond both), "
+            f"drawn in {of['draw_s']:.0f} s, step {1e3 * of['step_s']:.0f} ms"
         )
     print(
         json.dumps({"benchmark": "sharded_tables", **vars(options), "write": str(options.write or ""), "ranks_measured": found})

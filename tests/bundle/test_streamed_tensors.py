@@ -25,7 +25,7 @@ class Stream:
     def blocks(self) -> Iterator[Tensor]:
         self.times += 1
         block = torch.empty_like(self.tensor[: self.rows])
-        for part in self.tensor.split(self.rows):
+        for part in torch.split(self.tensor, self.rows):
             block[: len(part)] = part  # one memory for all blocks
             yield block[: len(part)]
             block.fill_(7)

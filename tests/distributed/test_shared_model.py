@@ -15,6 +15,7 @@ from torch import Tensor
 from twotower.bundle import read_tensors, write_tensors
 from twotower.distributed import (
     ALONE,
+    Placement,
     Ranks,
     RowWise,
     ShardedTables,
@@ -75,7 +76,7 @@ def _step(model: TwoTower, step: int, rows: Tensor, ranks: Ranks) -> None:
         queries_BD, own_BD = model.encode_queries(queries), model.encode_candidates(candidates)
     logits = queries_BD @ ranks.gather(own_BD).T
     first = sum(ranks.lengths(len(rows))[: ranks.rank])
-    torch.nn.functional.cross_entropy(logits * 3, torch.arange(len(rows)) + first, reduction="sum").backward()
+    torch.nn.functional.cross_entropy(logits * 3, torch.arange(len(rows)) + first, reduction="sum").backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             if ranks.size > 1:
@@ -83,7 +84,7 @@ def _step(model: TwoTower, step: int, rows: Tensor, ranks: Ranks) -> None:
                 parameter.grad = ranks.sum_(grad)
             assert parameter.grad is not None
             if not parameter.grad.is_sparse:
-                parameter -= 0.05 * parameter.grad
+                parameter.sub_(0.05 * parameter.grad)
 
 
 def _one_process() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -98,7 +99,7 @@ def _one_process() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _of_ranks(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    plan = {"item": RowWise(), "wide": TableWise(ranks.size - 1)}
+    plan: dict[str, Placement] = {"item": RowWise(), "wide": TableWise(ranks.size - 1)}
     tables = ShardedTables([ITEM, WIDE], ranks, adagrad=ADAGRAD, plan=plan)
     model = build(SPEC, seed=3, distant=tables)
     for step in range(STEPS):
@@ -207,12 +208,12 @@ def _wrong(ranks: Ranks) -> dict[str, str]:
     found["waiting"] = _message(lambda: good.rows(ids), RuntimeError)
     with torch.no_grad():
         assert torch.equal(good.rows(ids)["item"], rows)  # nothing is learned of these
-    rows.sum().backward()
+    rows.sum().backward()  # type: ignore[no-untyped-call]
     kept = good.rows(ids)["item"]  # the gradient came
     del kept
     kept = good.rows(ids)["item"]  # nobody can ask for a gradient any more
     library.set_gradient_division(True)
-    found["division"] = _message(lambda: kept.sum().backward(), RuntimeError)
+    found["division"] = _message(lambda: kept.sum().backward(), RuntimeError)  # type: ignore[no-untyped-call]
     return found
 
 

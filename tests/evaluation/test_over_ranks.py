@@ -246,9 +246,9 @@ def _given(ranks: Ranks) -> list[str]:
                 ranked = rank_positives(scorer, torch.arange(num_rows), own, seen.take, block_bytes=8 * BLOCK * 7)
                 best_QK = top_items(scorer, torch.arange(num_rows), 6, seen=seen.take)
             for row in range(num_rows):
-                scores, own = exact_QN[row], exact_QN[row, positives[row]]
+                scores, score = exact_QN[row], exact_QN[row, positives[row]]
                 others = [item for item in lists[row] if item != int(positives[row])]
-                above, tied = (scores > own), (scores == own)
+                above, tied = (scores > score), (scores == score)
                 places = [int(above.sum()), int(tied.sum()), int(above.sum() - above[others].sum())]
                 came = [ranked.seen_included.above[row], ranked.seen_included.tied[row], ranked.seen_removed.above[row]]
                 places.append(int(tied.sum() - tied[others].sum()))

@@ -130,7 +130,8 @@ def test_towers_with_sequences(kind: str) -> None:
         column = Prefixes(HISTORY, torch.tensor([0, 0, 2]), torch.tensor([1, 4, 7]))
     if "events" in kind:
         column = Events(column)
-    queries, candidates = {"history": column, "user": COLUMNS["user"]}, {"item": COLUMNS["item"]}
+    queries: dict[str, Any] = {"history": column, "user": COLUMNS["user"]}
+    candidates: dict[str, Any] = {"item": COLUMNS["item"]}
     elsewhere = Elsewhere(ITEM)
     whole, parted = build(spec, seed=2), build(spec, seed=2, distant=elsewhere)
     found = []

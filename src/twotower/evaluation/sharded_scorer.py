@@ -58,7 +58,7 @@ class ShardedScorer:
         self._lengths = ranks.lengths(len(vectors_SD))
         edges = [0, *accumulate(self._lengths)]
         self.own = range(edges[ranks.rank], edges[ranks.rank + 1])
-        parts = self.vectors_SD.split(_VECTORS_AT_ONCE)  # so that few vectors are in float64 at a time
+        parts = torch.split(self.vectors_SD, _VECTORS_AT_ONCE)  # so that few vectors are in float64 at a time
         self._own_longest = _most([float(part.double().norm(dim=1).max()) for part in parts if len(part)])
         self._longest = _most(ranks.collect(self._own_longest))
 
