@@ -77,7 +77,7 @@ INPUTS = (
     InputSpec(column="history", width=4, table="item", pooling="mean", id_dropout=0.4),
     InputSpec(column="words", width=4, table="word", pooling="sum", value_dropout=0.5),
 )
-COLUMNS = {"user": ids(9, 3, 4), "item": ids(40, 3, 3) + 0, "history": HISTORY, "words": WORDS}
+COLUMNS: dict[str, Any] = {"user": ids(9, 3, 4), "item": ids(40, 3, 3) + 0, "history": HISTORY, "words": WORDS}
 
 
 @pytest.mark.parametrize("training", [True, False])
