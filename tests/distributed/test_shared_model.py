@@ -208,6 +208,8 @@ def _wrong(ranks: Ranks) -> dict[str, str]:
     found["waiting"] = _message(lambda: good.rows(ids), RuntimeError)
     with torch.no_grad():
         assert torch.equal(good.rows(ids)["item"], rows)  # nothing is learned of these
+    with torch.inference_mode():
+        assert torch.equal(good.rows(ids)["item"], rows)
     rows.sum().backward()  # type: ignore[no-untyped-call]
     kept = good.rows(ids)["item"]  # the gradient came
     del kept

@@ -62,6 +62,8 @@ class RunProgress:
             self._converting(phase, event)
         elif isinstance(event, TrainingStarted):
             self._clear()
+            for line in event.refused:
+                self.console.print(line, soft_wrap=True)
             self._say(
                 f"{_TITLES[phase]}: {event.rows:,} rows, {event.batches:,} steps an epoch, at most {event.epochs:,} epochs"
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from torch import distributed as dist
 
 from twotower.distributed.checkpoint_folder import (
@@ -24,7 +25,7 @@ from twotower.distributed.checkpoint_folder import (
     write_text_file,
 )
 from twotower.distributed.ranks import ALONE, Ranks
-from twotower.distributed.tensor_file import FileSum, dtype_name
+from twotower.distributed.tensor_file import DTYPES, FileSum, dtype_name
 from twotower.distributed.together import say_faults, together, told_by_first, words_of
 from twotower.distributed.training_state import Pieces, TrainingState, pieces_to_fill, pieces_to_write, values_text
 from twotower.errors import CheckpointError, nearest
@@ -32,7 +33,7 @@ from twotower.errors import CheckpointError, nearest
 if TYPE_CHECKING:
     from twotower.distributed.dcp_storage import StoredTensors
 
-__all__ = ["LAST", "Checkpoints", "Loaded"]
+__all__ = ["LAST", "Checkpoints", "Loaded", "Stored"]
 
 LAST = "last"
 """The name of the checkpoints of which several are kept."""
@@ -56,6 +57,19 @@ class Loaded:
     step: int
     ranks: int
     values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that a checkpoint holds.
+
+    Attributes:
+        dtype: Of its numbers.
+        shape: Of the whole tensor.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -170,14 +184,17 @@ class Checkpoints:
         if fault is not None:
             raise CheckpointError(fault)
 
-    def load(self, state: TrainingState, *, name: str = LAST, partial: bool = False) -> Loaded | None:
+    def load(
+        self, state: TrainingState | Callable[[Mapping[str, Stored]], TrainingState], *, name: str = LAST, partial: bool = False
+    ) -> Loaded | None:
         """Fill a state's tensors in place from the newest checkpoint that is whole.
 
         Sizes and checksums of all its files are looked at before anything is used, each file by one rank; all ranks take the
         same checkpoint. Of sharded tensors a rank reads what its shards need. See `refused` for what was passed over.
 
         Args:
-            state: Tensors with the shapes and types that were saved, cut over these ranks in any way.
+            state: Tensors with the shapes and types that were saved, cut over these ranks in any way; or what makes it, of what
+                the checkpoint holds by name.
             name: As it was saved.
             partial: Not all that was saved is asked for: for weights without the optimisers' states.
 
@@ -199,7 +216,7 @@ class Checkpoints:
                 newer = [each for each in unfinished if each > number]
                 self._say_refused(place, reasons, newer, f"{place.of(number)} (step {found.commit.step}) is used instead")
                 self._damaged[name] = set(reasons)
-                self._fill(state, place.of(number), found, partial)
+                self._fill(self._place_for(state, found), place.of(number), found, partial)
                 return Loaded(place.of(number), found.commit.step, found.commit.ranks, found.values)
             reasons[number] = found
         self._say_refused(place, reasons, unfinished, "there is none before it")
@@ -210,6 +227,16 @@ class Checkpoints:
                 "to start over"
             )
         return None
+
+    def _place_for(
+        self, state: TrainingState | Callable[[Mapping[str, Stored]], TrainingState], found: _Found
+    ) -> TrainingState:
+        if isinstance(state, TrainingState):
+            return state
+        stored = {name: Stored(DTYPES[of["dtype"]], tuple(of["shape"])) for name, of in found.tensors.items()}
+        make, made = state, list[TrainingState]()
+        together(self._ranks, lambda: made.append(make(stored)))
+        return made[0]
 
     def clear(self) -> None:
         """Remove all checkpoints, to start over.

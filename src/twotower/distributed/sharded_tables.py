@@ -151,6 +151,9 @@ class ShardedTables:
             if len(rows) and not (rows[0] >= 0 and rows[-1] < self.specs[name].vocabulary_size):
                 size = self.specs[name].vocabulary_size
                 raise IndexError(f"rows of table {name!r} must be in [0, {size}); came {int(rows[0])} to {int(rows[-1])}")
+        if torch.is_inference_mode_enabled():  # FBGEMM's kernels for the CPU are below autograd, and not there without it
+            with torch.inference_mode(False), torch.no_grad():
+                return self.rows(ids)
         learning = torch.is_grad_enabled()
         if learning and (waiting := [name for name in ids if name in self._waiting]):
             raise RuntimeError(

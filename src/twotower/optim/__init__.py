@@ -1,6 +1,6 @@
 """Optimisers, the learning rate over time, and gradient clipping, with sparse gradients of embedding tables in mind."""
 
-from twotower.optim.build import OptimizerConfig, build_optimizers
+from twotower.optim.build import OptimizerConfig, build_optimizers, rowwise_adagrad_numbers
 from twotower.optim.clip import clip_gradients
 from twotower.optim.exact_adagrad import ExactAdagrad
 from twotower.optim.lazy_adam import LazyAdam
@@ -19,4 +19,5 @@ __all__ = [
     "clip_gradients",
     "learning_rate_factor",
     "rows_pay",
+    "rowwise_adagrad_numbers",
 ]

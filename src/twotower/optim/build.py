@@ -17,7 +17,7 @@ from twotower.optim.lazy_adam import LazyAdam
 from twotower.optim.rowwise_adagrad import RowwiseAdagrad
 from twotower.optim.uncompiled import uncompiled
 
-__all__ = ["OptimizerConfig", "build_optimizers"]
+__all__ = ["OptimizerConfig", "build_optimizers", "rowwise_adagrad_numbers"]
 
 
 class OptimizerConfig(Config):
@@ -128,6 +128,11 @@ def build_optimizers(
         optimizers = [_adagrad(groups, config)] if groups else []
         return optimizers + ([_table_adagrad(ExactAdagrad, table_groups, config)] if table_groups else [])
     return [_table_adagrad(RowwiseAdagrad, groups + table_groups, config)]
+
+
+def rowwise_adagrad_numbers(config: OptimizerConfig) -> tuple[float, float, float]:
+    """Learning rate, initial accumulator and epsilon of tables that row-wise Adagrad updates."""
+    return _learning_rates(config)[1], _start(config), _adagrad_epsilon(config)
 
 
 def _learning_rates(config: OptimizerConfig) -> tuple[float, float]:

@@ -5,12 +5,13 @@ from twotower.planning.device import DEVICES, Device, device_named, read_device
 from twotower.planning.links import Links
 from twotower.planning.memory import Held, Memory, memory_of
 from twotower.planning.plan import Plan, faults_of, fewest_ranks, make_plan, most_rows, require_fit, widest
-from twotower.planning.sharding import AskedSharding, checked_sharding, is_sharded, rows_held
+from twotower.planning.sharding import MOST_LOCAL_BYTES, AskedSharding, checked_sharding, is_sharded, rows_held
 from twotower.planning.step import Collective, Step, Work, slowest_of, step_of
 from twotower.planning.workload import Candidates, Encoder, Table, Tower, Workload, distinct
 
 __all__ = [
     "DEVICES",
+    "MOST_LOCAL_BYTES",
     "AskedSharding",
     "Candidates",
     "Collective",

@@ -14,15 +14,17 @@ from twotower.data import Batches, Examples
 from twotower.data.batches import CandidateSource
 from twotower.distributed import ALONE, Ranks
 from twotower.errors import ConfigError, DataError
-from twotower.evaluation import Evaluation, ModelScorer, evaluate, evaluate_per_user
+from twotower.evaluation import Evaluation, evaluate, evaluate_per_user
 from twotower.losses import CountMinSketch, RetrievalLoss, StreamedLogQ, log_q_from_counts, mixture_log_q
 from twotower.models import ModelBuilder, TwoTower, build, builder_name, check_columns
 from twotower.runs.build_loss import build_loss
+from twotower.runs.judge import model_ranker
 from twotower.runs.judge_outcomes import outcome_errors
 from twotower.runs.model_spec import asked_updates, model_spec
 from twotower.runs.phase import Phase, fit_phase
 from twotower.runs.propagation import propagate_tables
 from twotower.runs.recipe import Recipe
+from twotower.runs.split_tables import build_with_split_tables
 from twotower.runs.table_updates import TableUpdate, TouchedRows, decide_updates, with_updates
 from twotower.runs.tables import Tables
 from twotower.runs.tasks import head_specs, objective
@@ -175,7 +177,7 @@ def build_model(
     updates = decide_updates(recipe, spec, asked_updates(recipe, phase.preprocessor), TouchedRows(spec, batches, phase.items))
     if ranks.size > 1:  # how tables are updated was decided by whole batches
         batches.share = ranks.share
-    model = own.builder(with_updates(spec, updates), seed=recipe.seed)
+    model = build_with_split_tables(recipe, with_updates(spec, updates), own.builder, ranks)
     missing = [task.name for task in recipe.tasks if task.name not in model.head_names]
     if missing:
         raise ConfigError(
@@ -284,7 +286,9 @@ def fit_model(
         log_q_N=untrained.log_q_N,
         streamed_log_q=untrained.streamed_log_q,
         objective=objective(recipe),
-        validate=_validation(recipe, phase, validation_rows, device) if validating and validation_rows is not None else None,
+        validate=_validation(recipe, phase, validation_rows, device, ranks)
+        if validating and validation_rows is not None
+        else None,
         checkpoints=checkpoints,
         optimizer_states=None if untrained.started is None else untrained.started.states,
         listener=nobody if listener is None else listener,
@@ -306,11 +310,11 @@ def first_validation(
         device: Where.
     """
     model = untrained.model.to(device).eval()
-    return _validation(recipe, untrained.phase, rows, device)(model)
+    return _validation(recipe, untrained.phase, rows, device, ALONE)(model)
 
 
 def _validation(
-    recipe: Recipe, phase: Phase, rows: NDArray[np.int64], device: torch.device
+    recipe: Recipe, phase: Phase, rows: NDArray[np.int64], device: torch.device, ranks: Ranks
 ) -> Callable[[TwoTower], Mapping[str, float]]:
     most = recipe.evaluation.max_validation_rows
     if most is not None and most < len(rows):
@@ -320,14 +324,14 @@ def _validation(
     per_user = stopping is not None and Watched.of(stopping.metric).per_user
 
     def validate(model: TwoTower) -> dict[str, float]:
-        scorer = ModelScorer(model, phase.items, examples, device=device)
+        scorer = model_ranker(model, phase, device=device, ranks=ranks)(examples)
         figures = _both(evaluate(scorer, examples, ks=ks, draws=0))
         if per_user:  # another scoring of the catalogue, which nobody pays for who does not ask
             figures |= _both(evaluate_per_user(scorer, examples, ks=ks, draws=0), PER_USER)
         errors = {
             f"{task.name} {figure}": value
             for task in recipe.tasks
-            for figure, value in outcome_errors(task, model, phase, examples, device=device).items()
+            for figure, value in outcome_errors(task, model, phase, examples, device=device, ranks=ranks).items()
         }
         return {**figures, **errors}
 

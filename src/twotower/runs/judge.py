@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from twotower.data import Examples
 from twotower.data.consecutive import taken
-from twotower.evaluation import Evaluation, Figures, JudgedRows, ModelScorer, Scorer, evaluate, evaluate_per_user
+from twotower.distributed import ALONE, Ranks
+from twotower.evaluation import (
+    Evaluation,
+    Figures,
+    JudgedRows,
+    ModelScorer,
+    Scorer,
+    ShardedScorer,
+    evaluate,
+    evaluate_per_user,
+)
 from twotower.metrics import bootstrap_interval
 from twotower.models import TwoTower
 from twotower.runs.phase import Phase
@@ -50,9 +60,15 @@ class Judgement:
     frozen: JudgedRows | None
 
 
-def model_ranker(model: TwoTower, phase: Phase, *, device: torch.device) -> MakeScorer:
-    """A trained model (in evaluation mode, on the device) as a ranker of rows of its phase."""
-    return lambda examples: ModelScorer(model, phase.items, examples, device=device)
+def model_ranker(model: TwoTower, phase: Phase, *, device: torch.device, ranks: Ranks = ALONE) -> MakeScorer:
+    """A trained model (in evaluation mode, on the device) as a ranker of rows of its phase.
+
+    Of several ranks each scores its range of the catalogue: all of them call everything that scores, in the same order, and all
+    get the answers of one process.
+    """
+    if ranks.size == 1:
+        return lambda examples: ModelScorer(model, phase.items, examples, device=device)
+    return lambda examples: ShardedScorer(model, phase.items, examples, device=device, ranks=ranks)
 
 
 def judge(recipe: Recipe, phase: Phase, rows: NDArray[np.int64], rankers: Mapping[str, MakeScorer]) -> Judgement:

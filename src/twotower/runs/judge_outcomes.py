@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twotower.baselines import DampedMeans
 from twotower.data import Examples
+from twotower.distributed import ALONE, Ranks
 from twotower.evaluation import predict_outcomes
 from twotower.metrics import RatingErrors, rating_errors, squared_error_difference
 from twotower.models import TwoTower
@@ -21,7 +22,7 @@ __all__ = ["judge_outcomes", "outcome_errors"]
 
 
 def judge_outcomes(
-    recipe: Recipe, phase: Phase, model: TwoTower, rows: NDArray[np.int64], *, device: torch.device
+    recipe: Recipe, phase: Phase, model: TwoTower, rows: NDArray[np.int64], *, device: torch.device, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
     """Judge every task of a recipe on rows, in a form that goes to JSON.
 
@@ -35,6 +36,7 @@ def judge_outcomes(
         model: In evaluation mode, on the device, with a head for every task.
         rows: Row numbers of the interactions.
         device: Where the model is.
+        ranks: Those that predict together; all of them call this, and get the same.
 
     Returns:
         By name of the task: ``rows``, ``not_judged`` (rows without an outcome, or whose item the catalogue lacks), ``model``,
@@ -46,24 +48,24 @@ def judge_outcomes(
     if not recipe.tasks:
         return {}
     examples = phase.examples(rows, grow=phase.grows)
-    return {task.name: _judged(recipe, task, phase, model, examples, device) for task in recipe.tasks}
+    return {task.name: _judged(recipe, task, phase, model, examples, device, ranks) for task in recipe.tasks}
 
 
 def outcome_errors(
-    task: TaskConfig, model: TwoTower, phase: Phase, examples: Examples, *, device: torch.device
+    task: TaskConfig, model: TwoTower, phase: Phase, examples: Examples, *, device: torch.device, ranks: Ranks = ALONE
 ) -> dict[str, float]:
     """``rmse`` and ``mae`` of a model on examples; empty where none of them can be judged."""
     values = examples.outcomes[task.outcome].numpy()
     judged = _judgeable(values, examples)
     if not judged.any():
         return {}
-    found = predict_outcomes(model, phase.items, examples, head=task.name, device=device)
+    found = predict_outcomes(model, phase.items, examples, head=task.name, device=device, ranks=ranks)
     errors = rating_errors(found[judged], values[judged], examples.user_rows.numpy()[judged], draws=0)
     return {"rmse": errors.rmse, "mae": errors.mae}
 
 
 def _judged(
-    recipe: Recipe, task: TaskConfig, phase: Phase, model: TwoTower, examples: Examples, device: torch.device
+    recipe: Recipe, task: TaskConfig, phase: Phase, model: TwoTower, examples: Examples, device: torch.device, ranks: Ranks
 ) -> dict[str, Any]:
     values = examples.outcomes[task.outcome].numpy()
     judged = _judgeable(values, examples)
@@ -73,7 +75,7 @@ def _judged(
     users, items, values = examples.user_rows.numpy()[judged], examples.item_rows.numpy()[judged], values[judged]
     means = _means(task, phase)
     predictions = {
-        "model": predict_outcomes(model, phase.items, examples, head=task.name, device=device)[judged],
+        "model": predict_outcomes(model, phase.items, examples, head=task.name, device=device, ranks=ranks)[judged],
         "mean": np.full(len(values), means.mean),
         "damped_means": means.predict(users, items),
     }

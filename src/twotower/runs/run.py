@@ -19,14 +19,14 @@ from twotower.models import ModelBuilder, build
 from twotower.preprocessing import SequenceFeature
 from twotower.recommender import remove_index
 from twotower.runs.baselines import baseline_rankers
-from twotower.runs.fit_model import OwnParts, UntrainedModel, untrained_model
+from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, untrained_model
 from twotower.runs.hardware import hardware, peak_memory_bytes
 from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.oracle import oracle_summary
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
-from twotower.runs.ship import recommender_of
+from twotower.runs.ship import ship_bundle
 from twotower.runs.tables import Tables, load_tables
 from twotower.runs.trainings import RunListener, Trainings, versions
 from twotower.runs.warm_run import WarmRun
@@ -82,8 +82,8 @@ def run(
         from_run: A run, or a bundle, to go on from, as ``recipe.warm_start`` says: embeddings of what it knew are kept, new
             ones are added. What is taken from it is copied into the folder first, so that resuming needs it no more. None:
             begin anew, or, when resuming, as the run had begun.
-        ranks: The processes that train together, all of which call this. Rank 0 alone converts tables, fits preprocessing,
-            judges and writes; the others get an empty summary.
+        ranks: The processes that train together, all of which call this. Rank 0 alone converts tables, fits preprocessing and
+            writes what is not a checkpoint; the others get an empty summary.
 
     Raises:
         ConfigError: If the recipe does not fit the tables or what to go on from, the device is not there, or the folder may not
@@ -146,18 +146,15 @@ def _follow(
     resume: bool,
 ) -> RunResult:
     """What the other ranks have to do with a run: its trainings."""
-    result = RunResult(place.path, {})
     if not ranks.tell(False):  # it has finished before
-        return result
+        return RunResult(place.path, {})
     tables = read(None)  # what had to be converted was
     untrained = untrained_model(recipe, tables, tables.split.train, own, ranks=ranks)
     ranks.wait()  # until the folder is ready
     device = resolve_device(recipe.device)
     trainings = Trainings(recipe, place, tables, device, own, _ignore, resume=resume, warm=None, ranks=ranks)
-    chosen = trainings.measured(untrained).chosen
-    if recipe.refit == "all":
-        trainings.production(chosen)
-    return result
+    _Run(trainings, {}).follow(untrained)
+    return RunResult(place.path, {})
 
 
 def _source(place: RunFolder, from_run: str | Path | None, own: OwnParts, *, resume: bool) -> WarmSource | None:
@@ -203,6 +200,7 @@ class _Run:
         self.device = trainings.device
         self.own = trainings.own
         self.tell = trainings.tell
+        self.ranks = trainings.ranks
         self.warm = trainings.warm
         self.beside = beside
 
@@ -215,15 +213,11 @@ class _Run:
         fitted, chosen, selected = found_model.fitted, found_model.chosen, found_model.selected
         trained_on = "train rows" if recipe.refit == "none" else "train and validation rows"
         self.tell("evaluate", f"{len(split.test):,} rows over {len(fitted.phase.catalogue):,} items")
-        rankers = {
-            "model": model_ranker(fitted.model, fitted.phase, device=self.device),
-            **self.beside,
-        }
-        found = judge(recipe, fitted.phase, split.test, rankers)
+        found = judge(recipe, fitted.phase, split.test, self._rankers(fitted))
         found.rows.write(self.place.judged)
         if found.frozen is not None:
             found.frozen.write(self.place.judged_frozen)
-        outcomes = judge_outcomes(recipe, fitted.phase, fitted.model, split.test, device=self.device)
+        outcomes = judge_outcomes(recipe, fitted.phase, fitted.model, split.test, device=self.device, ranks=self.ranks)
         summary = {
             "run_dir": str(self.place.path),
             **summarised(recipe, self.tables, found.figures),
@@ -258,20 +252,40 @@ class _Run:
             **({} if warm is None else {"warm_start": warm.card()}),
         }
         if recipe.refit == "all":
-            recommender_of(fitted, card).save(self.place.measured, builder=self.own.builder)
+            self._ship(fitted, card, self.place.measured)
             fitted = self.trainings.production(chosen)
             card["trained_on"] = "all rows; the figures are of the model in measured/, which did not see the test rows" + (
                 "" if warm is None else f"; {warm.said}"
             )
         self.tell("bundle", str(self.place.bundle))
         remove_index(self.place.path)  # it is of other vectors from here on
-        recommender_of(fitted, card).save(self.place.bundle, builder=self.own.builder)
+        self._ship(fitted, card, self.place.bundle)
         if recipe.refit != "all":
             shutil.rmtree(self.place.measured, ignore_errors=True)  # of a run that was started over
         write_json(self.place.result, cast(JSON, summary))
         if warm is not None:
             warm.source.release(self.place)
         return RunResult(self.place.path, summary)
+
+    def follow(self, untrained: UntrainedModel) -> None:
+        """What the other ranks do meanwhile: all that all have to do, in the order of `execute`."""
+        test = self.tables.split.test
+        found_model = self.trainings.measured(untrained)
+        fitted, device = found_model.fitted, self.device
+        # nobody asks another rank for intervals
+        recipe = self.recipe.model_copy(update={"evaluation": self.recipe.evaluation.model_copy(update={"draws": 0})})
+        judge(recipe, fitted.phase, test, self._rankers(fitted))
+        judge_outcomes(recipe, fitted.phase, fitted.model, test, device=device, ranks=self.ranks)
+        if recipe.refit == "all":
+            self._ship(fitted, {}, self.place.measured)
+            fitted = self.trainings.production(found_model.chosen)
+        self._ship(fitted, {}, self.place.bundle)
+
+    def _rankers(self, fitted: FittedModel) -> dict[str, MakeScorer]:
+        return {"model": model_ranker(fitted.model, fitted.phase, device=self.device, ranks=self.ranks), **self.beside}
+
+    def _ship(self, fitted: FittedModel, card: Mapping[str, JSON], path: Path) -> None:
+        ship_bundle(fitted, card, path, builder=self.own.builder, ranks=self.ranks)
 
 
 def _figures_of(training: TrainingResult, epoch: int) -> dict[str, float]:

@@ -4,35 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.bundle import JSON
 from twotower.data import Histories, IdTable
 from twotower.data.consecutive import taken_frame
+from twotower.distributed import Ranks, exchange, stream_tables
 from twotower.evaluation import encode_catalogue
+from twotower.models import ModelBuilder, sharded_weights
 from twotower.recommender import Recommender, RequestDefaults, StoredUsers
 from twotower.runs.fit_model import FittedModel
 from twotower.runs.phase import Phase, user_frame
 from twotower.types import Ragged
 
-__all__ = ["recommender_of"]
+__all__ = ["recommender_of", "ship_bundle"]
 
 _AT_ONCE = 2**20
 
 
-def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender:
+def ship_bundle(fitted: FittedModel, card: Mapping[str, JSON], path: Path, *, builder: ModelBuilder, ranks: Ranks) -> None:
+    """Write a trained model's bundle. All ranks call this, and rank 0 writes.
+
+    Of tables that ranks share it writes rows as they come, and has no table as a whole; the vectors of the catalogue it has.
+
+    Args:
+        fitted: Moved to the CPU, but for tables that ranks share.
+        card: What the bundle will say of itself; that of rank 0 counts.
+        path: Of the bundle.
+        builder: What built the model.
+        ranks: Those that trained it.
+
+    Raises:
+        TwotowerError: On the other ranks, if rank 0 can't write, where its own error is raised.
+    """
+    vectors_ND = _catalogue_vectors(fitted, ranks)
+
+    def write() -> None:
+        assert vectors_ND is not None
+        recommender_of(fitted, card, vectors_ND).save(path, builder=builder)
+
+    tables = sharded_weights(fitted.model)
+    if tables:
+        stream_tables(list(tables.values()), write, ranks)
+    elif ranks.first:
+        write()
+
+
+def _catalogue_vectors(fitted: FittedModel, ranks: Ranks) -> Tensor | None:
+    """``[N, D]`` on the CPU of rank 0, each rank having encoded its share; None on the others."""
+    model, items = fitted.model, fitted.phase.items
+    device = torch.device("cpu") if model.embeddings.distant is None else fitted.device
+    own_SD = encode_catalogue(model.to(device), items, device=device, ranks=ranks).cpu()
+    lengths = ranks.lengths(len(own_SD))
+    to_first = [len(own_SD), *[0] * (ranks.size - 1)]
+    vectors_ND = exchange(ranks, own_SD, to_first, lengths if ranks.first else [0] * ranks.size)
+    return vectors_ND.clone() if ranks.first else None
+
+
+def recommender_of(fitted: FittedModel, card: Mapping[str, JSON], vectors_ND: Tensor | None = None) -> Recommender:
     """Put a trained model together with what serving needs: the catalogue and its vectors, known users, histories, defaults.
 
     Args:
         fitted: Moved to the CPU.
         card: What the bundle will say of itself.
+        vectors_ND: Of the catalogue, where they are known already.
     """
     phase = fitted.phase
     model = fitted.model.cpu()
+    if vectors_ND is None:
+        vectors_ND = encode_catalogue(model, phase.items, device=torch.device("cpu")).clone()
     interactions = phase.tables.interactions
     schema, spec = interactions.schema, phase.preprocessor.spec
     read = {column for f in spec.context for column in f.config.source_columns}
@@ -55,7 +101,7 @@ def recommender_of(fitted: FittedModel, card: Mapping[str, JSON]) -> Recommender
         model=model,
         preprocessor=phase.preprocessor,
         catalogue=phase.catalogue,
-        item_vectors_ND=encode_catalogue(model, phase.items, device=torch.device("cpu")).clone(),
+        item_vectors_ND=vectors_ND,
         users=StoredUsers(people, histories, _disliked(phase, people)),
         defaults=RequestDefaults(of_context.time_column, {**of_users.values, **of_context.values}),
         card=card,

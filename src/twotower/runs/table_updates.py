@@ -16,6 +16,7 @@ from twotower.optim.rows_pay import LEAST_NUMBERS, ROWS_PER_TOUCHED
 from twotower.runs.feature_entry import AskedUpdate
 from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.recipe import Recipe
+from twotower.runs.split_tables import would_be_split
 from twotower.spec import InputSpec, ModelSpec, TableSpec
 from twotower.training import resolve_device
 from twotower.types import Events, Features, Prefixes, QueryFeatures, Ragged, column_length, take_column
@@ -92,7 +93,7 @@ def decide_updates(
 
     What the recipe says holds. Otherwise a table is updated by rows where the result is that of dense updates (so never beside
     AdamW, whose tables of row updates are Adagrad's, nor with a decay, which is of every row) and `rows_pay` says so. A table
-    that is propagated is dense.
+    that is propagated is dense; one that several ranks would share is updated by rows, however many there are.
 
     Args:
         recipe: Optimiser and device.
@@ -108,6 +109,8 @@ def decide_updates(
             update, why = asked[table.name], "the recipe says so"
         elif table.name in propagated:
             update, why = "dense", "propagation gives every row a gradient"
+        elif would_be_split(recipe, table):
+            update, why = "rows", f"training.sharding = {recipe.training.sharding!r} splits it where there are several ranks"
         elif not rows_pay(table.vocabulary_size, table.embedding_dim, 0):
             update, why = "dense", f"less than {LEAST_NUMBERS:,} numbers"
         elif held is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from twotower.config import Config
 from twotower.optim import OptimizerConfig, ScheduleConfig
+from twotower.planning import AskedSharding
 
 __all__ = ["DeviceName", "EarlyStopping", "TrainingConfig", "smaller_is_better"]
 
@@ -52,6 +53,11 @@ class TrainingConfig(Config):
         validate_every: Epochs between validations; the last epoch is always validated.
         early_stopping: None (in TOML: false) keeps the last epoch.
         checkpoint_every_s: Seconds between checkpoints; they also come with a better epoch, and at the end.
+        sharding: Where tables are when several processes train: ``local``: each has all of them. ``row_wise``: their rows are
+            split over all. ``auto``: those of more than 64 MiB are split, by rows or as whole tables, as TorchRec's planner
+            finds best. What would be split is updated by touched rows with row-wise Adagrad on one process too, so that figures
+            do not depend on how many there are; a feature with ``update = "dense"`` keeps its table local. Extra
+            ``distributed``.
     """
 
     epochs: int = Field(default=20, ge=1)
@@ -62,8 +68,34 @@ class TrainingConfig(Config):
     validate_every: int = Field(default=1, ge=1)
     early_stopping: EarlyStopping | None = EarlyStopping()
     checkpoint_every_s: float = Field(default=30.0, ge=0)
+    sharding: AskedSharding = "local"
 
     @field_validator("early_stopping", mode="before")
     @classmethod
     def _false_is_none(cls, value: object) -> object:
         return None if value is False else value
+
+    @model_validator(mode="after")
+    def _split_tables_can_be_trained(self) -> TrainingConfig:
+        optimizer = self.optimizer
+        if self.sharding == "local":
+            return self
+        if optimizer.kind == "adagrad" or optimizer.sparse_kind == "lazy_adam":
+            came = "adagrad" if optimizer.kind == "adagrad" else "lazy_adam"
+            raise ValueError(
+                f"sharding = {self.sharding!r}: split tables are trained by row-wise Adagrad, and came {came}: set "
+                "optimizer.kind to 'rowwise_adagrad', or to 'adamw', whose tables of row updates are; or sharding = 'local'"
+            )
+        if self.clip_norm is not None:
+            raise ValueError(
+                f"sharding = {self.sharding!r}: clip_norm needs all gradients at once, and those of split tables are never in "
+                "one place: leave it out, or set sharding = 'local'"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_local_sharding(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = write(self)
+        if self.sharding == "local":
+            found.pop("sharding", None)
+        return found

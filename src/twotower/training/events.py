@@ -20,6 +20,7 @@ class TrainingStarted:
         batches: Batches per epoch.
         rows: Rows per epoch.
         records: Of the epochs already complete, as in `EpochDone`.
+        refused: Checkpoints that were passed over for the one that it goes on from, one line each.
     """
 
     epoch: int
@@ -28,6 +29,7 @@ class TrainingStarted:
     batches: int
     rows: int
     records: tuple[Mapping[str, Any], ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from twotower.bundle import read_tensors
+from twotower.distributed import ShardedTables
 from twotower.errors import CheckpointError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
@@ -34,6 +35,7 @@ class TrainedParameters:
         modules: ``model`` and ``loss``.
         named: Every parameter with its name, ``model.`` or ``loss.`` in front.
         optimizers: In a fixed order.
+        tables: Those that ranks share, which update themselves in the backward pass; None: there are none.
     """
 
     def __init__(self, model: TwoTower, loss: RetrievalLoss, config: OptimizerConfig) -> None:
@@ -44,7 +46,18 @@ class TrainedParameters:
             for name, parameter in module.named_parameters()
         ]
         sparse = {f"model.{name}" for name in model.sparse_parameter_names()}
-        self.optimizers: list[Optimizer] = build_optimizers(self.named, config, sparse_parameter_names=sparse)
+        distant = model.embeddings.distant
+        self.tables: ShardedTables | None = distant if isinstance(distant, ShardedTables) else None
+        nothing_here = self.tables is not None and not any(parameter.requires_grad for _, parameter in self.named)
+        self.optimizers: list[Optimizer] = (
+            [] if nothing_here else build_optimizers(self.named, config, sparse_parameter_names=sparse)
+        )
+
+    def table_names(self) -> dict[str, str]:
+        """Tables that ranks share, by the names that their parameters have in a model of one process."""
+        model = self.modules["model"]
+        assert isinstance(model, TwoTower)
+        return {f"embeddings.{name}": table for name, table in model.embeddings.distant_parameter_names().items()}
 
     def places(self) -> Iterator[tuple[str, Parameter, Optimizer, int]]:
         """Every parameter that is trained: name, parameter, its optimiser, and its number in that optimiser's state."""

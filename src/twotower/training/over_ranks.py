@@ -43,17 +43,21 @@ def encoded_over_ranks(
     total = len(next(iter(items.values()))) if rows is None else len(rows)
     share = ranks.share(total)
     mine = torch.arange(share.start, share.stop) if rows is None else rows[share.start : share.stop]
-    own_CD = model.encode_candidates(_taken(items, mine.to(_device(items))))
-    candidates_CD = ranks.gather(own_CD, share_sizes(total, ranks.size))
-    if not model.item_columns:
-        return model.encode_queries(queries), candidates_CD
-    if rows is None:
-        return model.encode_queries_with_items(queries, candidates_CD), candidates_CD
-    read = rows_read(queries, model.item_columns)
-    others = read[~torch.isin(read, rows)]
-    vectors_VD = torch.cat([candidates_CD, model.encode_candidates(_taken(items, others))])
-    placed = with_places(queries, model.item_columns, torch.cat([rows, others]))
-    return model.encode_queries_with_items(placed, vectors_VD), candidates_CD
+    mine = mine.to(_device(items))
+    others = mine[:0]
+    if model.item_columns and rows is not None:
+        read = rows_read(queries, model.item_columns)
+        others = read[~torch.isin(read, rows)]
+    with model.fetched(queries, _taken(items, torch.cat([mine, others]))):
+        own_CD = model.encode_candidates(_taken(items, mine))
+        candidates_CD = ranks.gather(own_CD, share_sizes(total, ranks.size))
+        if not model.item_columns:
+            return model.encode_queries(queries), candidates_CD
+        if rows is None:
+            return model.encode_queries_with_items(queries, candidates_CD), candidates_CD
+        vectors_VD = torch.cat([candidates_CD, model.encode_candidates(_taken(items, others))])
+        placed = with_places(queries, model.item_columns, torch.cat([rows, others]))
+        return model.encode_queries_with_items(placed, vectors_VD), candidates_CD
 
 
 def retrieval_part(loss: RetrievalLoss, value: Tensor, batch: Batch) -> Tensor:
@@ -94,7 +98,7 @@ def sum_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
         parameters: The same, in the same order, on all ranks.
         ranks: All of them.
     """
-    if ranks.size == 1:
+    if ranks.size == 1 or not parameters:
         return
     kinds = torch.zeros(len(parameters), dtype=torch.int64)
     for at, parameter in enumerate(parameters):

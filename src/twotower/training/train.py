@@ -17,7 +17,12 @@ from twotower.distributed import ALONE, Ranks
 from twotower.errors import ConfigError, TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower
-from twotower.optim import apply_learning_rate_factor, clip_gradients, learning_rate_factor
+from twotower.optim import (
+    apply_learning_rate_factor,
+    clip_gradients,
+    learning_rate_factor,
+    rowwise_adagrad_numbers,
+)
 from twotower.training.checkpoint import Progress
 from twotower.training.config import TrainingConfig, smaller_is_better
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
@@ -86,14 +91,14 @@ def train(
         streamed_log_q: In its place: counts the positives of every batch; its state is a part of every checkpoint, and ends at
             the same epoch as the weights.
         objective: Tasks beside retrieval, for each of which the model has a head, and the weight of every loss.
-        validate: Called with the model in evaluation mode; returns figures by name. None: no early stopping either.
+        validate: Called with the model in evaluation mode, on all ranks; returns figures by name, of which those of rank 0
+            count. None: no early stopping either.
         checkpoints: None writes nothing.
         listener: Is told of every step and epoch. An error that it raises ends the training, which can then be resumed.
         optimizer_states: What the optimisers go on with instead of starting anew, by name of the parameter (``model.`` or
             ``loss.`` in front) and of the entry; None: nothing.
         ranks: The processes that train together; all of them call this, with models and losses whose weights are the same, and
-            batches of which each has its share (`Batches.share`). Rank 0 alone writes checkpoints, validates, and tells the
-            listener.
+            batches of which each has its share (`Batches.share`). Rank 0 alone tells the listener.
 
     Returns:
         What was trained, and which epoch the model now holds; the model and the loss are left in evaluation mode.
@@ -173,10 +178,17 @@ class _Loop:
         if self.streamed_log_q is not None:  # what it has counted is a part of where training stands
             self.modules["streamed_log_q"] = self.streamed_log_q
         self.total_steps = self.config.epochs * len(self.batches)
-        self.kept = KeptState(self.modules, self.optimizers, self.checkpoints, self.ranks)
+        self.tables = trained.tables
+        self.table_rate = rowwise_adagrad_numbers(self.config.optimizer)[0]
+        splits = self.config.sharding != "local"
+        self.kept = KeptState(trained, self.modules, self.checkpoints, self.ranks, splits=splits)
         self.progress = Progress()
 
     def run(self) -> TrainingResult:
+        with self.kept:
+            return self._run()
+
+    def _run(self) -> TrainingResult:
         progress = self.progress = self.kept.open()
         self._tell(
             TrainingStarted(
@@ -186,13 +198,13 @@ class _Loop:
                 len(self.batches),
                 len(self.batches.examples),
                 tuple(progress.records),
+                self.kept.refused,
             )
         )
         while progress.epoch < self.epochs and not progress.stopped:
             self._epoch()
         progress.stopped = True
-        self.kept.save(progress)
-        epoch = self.kept.restore_best(progress)
+        epoch = self.kept.finish(progress)
         trained = sum(record["rows"] for record in progress.records)
         self.model.eval()
         self.loss.eval()
@@ -244,7 +256,9 @@ class _Loop:
     def _set_learning_rate(self) -> float:
         factor = learning_rate_factor(self.progress.step, self.total_steps, self.config.schedule)
         apply_learning_rate_factor(self.optimizers, factor)
-        return float(self.optimizers[0].param_groups[0]["lr"])
+        if self.tables is not None:
+            self.tables.set_learning_rate(self.table_rate * factor)
+        return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else self.table_rate * factor
 
     def _step(self, batch: Batch, where: Place) -> bool:
         """One step; whether it is time for a checkpoint afterwards."""
@@ -305,8 +319,13 @@ class _Loop:
         weights = [
             parameter.detach() for parameter in self.parameters if parameter.numel()
         ]  # two levels leave no gaps to learn
+        if self.tables is not None:
+            weights += [shard.weights for shard in self.tables.shards()]
         largest = [torch.linalg.vector_norm(values, math.inf) for values in weights]
-        if not bool(torch.stack(largest).isfinite().all()):
+        spoilt = bool(largest) and not bool(torch.stack(largest).isfinite().all())
+        if self.tables is not None:  # a rank has rows that others have not
+            spoilt = any(self.ranks.lengths(int(spoilt)))
+        if spoilt:
             raise self._divergence("a weight", batch, where)
 
     def _divergence(self, what: str, batch: Batch, where: Place) -> TrainingError:
@@ -317,7 +336,7 @@ class _Loop:
             return {}
         self.model.eval()
         with self.model.embeddings.propagated():
-            metrics = self.ranks.tell(dict(self.validate(self.model)) if self.ranks.first else None)
+            metrics = self.ranks.tell(dict(self.validate(self.model)))
         stopping = self.config.early_stopping
         if stopping is not None and stopping.metric not in metrics:
             raise ConfigError(

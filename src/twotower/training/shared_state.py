@@ -1,0 +1,138 @@
+"""What a training over ranks keeps of itself: every rank writes what it has, and any number of ranks go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from twotower.distributed import Checkpoints as RankCheckpoints
+from twotower.distributed import Ranks, Shard, Stored, TrainingState
+from twotower.errors import CheckpointError
+from twotower.models import state_of
+from twotower.training.checkpoint import Progress
+from twotower.training.optimizer_states import TrainedParameters, put_states
+
+__all__ = ["SharedState"]
+
+_BEST = "best"
+_OPTIMIZER = "optimizer:"
+
+
+class SharedState:
+    """The checkpoints of a training over ranks; all ranks call every method, in the same order.
+
+    A table has the same names whether ranks share it or each has all of it, and so has what its optimiser keeps of it: what two
+    ranks wrote of shared tables, one process reads as its own.
+
+    Args:
+        trained: Model, loss and optimisers.
+        modules: Those of ``trained``, and whatever else steps change.
+        folder: Where; all ranks see it.
+        fingerprint: Of model, data and configuration.
+        ranks: Who trains.
+
+    Attributes:
+        refused: Checkpoints that were passed over when training was gone on with, one line each.
+    """
+
+    def __init__(
+        self, trained: TrainedParameters, modules: Mapping[str, nn.Module], folder: Path, fingerprint: str, ranks: Ranks
+    ) -> None:
+        self._trained, self._modules, self._ranks = trained, modules, ranks
+        self._checkpoints = RankCheckpoints(folder, ranks, fingerprint=fingerprint)
+        self.refused: tuple[str, ...] = ()
+
+    def load(self) -> Progress | None:
+        """Put everything back as the newest whole checkpoint has it; None where there is none.
+
+        Raises:
+            CheckpointError: If there are some, and none is whole; or the newest is of another recipe or data set.
+        """
+        states: dict[str, dict[str, Tensor]] = {}
+        found = self._checkpoints.load(lambda stored: self._place(stored, states))
+        self.refused = tuple(self._checkpoints.refused)
+        if found is None:
+            return None
+        put_states(self._trained, states)
+        return Progress(**found.values)
+
+    def save(self, progress: Progress) -> None:
+        """Keep everything that the next step depends on; it is written while training goes on."""
+        state = self._state(vars(progress), with_optimizers=True)
+        self._speaking(lambda: self._checkpoints.save(state, step=progress.step))
+
+    def save_best(self, progress: Progress) -> None:
+        """Keep the weights as those of the best epoch."""
+        state = self._state({"epoch": progress.epoch}, with_optimizers=False)
+        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, name=_BEST))
+
+    def load_best(self) -> int | None:
+        """Put the weights of the best epoch back.
+
+        Returns:
+            Which epoch that is; None where none was kept.
+
+        Raises:
+            CheckpointError: If what is kept is damaged, or of another recipe or data set.
+        """
+        state = self._state({}, with_optimizers=False)
+        found = self._checkpoints.load(state, name=_BEST)
+        return None if found is None else int(found.values["epoch"])
+
+    def wait(self) -> None:
+        """Until what is kept is on the disk."""
+        self._speaking(self._checkpoints.wait)
+
+    def close(self) -> None:
+        """Wait for what is being written, and give its process group back."""
+        self._checkpoints.close()
+
+    def _speaking(self, work: Callable[[], None]) -> None:
+        """That a rank is gone is said as such, and not as what could not be written for it."""
+        try:
+            work()
+        except CheckpointError:
+            self._ranks.wait()  # raises `RankLostError` if one is
+            raise
+
+    def _state(self, values: Mapping[str, Any], *, with_optimizers: bool) -> TrainingState:
+        found = {f"{name}:{key}": tensor for name, module in self._modules.items() for key, tensor in state_of(module).items()}
+        if with_optimizers:
+            for optimizer in self._trained.optimizers:
+                kept = optimizer.state_dict()["state"]
+                for name, _, own, number in self._trained.places():
+                    if own is optimizer:
+                        found |= {
+                            f"{_OPTIMIZER}{name}.{key}": torch.as_tensor(value) for key, value in kept.get(number, {}).items()
+                        }
+        return TrainingState(replicated=found, sharded=self._shards(with_optimizers), values=values)
+
+    def _shards(self, with_optimizers: bool) -> dict[str, list[Shard]]:
+        tables = self._trained.tables
+        if tables is None:
+            return {}
+        found: dict[str, list[Shard]] = {}
+        for parameter, table in self._trained.table_names().items():
+            shape = (tables.specs[table].vocabulary_size, tables.specs[table].embedding_dim)
+            own = [shard for shard in tables.shards() if shard.table == table]
+            found[f"model:{parameter}"] = [Shard(shape, (each.rows.start, 0), each.weights) for each in own]
+            if with_optimizers:
+                name = f"{_OPTIMIZER}model.{parameter}.accumulator"
+                found[name] = [Shard(shape[:1], (each.rows.start,), each.accumulators) for each in own]
+        return found
+
+    def _place(self, stored: Mapping[str, Stored], states: dict[str, dict[str, Tensor]]) -> TrainingState:
+        """What is filled when training goes on: optimisers' states are new tensors, for at first they have none."""
+        own = self._state({}, with_optimizers=False)
+        shards = {name: of for name, of in self._shards(with_optimizers=True).items() if name in stored or name in own.sharded}
+        replicated = dict(own.replicated)
+        for name, each in stored.items():
+            if name.startswith(_OPTIMIZER) and name not in shards:
+                parameter, entry = name.removeprefix(_OPTIMIZER).rsplit(".", 1)
+                values = torch.empty(each.shape, dtype=each.dtype)
+                states.setdefault(parameter, {})[entry] = replicated[name] = values
+        return TrainingState(replicated=replicated, sharded=shards)

@@ -1,0 +1,143 @@
+"""A whole run by several ranks: the figures, files and answers of one process, whether tables are split or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tests.distributed.in_ranks import in_ranks, preload
+
+from twotower.distributed import ALONE, Ranks
+from twotower.errors import ConfigError
+from twotower.models import TwoTower, build
+from twotower.recommender import Recommender
+from twotower.runs import Recipe, run
+from twotower.spec import ModelSpec
+
+preload("tests.distributed.with_torchrec")
+
+USERS, ITEMS = 40, 24
+
+
+def interactions() -> pl.DataFrame:
+    draw = np.random.default_rng(0)
+    users = draw.integers(USERS, size=1200)
+    items = users % 3 * 8 + draw.integers(8, size=1200)
+    return pl.DataFrame(
+        {
+            "user": [f"u{user}" for user in users],
+            "item": [f"i{item}" for item in items],
+            "when": np.arange(1200),
+            "stars": np.where(draw.random(1200) < 0.1, None, items % 5).tolist(),
+        },
+        schema_overrides={"stars": pl.Float64},
+    )
+
+
+def recipe(sharding: str, **changes: Any) -> Recipe:
+    embedding = {"dim": 8, "id_dropout": 0.0}
+    values: dict[str, Any] = {
+        "name": "ranks",
+        "seed": 3,
+        "refit": "all",
+        "data": {"interactions": {"path": "none.csv"}, "columns": {"user": "user", "item": "item", "time": "when"}},
+        "split": {"kind": "time", "test": 0.2, "validation": 0.2},
+        "query": {
+            "features": [
+                {"kind": "id", "column": "user", "embedding": embedding},
+                {"kind": "history", "embedding": {**embedding, "table": "item"}},
+            ]
+        },
+        "candidate": {"features": [{"kind": "id", "column": "item", "embedding": {**embedding, "table": "item"}}]},
+        "tasks": [{"name": "stars", "column": "stars", "kind": "regression"}],
+        "training": {
+            "epochs": 3,
+            "batch_size": 64,
+            "sharding": sharding,
+            "checkpoint_every_s": 0,
+            "optimizer": {"kind": "adamw", "learning_rate": 0.01, "epsilon": 0.01, "initial_accumulator": 0.1},
+            "early_stopping": {"metric": "recall@5 per user"},
+        },
+        "evaluation": {"ks": [5], "draws": 50, "per_user": True},
+        "baselines": {"train": ["popularity"]},
+    }
+    return Recipe.model_validate({**values, **changes})
+
+
+def ran(ranks: Ranks, of: Recipe, folder: Path) -> dict[str, Any]:
+    return dict(run(of, folder, interactions=interactions(), ranks=ranks).summary)
+
+
+def figures(summary: Any) -> Any:
+    """What does not say how long something took, or where."""
+    if isinstance(summary, dict):
+        left_out = ("run_dir", "hardware", "peak_memory_bytes")
+        return {k: figures(v) for k, v in summary.items() if k not in left_out and "second" not in k and "rows_per" not in k}
+    return [figures(each) for each in summary] if isinstance(summary, list) else summary
+
+
+def flat(values: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(values, dict):
+        return {key: value for inner, of in values.items() for key, value in flat(of, f"{name}.{inner}").items()}
+    if isinstance(values, list):
+        return {key: value for inner, of in enumerate(values) for key, value in flat(of, f"{name}.{inner}").items()}
+    return {name: values}
+
+
+@pytest.mark.parametrize(("sharding", "size"), [("row_wise", 2), ("row_wise", 4), ("local", 3)])
+def test_a_run_by_ranks_is_the_run_of_one_process(sharding: str, size: int, tmp_path: Path) -> None:
+    of = recipe(sharding)
+    torch.set_num_threads(1)
+    expected = ran(ALONE, of, tmp_path / "one")
+    found = in_ranks(ran, size, of, tmp_path / "ranks", timeout_s=300)
+    assert found[1:] == [{}] * (size - 1)
+    its, ours = flat(figures(found[0])), flat(figures(expected))
+    assert its.keys() == ours.keys()
+    assert any("outcomes" in name for name in ours)
+    for name, value in ours.items():
+        if isinstance(value, float):
+            assert its[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
+        else:
+            assert its[name] == value, name
+    one, ranks = (Recommender.load(tmp_path / name) for name in ("one", "ranks"))
+    assert torch.allclose(one.item_vectors_ND, ranks.item_vectors_ND, rtol=1e-3, atol=1e-4)
+    people = [f"u{user}" for user in range(8)]
+    mine, theirs = (each.recommend(people, k=3).frame["item"].to_list() for each in (one, ranks))
+    assert sum(a == b for a, b in zip(mine, theirs, strict=True)) >= 22  # near ties aside
+    for name, weights in one.model.state_dict().items():
+        assert torch.allclose(weights, ranks.model.state_dict()[name], rtol=1e-3, atol=1e-4), name
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {path.name for path in (tmp_path / "ranks").iterdir()}
+    records = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "ranks")]
+    assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
+
+
+def test_a_finished_run_is_gone_on_from(tmp_path: Path) -> None:
+    """What training over ranks leaves is what `from_run` reads."""
+    of = recipe("local", refit="none")
+    in_ranks(ran, 2, of, tmp_path / "ranks")
+    checkpoints = tmp_path / "ranks" / "checkpoints" / "select"
+    assert (checkpoints / "last.safetensors").is_file()
+    assert not (checkpoints / "ranks").exists()
+    more = interactions().with_columns(when=pl.col("when") + 1200)
+    found = run(of, tmp_path / "next", interactions=pl.concat([interactions(), more]), from_run=tmp_path / "ranks")
+    assert found.summary["warm_start"]
+
+
+def own(spec: ModelSpec, *, seed: int) -> TwoTower:
+    return build(spec, seed=seed)
+
+
+def _own(ranks: Ranks, of: Recipe, folder: Path) -> str:
+    with pytest.raises(ConfigError) as fault:
+        run(of, folder, interactions=interactions(), ranks=ranks, builder=own)
+    return str(fault.value)
+
+
+def test_a_builder_of_ones_own_can_not_have_its_tables_split(tmp_path: Path) -> None:
+    for said in in_ranks(_own, 2, recipe("row_wise"), tmp_path / "run"):
+        assert "makes its own tables; set training.sharding = 'local'" in said
