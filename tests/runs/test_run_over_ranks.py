@@ -112,7 +112,9 @@ def test_a_run_by_ranks_is_the_run_of_one_process(sharding: str, size: int, tmp_
     for name, weights in one.model.state_dict().items():
         assert torch.allclose(weights, ranks.model.state_dict()[name], rtol=1e-3, atol=1e-4), name
     assert {path.name for path in (tmp_path / "one").iterdir()} == {path.name for path in (tmp_path / "ranks").iterdir()}
-    records = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "ranks")]
+    records = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()] for name in ("one", "ranks")
+    ]
     assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
 
 
