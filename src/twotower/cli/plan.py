@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from twotower.bundle import write_json
 from twotower.cli.output import print_json, print_lines, print_table
@@ -29,7 +30,7 @@ class PlanOptions:
     rows: str | None
     users: str | None
     items: str | None
-    sharding: str
+    sharding: str | None
     lengths: tuple[str, ...]
     vocabularies: tuple[str, ...]
     read: bool
@@ -41,7 +42,7 @@ def plan_command(recipe_path: Path, overrides: Sequence[str], options: PlanOptio
     if options.device is not None and options.constants is not None:
         raise ConfigError("--device and --constants both say what a rank runs on: give one of them")
     device = device_named(options.device or "cpu") if options.constants is None else read_device(options.constants)
-    sharding = checked_sharding(options.sharding)
+    sharding = None if options.sharding is None else checked_sharding(options.sharding)
     sizes = AskedSizes(
         rows=_count("--rows", options.rows),
         users=_count("--users", options.users),
@@ -63,6 +64,9 @@ def plan_command(recipe_path: Path, overrides: Sequence[str], options: PlanOptio
         print_json(plan_facts(plan))
         return
     _print_plan(plan, explain=options.explain)
+    if plan.split_tables and recipe.training.sharding == "local":
+        settings = f"--set training.sharding={plan.sharding} --ranks {plan.ranks}"
+        print_lines(f"to train so: twotower train {quote(str(recipe_path))} {settings}")
 
 
 def measure_command(path: Path, *, as_json: bool) -> None:

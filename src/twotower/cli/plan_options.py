@@ -25,8 +25,12 @@ def plan(
     users: Annotated[str | None, typer.Option(metavar="NUMBER", help="Users to plan for.")] = None,
     items: Annotated[str | None, typer.Option(metavar="NUMBER", help="Items to plan for.")] = None,
     sharding: Annotated[
-        str, typer.Option(metavar="local|row_wise|auto", help="Tables whole on every rank, split by rows, or split if large.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            metavar="local|row_wise|auto",
+            help="Tables whole on every rank, split by rows, or split if large (training.sharding; auto where that is local).",
+        ),
+    ] = None,
     mean_length: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Values of a row of a text, list or history, on average. Repeatable."),

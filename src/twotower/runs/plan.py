@@ -20,7 +20,7 @@ def plan_recipe(
     device: Device,
     *,
     ranks: int,
-    sharding: AskedSharding = "auto",
+    sharding: AskedSharding | None = None,
     sizes: AskedSizes | None = None,
     listener: Callable[[Converting], None] | None = None,
 ) -> Plan:
@@ -30,7 +30,8 @@ def plan_recipe(
         recipe: Towers, tables, loss, batches, and where the data is.
         device: A rank's part of a machine.
         ranks: How many there are.
-        sharding: Whether tables are split by rows.
+        sharding: Whether tables are split by rows; None: as the recipe's ``training.sharding`` says, and ``auto`` where that is
+            ``local``, as it is where nobody has chosen.
         sizes: What is planned for in place of what is in the tables.
         listener: Is told how far the conversion of a table is.
 
@@ -39,6 +40,8 @@ def plan_recipe(
         DataError: If a table does not hold what the recipe says.
     """
     found = plan_sizes(recipe, sizes or AskedSizes(), listener)
+    if sharding is None:
+        sharding = "auto" if recipe.training.sharding == "local" else recipe.training.sharding
     return make_plan(plan_workload(recipe, found), device, ranks, checked_sharding(sharding))
 
 
