@@ -31,7 +31,7 @@ WORLDS = {
     "small": {"rows": 50_000, "users": 5_000, "items": 5_000, "dim": 64, "batch_size": 1024},
     "users and items": {"rows": 250_000, "users": 120_000, "items": 120_000, "dim": 256, "batch_size": 2048},
     "many items": {"rows": 500_000, "users": 20_000, "items": 450_000, "dim": 128, "batch_size": 4096},
-    "huge": {"rows": 20_002_000, "users": 20_000_000, "items": 20_000, "dim": 64, "batch_size": 65_536},
+    "huge": {"rows": 20_002_000, "users": 20_000_000, "items": 2_000, "dim": 64, "batch_size": 65_536},
 }
 TOLERANCE = 0.15
 RECIPE = """
