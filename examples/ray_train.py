@@ -29,7 +29,9 @@ PATIENCE_S = 12 * 60 * 60  # how long others may wait while rank 0 reads tables,
 
 def train_rank(job: dict[str, Any]) -> dict[str, Any]:
     """What each worker does: be a rank of the process group that Ray Train has opened. Rank 0's answer is the trainer's."""
-    result = run(parse_recipe(job["recipe"]), job["folder"], resume=True, ranks=Ranks.of())  # begins, or goes on with what is there
+    result = run(
+        parse_recipe(job["recipe"]), job["folder"], resume=True, ranks=Ranks.of()
+    )  # begins, or goes on with what is there
     return {key: value for key, value in result.summary.items() if key != "details"}
 
 
@@ -37,12 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Read the command line, train, print what came of it."""
     parser = argparse.ArgumentParser(description="Train a recipe on the workers of a Ray cluster.")
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("--run-dir", type=Path, required=True, help="on storage that all workers see; a run there is gone on with")
+    parser.add_argument(
+        "--run-dir", type=Path, required=True, help="on storage that all workers see; a run there is gone on with"
+    )
     parser.add_argument("--workers", type=int, default=2, help="how many ranks")
     parser.add_argument("--cpus", type=int, default=1, help="cores of each, which are its threads")
     parser.add_argument("--gpu", action="store_true", help="a GPU for each, with NCCL; else the CPU, with gloo")
     parser.add_argument("--restarts", type=int, default=3, help="how often all may be started again, after one died")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe, as in twotower train")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe, as in twotower train"
+    )
     asked = parser.parse_args(arguments)
 
     # read here, so that a fault in it is told before anything is started; paths in it are whole from here on
