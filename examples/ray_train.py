@@ -3,8 +3,8 @@
     pip install 'twotower[ray]'
     python examples/ray_train.py recipes/movielens.toml --run-dir /shared/runs/movielens --workers 4
 
-Every worker is one rank. Ray Train starts them, opens their process group, and starts all of them again when one dies; the run then
-goes on from its last checkpoint. All workers, and this program, see the tables and the run's folder by the same paths.
+Every worker is one rank. Ray Train starts them, opens their process group, and starts all of them again when one dies; the run
+then goes on from its last checkpoint. All workers see the tables and the run's folder by the same paths.
 Without a cluster (``ray start``, or the variable RAY_ADDRESS) Ray starts on this machine alone.
 """
 
