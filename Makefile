@@ -56,7 +56,7 @@ test: install data lint ## every check that takes minutes at most
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-all: install data lint ## every check
-	@echo "installing what slow proofs need"; $(PIP) install -c constraints.txt -e '.[proofs,redis,qdrant]'
+	@echo "installing what slow proofs need"; $(PIP) install -c constraints.txt -e '.[proofs,redis,qdrant,ray]'
 	@$(BIN)/python -m pytest
 
 demo: install ## train on MovieLens, judge beside every baseline, draw a report, recommend for a user

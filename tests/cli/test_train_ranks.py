@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,38 @@ def test_two_ranks_train_what_one_does(folder: Path) -> None:
     assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
     again = ran([*command(folder, str(folder / "run2")), "--ranks", "2", "--json", "--resume"])
     assert json.loads(again.stdout)["metrics"] == two["metrics"]
+
+
+def test_two_processes_that_nobody_watches_train_what_one_does(folder: Path) -> None:
+    """As a scheduler starts them: with the variables, and without an agent."""
+    small = ["--set", "refit=none", "--resume", "--json"]
+    one = json.loads(ran([*command(folder, str(folder / "run1")), *small]).stdout)
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*command(folder, str(folder / "run2")), *small],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables, "RANK": str(rank)},
+        )
+        for rank in (1, 0)
+    ]
+    try:
+        (second, said), (first, warned) = (process.communicate(timeout=400) for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said + warned
+    assert (second, said, warned) == ("", "", "")
+    two = json.loads(first)
+    assert two["metrics"]["test"]["seen_included"]["recall@5"] == pytest.approx(
+        one["metrics"]["test"]["seen_included"]["recall@5"], abs=1e-3
+    )
+    assert two["selection"]["epoch"] == one["selection"]["epoch"]
 
 
 def test_an_error_is_told_once(folder: Path) -> None:
