@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,12 @@ def _huge(checks: Checks) -> None:
         peaks = peaks_of_ranks(watch([*command, "--set", "training.checkpoint_every_s=600"], environment=dict(os.environ)), 2)
         what = f"20 M x 64 over 2 ranks: {planned / 1e9:.2f} GB of a rank planned"
         checks.check(what, "<= 1.15 of the plan", f"{max(peaks) / planned:.3f}", max(peaks) <= 1.15 * planned)
-        answers = _served(folder / "run", ["1", "19999999"])
+        answers = _served(folder / "run", [1, 19_999_999])
         lengths = [len(answer) for answer in answers]
         checks.check("its bundle answers over HTTP", "2 lists of 10", str(lengths), lengths == [10, 10])
 
 
-def _served(run: Path, users: list[str]) -> list[list[Any]]:
+def _served(run: Path, users: list[int]) -> list[list[Any]]:
     """What the service recommends to some users."""
     service = subprocess.Popen([*TWOTOWER, "serve", str(run), "--port", "18765"], stdout=subprocess.DEVNULL)
     try:
@@ -157,8 +158,8 @@ def _answer(request: urllib.request.Request) -> Any:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)
-        except OSError:
-            if time.monotonic() > until:
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) or time.monotonic() > until:
                 raise
             time.sleep(1)
 

@@ -17,6 +17,12 @@ COPIES_IN_ONE = 2
 VECTORS_OF_BUNDLE = 3
 """Copies of the vectors of all items while one process writes a bundle: of the judge, encoded anew, and the bundle's own."""
 
+USER_OF_BUNDLE = 100
+"""Bytes of a known user while a bundle is made: the row looked up, taken and written, and a table of where each id is."""
+
+ROW_FOR_BUNDLE = 56
+"""Bytes of a trained row while a bundle is made: its place in order, and its columns in that order, of which defaults are taken."""
+
 WAYS_OF_GATHERED = 4
 """Numbers that a rank has for each number of the gathered candidates: padded, joined, their gradient, and its sum."""
 
@@ -181,4 +187,6 @@ def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[H
         of_all = VECTORS_OF_BUNDLE * FLOAT * workload.items * workload.vector_width
         yield Held("vectors of the bundle", of_all, f"of all items, {VECTORS_OF_BUNDLE} x", "bundle", True)
         yield Held("copies for the bundle", copies * weights, f"weights, {copies} x", "bundle", True)
-        yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)
+    yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)
+    yield Held("users of the bundle", workload.users * USER_OF_BUNDLE, "looked up, their latest rows, written", "bundle", True)
+    yield Held("rows for the bundle", workload.rows * ROW_FOR_BUNDLE, "in order, of which defaults are taken", "bundle", True)
