@@ -94,7 +94,7 @@ def steps(untrained: UntrainedModel, of: Recipe, ranks: Ranks, count: int) -> fl
             raise Enough
         return batch(self, epoch, place)
 
-    type(batches).batch = limited  # type: ignore[method-assign]
+    type(batches).batch = limited  # type: ignore[method-assign, assignment]
     try:
         train(
             untrained.model,
@@ -117,7 +117,7 @@ def steps(untrained: UntrainedModel, of: Recipe, ranks: Ranks, count: int) -> fl
 
 def spoken(found: profile) -> float:
     """Seconds within the operations of the process group."""
-    return sum(each.cpu_time_total for each in found.key_averages() if each.key.startswith("gloo:")) / 1e6
+    return float(sum(each.cpu_time_total for each in found.key_averages() if each.key.startswith("gloo:"))) / 1e6
 
 
 def measure(rank: int, size: int, store: str, options: argparse.Namespace, answers: Any) -> None:

@@ -33,7 +33,7 @@ def interactions() -> pl.DataFrame:
             "user": [f"u{user}" for user in users],
             "item": [f"i{item}" for item in items],
             "when": np.arange(1200),
-            "stars": np.where(draw.random(1200) < 0.1, None, items % 5).tolist(),
+            "stars": [None if left else float(item % 5) for left, item in zip(draw.random(1200) < 0.1, items, strict=True)],
         },
         schema_overrides={"stars": pl.Float64},
     )

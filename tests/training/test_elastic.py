@@ -91,7 +91,7 @@ def run(ranks: Ranks, of: Recipe, folder: Path, kill_at: int | None = None, vict
         trained = epoch + 1
         return step(self, epoch, place)
 
-    Batches.batch = stepped  # type: ignore[method-assign]
+    Batches.batch = stepped  # type: ignore[method-assign, assignment]
     noted: Any = Noted(untrained.batches, folder / "rows.jsonl", session, ranks.rank)
     result = train(
         untrained.model,
@@ -181,7 +181,7 @@ def stopped(ranks: Ranks, of: Recipe, folder: Path, steps: int) -> dict[str, Ten
             raise Enough
         return step(self, epoch, place)
 
-    Batches.batch = stepped  # type: ignore[method-assign]
+    Batches.batch = stepped  # type: ignore[method-assign, assignment]
     try:
         with pytest.raises(Enough):
             train(

@@ -21,7 +21,7 @@ USER_OF_BUNDLE = 100
 """Bytes of a known user while a bundle is made: the row looked up, taken and written, and a table of where each id is."""
 
 ROW_FOR_BUNDLE = 56
-"""Bytes of a trained row while a bundle is made: its place in order, and its columns in that order, of which defaults are taken."""
+"""Bytes of a trained row while a bundle is made: its place in order, and its columns so, of which defaults are taken."""
 
 WAYS_OF_GATHERED = 4
 """Numbers that a rank has for each number of the gathered candidates: padded, joined, their gradient, and its sum."""
