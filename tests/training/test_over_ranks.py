@@ -113,6 +113,11 @@ CASES: dict[str, dict[str, Any]] = {
     "items of histories, full": {"query": {"features": [CANDIDATES]}, "loss": {"kind": "full"}},
     "propagated": {"query": {"features": [ID]}, "model": {"layer_sizes": [], "propagation": {"layers": 2}}},
     "tasks": {"tasks": [{"name": "stars", "column": "stars", "kind": "regression"}]},
+    "tasks alone": {  # of so few rows that a rank has no outcome, and nobody needs its candidates for a retrieval loss
+        "tasks": [{"name": "stars", "column": "stars", "kind": "regression"}],
+        "loss": {"weight": 0},
+        "batch_size": 3,
+    },
     "tasks, summed": {"tasks": [{"name": "stars", "column": "stars", "kind": "regression"}], "loss": {"reduction": "sum"}},
 }
 WEIGHED = ("in batch", "full", "bsl", "tasks", "gbce", "fewer rows than ranks")

@@ -257,3 +257,32 @@ def test_what_dead_writers_left_is_removed(world: World, tmp_path: Path) -> None
     left.write_bytes(b"half")
     world().train(checkpoints=Checkpoints(tmp_path, "x"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.safetensors"]
+
+
+def test_a_folder_of_ranks_that_was_half_removed_is_not_what_is_gone_on_from(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes on from a folder of ranks ends in files; the process is killed while it removes the folder, the newest first."""
+    (tmp_path / "run" / "ranks").mkdir(parents=True)
+
+    remove = shutil.rmtree
+
+    def killed(path: Path, **options: Any) -> None:
+        commits = sorted(Path(path).glob("last/*/commit"))
+        if not commits:
+            remove(path, **options)
+            return
+        for newer in commits[1:]:
+            newer.unlink()
+        raise Interrupted
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(Interrupted):
+        train(world, "adamw", tmp_path / "run", resume=True)
+    monkeypatch.undo()
+    started: list[TrainingEvent] = []
+    found = train(world, "adamw", tmp_path / "run", resume=True, listener=started.append)
+    assert len(started) == 1, "it was over, and no step is taken again"
+    assert_same(train(world, "adamw", tmp_path / "whole"), found)
+    train(world, "adamw", tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"last.safetensors", "best.safetensors"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,13 @@ class Checkpoints:
     @property
     def ranks(self) -> Path:
         return self.folder / "ranks"
+
+    def remove_ranks(self) -> None:
+        """Remove ``ranks``: from the first moment on there is none, for an older state in a half of it would count."""
+        if self.ranks.exists():
+            self.ranks.rename(self.folder / f".ranks.{uuid.uuid4().hex}.removed")
+        for removed in self.folder.glob(".ranks.*.removed"):
+            shutil.rmtree(removed, ignore_errors=True)
 
 
 class KeptState:
@@ -111,7 +119,7 @@ class KeptState:
             return Progress() if found is None else found
         ranks.wait()  # until everybody has seen what is there
         if ranks.first:
-            shutil.rmtree(checkpoints.ranks, ignore_errors=True)
+            checkpoints.remove_ranks()
             checkpoints.last.unlink(missing_ok=True)
             checkpoints.best.unlink(missing_ok=True)
         ranks.wait()
@@ -162,7 +170,7 @@ class KeptState:
             self.ranks.wait()  # until both are written, and all have read
             self.close()
             if self.ranks.first:
-                shutil.rmtree(checkpoints.ranks, ignore_errors=True)
+                checkpoints.remove_ranks()
         return epoch
 
     def close(self) -> None:

@@ -69,18 +69,32 @@ def retrieval_part(loss: RetrievalLoss, value: Tensor, batch: Batch) -> Tensor:
 
 
 def outcome_parts(
-    losses: Mapping[str, Tensor], tasks: Sequence[OutcomeTask], batch: Batch, reduction: Reduction, ranks: Ranks
+    losses: Mapping[str, Tensor],
+    model: TwoTower,
+    tasks: Sequence[OutcomeTask],
+    batch: Batch,
+    queries_BD: Tensor,
+    own_BD: Tensor,
+    *,
+    reduction: Reduction,
+    ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """What the losses of a rank's outcomes add to those of the whole batch; arguments as for `outcome_losses`."""
-    if reduction == "sum":
-        return dict(losses)
+    """What the losses of a rank's outcomes add to those of the whole batch; ``losses`` and arguments as for `outcome_losses`.
+
+    Where a rank has no outcome of a task and others have some, its part is 0, with the graph that theirs have: the backward pass
+    goes through the gathered candidates on all ranks, or on none.
+    """
     weights = torch.ones(len(batch.rows)) if batch.weights is None else batch.weights
     own = [float(weights[~batch.outcomes[task.column].isnan()].sum(dtype=torch.float64)) for task in tasks]
     totals = ranks.sum_(torch.tensor(own, dtype=torch.float64)).tolist()
-    return {
-        task.name: _part_of_mean(losses[task.name], weight, total)
-        for task, weight, total in zip(tasks, own, totals, strict=True)
-    }
+    found = {}
+    for task, weight, total in zip(tasks, own, totals, strict=True):
+        if total > 0 and not weight > 0:
+            found[task.name] = model.head(task.name)(queries_BD[:0], own_BD[:0]).sum()
+        else:
+            value = losses[task.name]
+            found[task.name] = value if reduction == "sum" else _part_of_mean(value, weight, total)
+    return found
 
 
 def _part_of_mean(value: Tensor, weight: float, total: float) -> Tensor:

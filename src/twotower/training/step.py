@@ -107,7 +107,11 @@ def batch_losses(
     if objective.tasks:
         own_BD = candidates_CD[positives_B]
         losses = outcome_losses(model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction)
-        found |= losses if ranks.size == 1 else outcome_parts(losses, objective.tasks, batch, loss.reduction, ranks)
+        if ranks.size > 1:
+            losses = outcome_parts(
+                losses, model, objective.tasks, batch, queries_BD, own_BD, reduction=loss.reduction, ranks=ranks
+            )
+        found |= losses
     return found
 
 
