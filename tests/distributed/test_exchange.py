@@ -9,9 +9,10 @@ import pytest
 import torch
 from tests.distributed.in_ranks import in_ranks
 from torch import Tensor
+from torch import distributed as dist
 
 from twotower.distributed import ALONE, Ranks, agreed, columns_of_all, exchange, fetch_rows, require_same, spread_
-from twotower.errors import DataError
+from twotower.errors import DataError, RankLostError
 
 LENGTHS = [2, 0, 3, 1]
 """Rows of a table of four parts."""
@@ -140,3 +141,17 @@ def _same(ranks: Ranks) -> list[str]:
 def test_what_must_be_the_same() -> None:
     fault = "the rows must be the same on all ranks; rank 2 has others than rank 0"
     assert in_ranks(_same, 3) == [["", *[fault] * len(OTHERS)]] * 3
+
+
+@pytest.mark.parametrize("said", ["spread", "exchanged"])
+def test_a_rank_that_is_gone_is_called_so(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(dist, "broadcast", closed)
+    monkeypatch.setattr(dist, "all_to_all_single", closed)
+    with pytest.raises(RankLostError, match=r"rank 0 of 2 has lost the others.*closed by peer"):
+        if said == "spread":
+            spread_(Ranks(0, 2), torch.zeros(3), 1)
+        else:
+            exchange(Ranks(0, 2), torch.zeros(2, 3), [1, 1], [1, 1])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
 import torch
 from tests.distributed.in_ranks import in_ranks
+from torch import distributed as dist
 
-from twotower.distributed import ALONE, Ranks, share_of, share_sizes
+from twotower.distributed import ALONE, Launch, Ranks, opened_ranks, share_of, share_sizes
+from twotower.errors import RankLostError
 
 
 def _everything(ranks: Ranks) -> dict[str, Any]:
@@ -72,3 +75,18 @@ def _fails(ranks: Ranks) -> None:
 def test_a_failing_rank_fails_the_test() -> None:
     with pytest.raises(AssertionError, match="on purpose"):
         in_ranks(_fails, 2)
+
+
+def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 could not write the result, say, when the others were done."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    module = importlib.import_module("twotower.distributed.launch")  # the function has the same name
+    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(dist.HashStore(), 1, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "barrier", closed)
+    monkeypatch.setattr(Ranks, "of", lambda: Ranks(1, 2))
+    with pytest.raises(RankLostError, match="rank 1 of 2 has lost the others"), opened_ranks(Launch(1, 2), torch.device("cpu")):
+        pass

@@ -14,7 +14,8 @@ import torch
 from tests.distributed.in_ranks import in_ranks, preload
 from torch import Tensor
 
-from twotower.distributed import Placement, Ranks, RowWise, ShardedTables, TableAdagrad, TableWise
+from twotower.distributed import Placement, Ranks, RowWise, ShardedTables, TableAdagrad, TableWise, table_exchange
+from twotower.errors import RankLostError
 from twotower.nn import EmbeddingCollection
 from twotower.optim import RowwiseAdagrad
 from twotower.spec import InputSpec, TableSpec
@@ -235,3 +236,18 @@ class TestContract:
         for of in of_ranks:
             assert of[plan]["names"] == ["table:genre"]
             assert of[plan]["distant"] == {"table:item": "item", "table:user%2Eid": "user.id", "table:one": "one"}
+
+
+def _without_the_others(ranks: Ranks) -> str:
+    def closed(*_: Any) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    table_exchange.TableExchange.rows = closed  # type: ignore[method-assign, assignment]
+    tables = ShardedTables([TABLES[0]], ranks, adagrad=ADAGRAD, plan={"item": RowWise()})
+    with pytest.raises(RankLostError) as fault:
+        tables.rows({"item": torch.arange(3)})
+    return str(fault.value)
+
+
+def test_a_rank_that_is_gone_when_rows_are_looked_up_is_called_so() -> None:
+    assert all("has lost the others" in said for said in in_ranks(_without_the_others, 2))

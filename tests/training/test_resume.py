@@ -262,7 +262,7 @@ def test_what_dead_writers_left_is_removed(world: World, tmp_path: Path) -> None
 def test_a_folder_of_ranks_that_was_half_removed_is_not_what_is_gone_on_from(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes on from a folder of ranks ends in files; the process is killed while it removes the folder, the newest first."""
+    """What goes on from a folder of ranks ends in files; the process is killed while it removes the folder, newest first."""
     (tmp_path / "run" / "ranks").mkdir(parents=True)
 
     remove = shutil.rmtree

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from twotower.distributed.ranks import Ranks
+from twotower.distributed.ranks import Ranks, speaking
 from twotower.distributed.shares import share_sizes
 
 __all__ = ["columns_of_all", "exchange", "fetch_rows", "spread_"]
@@ -24,7 +24,8 @@ def spread_(ranks: Ranks, values: Tensor, source: int) -> Tensor:
         source: The rank whose values all get.
     """
     if ranks.size > 1 and values.numel():
-        dist.broadcast(values, group=ranks.group, group_src=source)
+        with speaking(ranks):
+            dist.broadcast(values, group=ranks.group, group_src=source)
     return values
 
 
@@ -43,7 +44,8 @@ def exchange(ranks: Ranks, values: Tensor, lengths: Sequence[int], incoming: Seq
     if ranks.size == 1:
         return values
     found = values.new_empty(sum(incoming), *values.shape[1:])
-    dist.all_to_all_single(found, values.contiguous(), list(incoming), list(lengths), group=ranks.group)
+    with speaking(ranks):
+        dist.all_to_all_single(found, values.contiguous(), list(incoming), list(lengths), group=ranks.group)
     return found
 
 

@@ -103,9 +103,10 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
     store = PrefixStore(f"restart_{launched.restart}", store)
     with speaking(Ranks(rank, size)):
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
-    yield Ranks.of()
+    ranks = Ranks.of()
+    yield ranks
     # only where all went well: who leaves with an error must not wait for the others
-    dist.barrier()
+    ranks.wait()
     dist.destroy_process_group()
 
 

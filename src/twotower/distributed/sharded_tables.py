@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from twotower.distributed.initial_rows import drawn_rows
-from twotower.distributed.ranks import Ranks
+from twotower.distributed.ranks import Ranks, speaking
 from twotower.distributed.table_exchange import TableAdagrad, TableExchange, TableShard
 from twotower.distributed.table_plan import Placement, plan_tables
 from twotower.distributed.torchrec_library import torchrec_library
@@ -163,7 +163,8 @@ class ShardedTables:
         found: dict[str, Tensor] = {}
         for exchange in self._exchanges:
             if any(name in ids for name in exchange.keys):
-                rows_of = exchange.rows(ids)
+                with speaking(self.ranks):
+                    rows_of = exchange.rows(ids)
                 found |= {name: rows_of[name] for name in exchange.keys if name in ids}
         if not learning or not found:
             return found

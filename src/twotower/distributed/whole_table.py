@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from twotower.distributed.ranks import Ranks
+from twotower.distributed.ranks import Ranks, speaking
 from twotower.distributed.sharded_tables import ShardedTables
 from twotower.distributed.table_plan import rows_by_rank
 from twotower.errors import TwotowerError
@@ -56,7 +56,8 @@ class WholeTable:
                 yield _cut(own, rows).cpu()
             else:
                 received = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype, device=self.tables.device)
-                dist.recv(received, group=ranks.group, group_src=owner)
+                with speaking(ranks):
+                    dist.recv(received, group=ranks.group, group_src=owner)
                 yield received.cpu()
 
     def send(self) -> None:
@@ -65,7 +66,8 @@ class WholeTable:
         for owner, rows in self._pieces():
             _go_on(ranks)
             if owner == ranks.rank:
-                dist.send(_cut(own, rows).contiguous(), group=ranks.group, group_dst=0)
+                with speaking(ranks):
+                    dist.send(_cut(own, rows).contiguous(), group=ranks.group, group_dst=0)
 
     def _own(self) -> tuple[range, Tensor]:
         """The rows that this rank has."""

@@ -81,8 +81,8 @@ def outcome_parts(
 ) -> dict[str, Tensor]:
     """What the losses of a rank's outcomes add to those of the whole batch; ``losses`` and arguments as for `outcome_losses`.
 
-    Where a rank has no outcome of a task and others have some, its part is 0, with the graph that theirs have: the backward pass
-    goes through the gathered candidates on all ranks, or on none.
+    Where a rank has no outcome of a task and others have some, its part is 0, with the graph that theirs have: the backward
+    pass goes through the gathered candidates on all ranks, or on none.
     """
     weights = torch.ones(len(batch.rows)) if batch.weights is None else batch.weights
     own = [float(weights[~batch.outcomes[task.column].isnan()].sum(dtype=torch.float64)) for task in tasks]
