@@ -150,8 +150,9 @@ def test_a_rank_that_is_gone_is_called_so(said: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(dist, "broadcast", closed)
     monkeypatch.setattr(dist, "all_to_all_single", closed)
+    ways = {
+        "spread": lambda: spread_(Ranks(0, 2), torch.zeros(3), 1),
+        "exchanged": lambda: exchange(Ranks(0, 2), torch.zeros(2, 3), [1, 1], [1, 1]),
+    }
     with pytest.raises(RankLostError, match=r"rank 0 of 2 has lost the others.*closed by peer"):
-        if said == "spread":
-            spread_(Ranks(0, 2), torch.zeros(3), 1)
-        else:
-            exchange(Ranks(0, 2), torch.zeros(2, 3), [1, 1], [1, 1])
+        ways[said]()
