@@ -286,3 +286,27 @@ def test_a_folder_of_ranks_that_was_half_removed_is_not_what_is_gone_on_from(
     assert_same(train(world, "adamw", tmp_path / "whole"), found)
     train(world, "adamw", tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {"last.safetensors", "best.safetensors"}
+
+
+def test_the_best_epoch_that_is_left_is_not_one_from_before_ranks_went_on(world: World, tmp_path: Path) -> None:
+    """One process begins, and keeps its second epoch in a file; what went on in a folder of ranks finds the last one best."""
+    config = {**SCHEDULE, "early_stopping": {"patience": None}}
+    figures = iter([0.1, 0.5, 0.3, 0.9])
+
+    def validate(model: Any) -> dict[str, float]:
+        del model
+        return {"recall@100": next(figures)}
+
+    def stop(event: TrainingEvent) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        world().train(config, validate=validate, checkpoints=Checkpoints(tmp_path, "same"), listener=stop)
+    (tmp_path / "ranks").mkdir()
+    found = world()
+    result = found.train(config, validate=validate, checkpoints=Checkpoints(tmp_path, "same", resume=True))
+    assert result.epoch == 4
+    best = read_tensors(tmp_path / "best.safetensors")[0]
+    for name, values in found.model.state_dict().items():
+        assert torch.equal(best[f"model:{name}"], values), name

@@ -164,7 +164,7 @@ class KeptState:
                 save_checkpoint(checkpoints.last, self.modules, self.trained.optimizers, progress, fingerprint=fingerprint)
         epoch = self._restore_best(progress)
         if checkpoints is not None and ends_in_files:
-            if epoch != progress.epoch and self.ranks.first:
+            if progress.best_epoch and self.ranks.first:  # also the last one: what one process began may have left an older one
                 of_best = replace(progress, epoch=epoch)
                 save_checkpoint(checkpoints.best, self.modules, [], of_best, fingerprint=checkpoints.fingerprint)
             self.ranks.wait()  # until both are written, and all have read
