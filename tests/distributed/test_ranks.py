@@ -9,7 +9,6 @@ import pytest
 import torch
 from tests.distributed.in_ranks import in_ranks
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import HashStore
 
 from twotower.distributed import ALONE, Launch, Ranks, opened_ranks, share_of, share_sizes
 from twotower.errors import RankLostError
@@ -85,7 +84,7 @@ def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("Connection closed by peer")
 
     module = importlib.import_module("twotower.distributed.launch")  # the function has the same name
-    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(HashStore(), 1, 2)]))
+    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(dist.HashStore(), 1, 2)]))  # type: ignore[attr-defined]
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(dist, "barrier", closed)
     monkeypatch.setattr(Ranks, "of", lambda: Ranks(1, 2))
