@@ -16,8 +16,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from twotower.cli import ranks as ranks_module
 from twotower.distributed import Launch
-from twotower.errors import ConfigError
+from twotower.errors import ConfigError, RankLostError
+from twotower.runs import read_recipe
 
 RECIPE = """
 name = "toy"
@@ -215,3 +217,23 @@ def test_what_the_environment_says() -> None:
     assert Launch.of(variables) == Launch(1, 4)
     restarted = {**variables, "TORCHELASTIC_RESTART_COUNT": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
     assert Launch.of(restarted) == Launch(1, 4, 2, 3)
+
+
+@pytest.mark.parametrize(("rank", "waited"), [(0, 0.0), (1, 3.0), (500, 6.0)])
+def test_who_has_lost_the_others_does_not_stay_for_long(
+    folder: Path, rank: int, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What starts ranks again waits for the last of them to end."""
+    for name, value in {"RANK": str(rank), "WORLD_SIZE": "512", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    slept: list[float] = []
+
+    def lost(*_: object) -> None:
+        raise RankLostError("one of them died")
+
+    monkeypatch.setattr(ranks_module, "opened_ranks", lost)
+    monkeypatch.setattr(ranks_module, "resolve_device", lambda _: None)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with pytest.raises(RankLostError), ranks_module.ranks_for(read_recipe(folder / "toy.toml")):
+        pass
+    assert slept == [waited]

@@ -66,7 +66,7 @@ def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
     except RankLostError:
         if launched.restart < (launched.most_restarts or 0):  # all are started again, which is what there is to say
             raise typer.Exit(1) from None
-        time.sleep(_FIRST_SPEAKS_S * launched.rank)
+        time.sleep(_FIRST_SPEAKS_S * min(launched.rank, 2))  # rank 1 speaks before the others, of whom there may be many
         raise
     except BaseException:
         if launched.rank:
