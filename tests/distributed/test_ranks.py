@@ -84,12 +84,8 @@ def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("Connection closed by peer")
 
     module = importlib.import_module("twotower.distributed.launch")  # the function has the same name
-<<<<<<< HEAD
-    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(dist.HashStore(), 1, 2)]))  # type: ignore[attr-defined]
-=======
     monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(None, 1, 2)]))
     monkeypatch.setattr(module, "PrefixStore", lambda *_: None)
->>>>>>> eyes
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(dist, "barrier", closed)
     monkeypatch.setattr(Ranks, "of", lambda: Ranks(1, 2))
