@@ -22,7 +22,9 @@ from twotower.errors import CheckpointError
 from twotower.runs import Recipe
 from twotower.runs.fit_model import UntrainedModel
 from twotower.runs.tasks import objective
-from twotower.training import Checkpoints, TrainingEvent, TrainingStarted, train
+from twotower.training import Checkpoints, TrainedParameters, TrainingEvent, TrainingStarted, train
+from twotower.training.checkpoint import Progress
+from twotower.training.shared_state import SharedState
 
 preload("tests.distributed.with_torchrec")
 
@@ -248,3 +250,31 @@ def test_where_none_is_whole_nobody_begins_anew(tmp_path: Path) -> None:
         commit.write_text("nothing")
     for fault, _, _ in in_ranks(resumed, 2, of, tmp_path / "run"):
         assert "none of its checkpoints is whole" in fault
+
+
+def test_the_best_epoch_before_is_kept_until_the_last_state_says_otherwise(tmp_path: Path) -> None:
+    """All are killed after the weights of a better epoch are kept, and before the state that says so."""
+    of = split()
+    (tmp_path / "run").mkdir()
+    kept_epochs = in_ranks(bests, 2, of, tmp_path / "run")
+    assert kept_epochs == [["best-2", "best-3"]] * 2
+
+
+def bests(ranks: Ranks, of: Recipe, folder: Path) -> list[str]:
+    untrained = prepared(of, ranks)
+    parameters = TrainedParameters(untrained.model, untrained.loss, of.training.optimizer)
+    state = SharedState(parameters, parameters.modules, folder, "of this test", ranks)
+    expected = {}
+    for epoch, before in ((1, 0), (2, 1), (3, 2)):
+        with torch.no_grad():
+            for parameter in untrained.model.parameters():
+                parameter.fill_(epoch)
+        state.save_best(Progress(epoch=epoch, best_epoch=epoch), before)
+        expected[epoch] = weights(untrained, ranks)
+    state.wait()
+    for epoch in (2, 3):
+        assert state.load_best(epoch)
+        assert all(torch.equal(values, expected[epoch][name]) for name, values in weights(untrained, ranks).items())
+    assert not state.load_best(1)
+    state.close()
+    return sorted(path.name for path in folder.iterdir() if any(path.glob("*/commit")))

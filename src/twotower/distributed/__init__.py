@@ -1,7 +1,8 @@
 """Many processes that train one model: ranks, what they say to each other, the tables that they share, their checkpoints."""
 
 from twotower.distributed.agreed import agreed, require_same
-from twotower.distributed.checkpoints import LAST, Checkpoints, Loaded, Stored
+from twotower.distributed.checkpoint_contents import Loaded, Stored
+from twotower.distributed.checkpoints import LAST, Checkpoints
 from twotower.distributed.exchange import columns_of_all, exchange, fetch_rows, spread_
 from twotower.distributed.launch import Launch, launch, opened_ranks
 from twotower.distributed.ranks import ALONE, Ranks

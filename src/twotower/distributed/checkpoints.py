@@ -8,14 +8,13 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import torch
 from torch import distributed as dist
 
+from twotower.distributed.checkpoint_contents import Found, Loaded, Stored, names_as_stored, said_alike
 from twotower.distributed.checkpoint_folder import (
     CheckpointFolder,
     Commit,
@@ -25,60 +24,21 @@ from twotower.distributed.checkpoint_folder import (
     write_text_file,
 )
 from twotower.distributed.ranks import ALONE, Ranks
-from twotower.distributed.tensor_file import DTYPES, FileSum, dtype_name
+from twotower.distributed.tensor_file import DTYPES, FileSum
 from twotower.distributed.together import say_faults, together, told_by_first, words_of
 from twotower.distributed.training_state import Pieces, TrainingState, pieces_to_fill, pieces_to_write, values_text
-from twotower.errors import CheckpointError, nearest
+from twotower.errors import CheckpointError
 
 if TYPE_CHECKING:
     from twotower.distributed.dcp_storage import StoredTensors
 
-__all__ = ["LAST", "Checkpoints", "Loaded", "Stored"]
+__all__ = ["LAST", "Checkpoints"]
 
 LAST = "last"
 """The name of the checkpoints of which several are kept."""
 
 _TENSORS, _VALUES = "tensors.json", "values.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The checkpoint whose tensors were filled in.
-
-    Attributes:
-        path: Its folder.
-        step: Optimiser steps taken when it was saved.
-        ranks: How many ranks wrote it.
-        values: The small values that were saved.
-    """
-
-    path: Path
-    step: int
-    ranks: int
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor that a checkpoint holds.
-
-    Attributes:
-        dtype: Of its numbers.
-        shape: Of the whole tensor.
-    """
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A checkpoint whose commit file and JSON files are whole."""
-
-    commit: Commit
-    tensors: Mapping[str, Any]
-    values: Mapping[str, Any]
 
 
 class Checkpoints:
@@ -153,7 +113,7 @@ class Checkpoints:
         fault = None
         text = alike = ""
         try:
-            text, alike = values_text(state.values), _alike(state)
+            text, alike = values_text(state.values), said_alike(state)
             pieces = pieces_to_write(state, self._ranks, copied=self._asynchronous)
         except Exception as error:  # raised on all ranks: see _write
             fault = words_of(error)
@@ -228,15 +188,24 @@ class Checkpoints:
             )
         return None
 
-    def _place_for(
-        self, state: TrainingState | Callable[[Mapping[str, Stored]], TrainingState], found: _Found
-    ) -> TrainingState:
+    def _place_for(self, state: TrainingState | Callable[[Mapping[str, Stored]], TrainingState], found: Found) -> TrainingState:
         if isinstance(state, TrainingState):
             return state
         stored = {name: Stored(DTYPES[of["dtype"]], tuple(of["shape"])) for name, of in found.tensors.items()}
         make, made = state, list[TrainingState]()
         together(self._ranks, lambda: made.append(make(stored)))
         return made[0]
+
+    def remove(self, name: str) -> None:
+        """Remove the checkpoints of one name; where there are none, nothing is done.
+
+        Raises:
+            CheckpointError: If one can't be removed.
+        """
+        self._require_open(name)
+        self.wait()
+        told_by_first(self._ranks, CheckpointFolder(self.folder / name).remove_all)
+        self._damaged.pop(name, None)
 
     def clear(self) -> None:
         """Remove all checkpoints, to start over.
@@ -322,7 +291,7 @@ class Checkpoints:
             )
         )
 
-    def _whole(self, folder: Path) -> _Found | str:
+    def _whole(self, folder: Path) -> Found | str:
         """A checkpoint that was found whole, or what is wrong with it."""
         ranks = self._ranks
         found = told_by_first(ranks, lambda: self._opened(folder))
@@ -336,7 +305,7 @@ class Checkpoints:
 
         return next((fault for fault in together(ranks, first_fault) if fault), found)
 
-    def _opened(self, folder: Path) -> _Found | str:
+    def _opened(self, folder: Path) -> Found | str:
         """The small files of a checkpoint."""
         commit = read_commit(folder)
         if isinstance(commit, str):
@@ -350,15 +319,15 @@ class Checkpoints:
             fault = check_file(folder / name, commit.files[name])
             if fault:
                 return fault
-        return _Found(commit, json.loads((folder / _TENSORS).read_bytes()), json.loads((folder / _VALUES).read_bytes()))
+        return Found(commit, json.loads((folder / _TENSORS).read_bytes()), json.loads((folder / _VALUES).read_bytes()))
 
-    def _fill(self, state: TrainingState, folder: Path, found: _Found, partial: bool) -> None:
+    def _fill(self, state: TrainingState, folder: Path, found: Found, partial: bool) -> None:
         from torch.distributed.checkpoint.state_dict_loader import load
 
         from twotower.distributed.dcp_storage import FillPieces, ReadPieces
 
         wanted = pieces_to_fill(state)
-        asked = together(self._ranks, lambda: _names_as_stored(wanted, found.tensors, folder))
+        asked = together(self._ranks, lambda: names_as_stored(wanted, found.tensors, folder))
         left = sorted(set(found.tensors).difference(*asked))
         if left and not partial:
             raise CheckpointError(f"{folder}: it also holds {', '.join(left)}, for which no rank has a place")
@@ -398,26 +367,6 @@ def _own_group(ranks: Ranks) -> Ranks:
     if ranks.size == 1:
         return Ranks()
     return Ranks(ranks.rank, ranks.size, dist.new_group(dist.get_process_group_ranks(ranks.group), backend="gloo"))
-
-
-def _alike(state: TrainingState) -> str:
-    """Of what all ranks say the same, one line each."""
-    return "\n".join(
-        f"{name}: {dtype_name(tensor.dtype)} {list(tensor.shape)}" for name, tensor in sorted(state.replicated.items())
-    )
-
-
-def _names_as_stored(wanted: Pieces, stored: Mapping[str, Any], folder: Path) -> list[str]:
-    """The names of what is to be filled, after a look at whether it is there and is what it was."""
-    for name, shards in wanted.items():
-        if name not in stored:
-            raise CheckpointError(f"{folder}: it holds no tensor {name!r}{nearest(name, stored)}")
-        was = f"{stored[name]['dtype']} {stored[name]['shape']}"
-        for shard in shards:
-            asked = f"{dtype_name(shard.values.dtype)} {list(shard.shape)}"
-            if asked != was:
-                raise CheckpointError(f"{folder}: its {name!r} is {was}, and {asked} is asked for")
-    return list(wanted)
 
 
 def _raise(fault: str | None) -> None:

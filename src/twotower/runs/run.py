@@ -111,7 +111,10 @@ def run(
         device = resolve_device(recipe.device)
         source = _source(place, from_run, own, resume=resume)
         if ranks.size > 1 and source is not None:
-            raise ConfigError("--from: several ranks can't go on from another run yet: train it in one process")
+            raise ConfigError(
+                f"--from {source.path}: several ranks can't go on from another run yet, nor resume one that did: train it in "
+                "one process"
+            )
         tables = read(lambda progress: tell("data", progress))
         for line in tables.report_lines():
             tell("data", line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,14 @@ class RunFolder:
     def checkpoints(self, phase: str) -> Path:
         return self.path / "checkpoints" / phase
 
+    def _forget_checkpoints(self) -> None:
+        """Remove them all at once: of a half of them an older state would be gone on from."""
+        folder = self.path / "checkpoints"
+        if folder.exists():
+            folder.rename(self.path / f".checkpoints.{uuid.uuid4().hex}.removed")
+        for removed in self.path.glob(".checkpoints.*.removed"):
+            shutil.rmtree(removed, ignore_errors=True)
+
     @property
     def data(self) -> Path:
         return self.path / "data.json"
@@ -124,7 +133,7 @@ class RunFolder:
         if overwrite:
             self.result.unlink(missing_ok=True)
             self.metrics.unlink(missing_ok=True)
-            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+            self._forget_checkpoints()
             shutil.rmtree(self.path / "judged", ignore_errors=True)
         if overwrite or not self.recipe.exists():
             write_json(self.recipe, recipe.model_dump(mode="json"))

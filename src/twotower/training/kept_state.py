@@ -140,12 +140,17 @@ class KeptState:
             save_checkpoint(self.checkpoints.last, self.modules, self.trained.optimizers, progress, fingerprint=fingerprint)
         self._saved_at = time.monotonic()
 
-    def keep_best(self, progress: Progress) -> None:
-        """Keep the weights as those of the best epoch."""
+    def keep_best(self, progress: Progress, before: int) -> None:
+        """Keep the weights as those of the best epoch.
+
+        Args:
+            progress: Of the epoch that has just been judged.
+            before: The best epoch until then; 0 where there was none.
+        """
         if self.checkpoints is None:
             self._best = {name: tensor.clone() for name, tensor in self._weights().items()}
         elif self._shared is not None:
-            self._shared.save_best(progress)
+            self._shared.save_best(progress, before)
         else:
             save_checkpoint(self.checkpoints.best, self.modules, [], progress, fingerprint=self.checkpoints.fingerprint)
 
@@ -194,8 +199,8 @@ class KeptState:
         if progress.best_epoch in (0, progress.epoch):
             return progress.epoch
         kept = None
-        if self._shared is not None:
-            kept = self._shared.load_best()
+        if self._shared is not None and self._shared.load_best(progress.best_epoch):
+            kept = progress.best_epoch
         if kept is None and self.checkpoints is not None:
             best = self.checkpoints.best
             kept = load_checkpoint(best, self.modules, [], fingerprint=self.checkpoints.fingerprint).epoch

@@ -18,7 +18,6 @@ from twotower.training.optimizer_states import TrainedParameters, put_states
 
 __all__ = ["SharedState"]
 
-_BEST = "best"
 _OPTIMIZER = "optimizer:"
 
 
@@ -65,23 +64,38 @@ class SharedState:
         state = self._state(vars(progress), with_optimizers=True)
         self._speaking(lambda: self._checkpoints.save(state, step=progress.step))
 
-    def save_best(self, progress: Progress) -> None:
-        """Keep the weights as those of the best epoch."""
+    def save_best(self, progress: Progress, before: int) -> None:
+        """Keep the weights as those of the best epoch.
+
+        They are kept beside those of the best epoch before: who goes on from the last state, which is written after this, may
+        find that another epoch is the best.
+
+        Args:
+            progress: Of the epoch that has just been judged.
+            before: The best epoch until then; 0 where there was none.
+        """
         state = self._state({"epoch": progress.epoch}, with_optimizers=False)
-        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, name=_BEST))
+        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, name=_best(progress.epoch)))
+        for epoch in self._ranks.tell(self._bests()):
+            if epoch not in (progress.epoch, before):
+                self._speaking(lambda epoch=epoch: self._checkpoints.remove(_best(epoch)))  # type: ignore[misc]
 
-    def load_best(self) -> int | None:
-        """Put the weights of the best epoch back.
+    def load_best(self, epoch: int) -> bool:
+        """Put the weights of the best epoch back, if they are here.
 
-        Returns:
-            Which epoch that is; None where none was kept.
+        Args:
+            epoch: Which epoch that is.
 
         Raises:
             CheckpointError: If what is kept is damaged, or of another recipe or data set.
         """
         state = self._state({}, with_optimizers=False)
-        found = self._checkpoints.load(state, name=_BEST)
-        return None if found is None else int(found.values["epoch"])
+        return self._checkpoints.load(state, name=_best(epoch)) is not None
+
+    def _bests(self) -> list[int]:
+        """Epochs whose weights are kept."""
+        folder = self._checkpoints.folder
+        return sorted(int(path.name.removeprefix(_best(""))) for path in folder.glob(_best("*")))
 
     def wait(self) -> None:
         """Until what is kept is on the disk."""
@@ -136,3 +150,8 @@ class SharedState:
                 values = torch.empty(each.shape, dtype=each.dtype)
                 states.setdefault(parameter, {})[entry] = replicated[name] = values
         return TrainingState(replicated=replicated, sharded=shards)
+
+
+def _best(epoch: int | str) -> str:
+    """What the checkpoint of a best epoch is called."""
+    return f"best-{epoch}"

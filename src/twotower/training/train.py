@@ -241,6 +241,7 @@ class _Loop:
         last = progress.epoch == self.epochs
         due = progress.epoch % self.config.validate_every == 0 or last
         metrics = self._validate() if self.validate is not None and due else {}
+        best_before = progress.best_epoch
         best = self._judge(metrics) if metrics else False
         loss = progress.loss_sum / progress.rows
         losses = {name: total / progress.rows for name, total in progress.task_sums.items()}
@@ -248,7 +249,7 @@ class _Loop:
         progress.records.append(done.to_json())
         progress.loss_sum, progress.rows, progress.task_sums = 0.0, 0, {}
         if best:
-            self.kept.keep_best(progress)
+            self.kept.keep_best(progress, best_before)
         if self.ranks.tell(best or self.kept.due(self.config.checkpoint_every_s)):
             self.kept.save(progress)
         self._tell(done)
