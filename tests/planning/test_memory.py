@@ -87,11 +87,13 @@ def test_the_peak_is_at_the_moment_that_takes_the_most() -> None:
     moments = memory.moments(host=True)
     weights = 120 + 32 + 14 * 4
     assert moments["checkpoint"] == 2 * (weights + 40 + 16 + 14 * 4)
-    assert moments["bundle"] == 3 * 32 + 2 * weights + 200 + 100 * 10 + 56 * 100
+    assert moments["bundle"] == 3 * 32 + 2 * weights + 200 + 160 * 10
     assert moments["evaluation"] == 32 + 3 * 8 * 2 * 3
     # what a step took stays with the process
     assert memory.peak(host=True) == pytest.approx(memory.always(host=True) + moments["step"] + moments["bundle"])
     assert memory.peak_moment(host=True) == "bundle"
+    checkpoint = memory.always(host=True) + moments["step"] + moments["checkpoint"]
+    assert memory.peak(host=True, writes=False) == pytest.approx(checkpoint)  # of a rank that writes no bundle
     assert memory.always(host=True) == 1000 + 120 + 40 + 32 + 16 + 14 * 12 + 300 + 200 + 600 + 70 + 44
 
 

@@ -17,11 +17,8 @@ COPIES_IN_ONE = 2
 VECTORS_OF_BUNDLE = 3
 """Copies of the vectors of all items while one process writes a bundle: of the judge, encoded anew, and the bundle's own."""
 
-USER_OF_BUNDLE = 100
-"""Bytes of a known user while a bundle is made: the row looked up, taken and written, and a table of where each id is."""
-
-ROW_FOR_BUNDLE = 56
-"""Bytes of a trained row while a bundle is made: its place in order, and its columns so, of which defaults are taken."""
+USER_OF_BUNDLE = 160
+"""Bytes of a known user while a bundle is made: the row looked up, taken and written, and a dict of where each id is."""
 
 WAYS_OF_GATHERED = 4
 """Numbers that a rank has for each number of the gathered candidates: padded, joined, their gradient, and its sum."""
@@ -70,9 +67,16 @@ class Memory:
                 found[part.moment] = found.get(part.moment, 0.0) + part.bytes
         return found
 
-    def peak(self, *, host: bool) -> float:
-        """Bytes at the moment that takes the most."""
+    def peak(self, *, host: bool, writes: bool = True) -> float:
+        """Bytes at the moment that takes the most.
+
+        Args:
+            host: Of the machine's memory, or the device's.
+            writes: Of the first rank, which writes the bundle, or of one that does not.
+        """
         moments = self.moments(host=host)
+        if not writes:
+            moments.pop("bundle", None)
         # on a CPU what a step took stays with the process: small pieces, which the allocator does not give back
         kept = moments.get("step", 0.0) if self.of_host else 0.0
         others = max((size for name, size in moments.items() if name != "step"), default=0.0)
@@ -189,4 +193,3 @@ def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[H
         yield Held("copies for the bundle", copies * weights, f"weights, {copies} x", "bundle", True)
     yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)
     yield Held("users of the bundle", workload.users * USER_OF_BUNDLE, "looked up, their latest rows, written", "bundle", True)
-    yield Held("rows for the bundle", workload.rows * ROW_FOR_BUNDLE, "in order, of which defaults are taken", "bundle", True)

@@ -74,6 +74,9 @@ def faults_of(plan: Plan) -> list[str]:
         sides.insert(0, (False, device.memory_bytes, f"of the device ({device.name})"))
     for host, room, where in sides:
         peak = plan.memory.peak(host=host)
+        if host and not device.is_host:  # ranks of a node share its memory, and one of them writes the bundle
+            ranks = min(plan.ranks, device.ranks_per_node)
+            peak = (peak + (ranks - 1) * plan.memory.peak(host=True, writes=False)) / ranks
         if peak > room:
             moment = plan.memory.peak_moment(host=host)
             found.append(f"a rank needs {_gb(peak)} ({moment}) and has {_gb(room)} {where}")
