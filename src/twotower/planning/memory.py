@@ -74,9 +74,7 @@ class Memory:
             host: Of the machine's memory, or the device's.
             writes: Of the first rank, which writes the bundle, or of one that does not.
         """
-        moments = self.moments(host=host)
-        if not writes:
-            moments.pop("bundle", None)
+        moments = {name: size for name, size in self.moments(host=host).items() if writes or name != "bundle"}
         # on a CPU what a step took stays with the process: small pieces, which the allocator does not give back
         kept = moments.get("step", 0.0) if self.of_host else 0.0
         others = max((size for name, size in moments.items() if name != "step"), default=0.0)
