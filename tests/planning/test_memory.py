@@ -57,7 +57,8 @@ def test_tables_split_by_rows() -> None:
     assert held["examples"] == 300
     assert held["copies for a checkpoint"] == pytest.approx(36 + 12 + 8 + 4 + 14 * 4 * 2)
     assert held["vectors of items"] == 1 * 2 * 4
-    assert "vectors of the bundle" not in held
+    assert held["vectors of the bundle"] == 3 * 32
+    assert "copies for the bundle" not in held
 
 
 def test_local_tables_of_several_ranks_bring_gradients_together() -> None:
@@ -87,7 +88,7 @@ def test_the_peak_is_at_the_moment_that_takes_the_most() -> None:
     moments = memory.moments(host=True)
     weights = 120 + 32 + 14 * 4
     assert moments["checkpoint"] == 2 * (weights + 40 + 16 + 14 * 4)
-    assert moments["bundle"] == 3 * 32 + 2 * weights + 200 + 160 * 10
+    assert moments["bundle"] == 3 * 32 + 2 * weights + 200 + 160 * (10 + 4)
     assert moments["evaluation"] == 32 + 3 * 8 * 2 * 3
     # what a step took stays with the process
     assert memory.peak(host=True) == pytest.approx(memory.always(host=True) + moments["step"] + moments["bundle"])

@@ -17,8 +17,11 @@ COPIES_IN_ONE = 2
 VECTORS_OF_BUNDLE = 3
 """Copies of the vectors of all items while one process writes a bundle: of the judge, encoded anew, and the bundle's own."""
 
-USER_OF_BUNDLE = 160
-"""Bytes of a known user while a bundle is made: the row looked up, taken and written, and a dict of where each id is."""
+ID_OF_BUNDLE = 160
+"""Bytes of a user or item while a bundle is made: its row looked up, taken and written, and a dict of where each id is."""
+
+PIECE_OF_BUNDLE = 64 * 2**20
+"""Bytes of split tables that are on their way to the file at a time."""
 
 WAYS_OF_GATHERED = 4
 """Numbers that a rank has for each number of the gathered candidates: padded, joined, their gradient, and its sum."""
@@ -185,9 +188,13 @@ def _between(workload: Workload, ranks: int, asked: AskedSharding) -> Iterator[H
     yield Held("vectors of items", vectors, part, "evaluation")
     tile = 3 * 8 * workload.evaluated_at_once * min(workload.tile_items, items)
     yield Held("tiles of scores", tile, "float64", "evaluation")
-    if as_one:  # shards are written in pieces
-        of_all = VECTORS_OF_BUNDLE * FLOAT * workload.items * workload.vector_width
-        yield Held("vectors of the bundle", of_all, f"of all items, {VECTORS_OF_BUNDLE} x", "bundle", True)
+    of_all = VECTORS_OF_BUNDLE * FLOAT * workload.items * workload.vector_width
+    yield Held("vectors of the bundle", of_all, f"of all items, {VECTORS_OF_BUNDLE} x", "bundle", True)
+    if as_one:
         yield Held("copies for the bundle", copies * weights, f"weights, {copies} x", "bundle", True)
+    else:  # split tables are written in pieces
+        pieces = min(2 * PIECE_OF_BUNDLE, copies * weights * ranks)
+        yield Held("pieces for the bundle", pieces, "of split tables, one that comes and one that is written", "bundle", True)
     yield Held("histories of the bundle", workload.rows * workload.history_bytes, "of known users", "bundle", True)
-    yield Held("users of the bundle", workload.users * USER_OF_BUNDLE, "looked up, their latest rows, written", "bundle", True)
+    ids = (workload.users + workload.items) * ID_OF_BUNDLE
+    yield Held("ids of the bundle", ids, "users and items, looked up and written", "bundle", True)
