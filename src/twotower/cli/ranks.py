@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from twotower.distributed import ALONE, Launch, Ranks, launch, opened_ranks
+from twotower.distributed import ALONE, LOST, Launch, Ranks, launch, launched_here, opened_ranks
 from twotower.errors import ConfigError, RankLostError
 from twotower.runs import Recipe, read_recipe
 from twotower.training import resolve_device
@@ -64,6 +64,8 @@ def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
                 )
             yield ranks, launched.restart
     except RankLostError:
+        if launched_here():
+            raise typer.Exit(LOST) from None
         if launched.restart < (launched.most_restarts or 0):  # all are started again, which is what there is to say
             raise typer.Exit(1) from None
         time.sleep(_FIRST_SPEAKS_S * min(launched.rank, 2))  # rank 1 speaks before the others, of whom there may be many

@@ -4,7 +4,7 @@ from twotower.distributed.agreed import agreed, require_same
 from twotower.distributed.checkpoint_contents import Loaded, Stored
 from twotower.distributed.checkpoints import LAST, Checkpoints
 from twotower.distributed.exchange import columns_of_all, exchange, fetch_rows, spread_
-from twotower.distributed.launch import Launch, launch, opened_ranks
+from twotower.distributed.launch import LOST, Launch, launch, launched_here, opened_ranks
 from twotower.distributed.ranks import ALONE, Ranks
 from twotower.distributed.sharded_tables import ShardedTables
 from twotower.distributed.shares import share_of, share_sizes
@@ -16,6 +16,7 @@ from twotower.distributed.whole_table import TablePart, WholeTable, stream_table
 __all__ = [
     "ALONE",
     "LAST",
+    "LOST",
     "Checkpoints",
     "Launch",
     "Loaded",
@@ -36,6 +37,7 @@ __all__ = [
     "exchange",
     "fetch_rows",
     "launch",
+    "launched_here",
     "opened_ranks",
     "plan_tables",
     "require_same",

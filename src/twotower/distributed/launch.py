@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,16 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from twotower.distributed.ranks import ALONE, Ranks, speaking
-from twotower.errors import ConfigError
+from twotower.errors import ConfigError, RankLostError
 
-__all__ = ["Launch", "launch", "opened_ranks"]
+__all__ = ["LOST", "Launch", "launch", "launched_here", "opened_ranks"]
 
 _PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, judges or writes
+
+LOST = 75
+"""The exit status of a rank that has lost the others (``EX_TEMPFAIL``), where the agent that started it says so."""
+
+_AGENT = "TWOTOWER_AGENT"
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -122,12 +128,16 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
         restarts: How often all may be started again.
 
     Returns:
-        The exit status: 0, or that of the rank which failed first; 1 where a signal ended it.
+        The exit status: 0, or that of the rank which failed first, which has said why.
+
+    Raises:
+        RankLostError: If a rank was killed, or ranks have lost each other, and they may not be started again.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # ranks say themselves what is wrong
+    os.environ[_AGENT] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
     config = LaunchConfig(
         min_nodes=1,
@@ -143,9 +153,31 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
     try:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 1
+        killed = {rank: failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
+        _, first = error.get_first_failure()
+        again = "train again with --resume to go on from the last checkpoint"
+        if killed:
+            # the agent ends the others by SIGTERM
+            rank, status = min(killed.items(), key=lambda each: (each[1] == -signal.SIGTERM, each[0]))
+            raise RankLostError(
+                f"rank {rank} of {ranks} died ({_signal(-status)}), and the others were ended; {again}"
+            ) from None
+        if first.exitcode == LOST:
+            raise RankLostError(f"the {ranks} ranks have lost each other, and were ended; {again}") from None
+        return int(first.exitcode)
     return 0
+
+
+def launched_here() -> bool:
+    """Whether this process was started by `launch`, which says what became of its ranks."""
+    return _AGENT in os.environ
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _cores() -> int:
