@@ -171,3 +171,16 @@ def test_times_are_written_in_the_unit_that_reads_best(seconds: float, text: str
 @pytest.mark.parametrize(("size", "text"), [(999, "999 B"), (999_600, "1 MB"), (1e15, "1,000 TB"), (0, "0 B")])
 def test_sizes_are_written_in_decimal_units(size: float, text: str) -> None:
     assert command._size(size) == text
+
+
+def test_tables_are_split_as_the_recipe_says_and_where_it_does_not_it_is_told_how(recipe: Path, call: Any) -> None:
+    sizes = (*SIZES, "--ranks", 2)
+    split = ("--set", "training.sharding=row_wise", "--set", "training.optimizer.kind=rowwise_adagrad")
+    said = call("plan", recipe, *sizes, *split)
+    assert "split by rows: query/user" in said.out
+    assert "to train so" not in said.out
+    auto = call("plan", recipe, *sizes)
+    assert "split by rows: no table" in auto.out
+    assert "to train so" not in auto.out
+    asked = call("plan", recipe, *sizes, "--sharding", "row_wise")
+    assert f"to train so: twotower train {recipe} --set training.sharding=row_wise --ranks 2" in asked.out

@@ -45,3 +45,9 @@ def test_why_a_table_is_converted_again_is_said_wherever_the_lines_go(capsys: py
                 "data", Converting(0, 0, 1000, seconds, "converted again: in the cache 0000.values is missing", again=True)
             )
     assert capsys.readouterr().err == "reading: the table is converted again: in the cache 0000.values is missing\n"
+
+
+def test_checkpoints_that_were_passed_over_are_said_wherever_the_lines_go(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunProgress("recall@1") as progress:
+        progress("select", TrainingStarted(1, 0, 2, 3, 4, (), ("ranks/last/00000007 is refused: damaged",)))
+    assert capsys.readouterr().err.count("ranks/last/00000007 is refused: damaged") == 1

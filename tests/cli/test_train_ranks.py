@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from twotower.cli import ranks as ranks_module
-from twotower.distributed import Launch
+from twotower.distributed import Launch, launch
 from twotower.errors import ConfigError, RankLostError
 from twotower.runs import read_recipe
 
@@ -237,3 +237,15 @@ def test_who_has_lost_the_others_does_not_stay_for_long(
     with pytest.raises(RankLostError), ranks_module.ranks_for(read_recipe(folder / "toy.toml")):
         pass
     assert slept == [waited]
+
+
+@pytest.mark.parametrize(("status", "said"), [(75, "the 2 ranks have lost each other"), (3, None)])
+def test_what_the_command_says_of_ranks_that_ended(status: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("TWOTOWER_AGENT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")  # what `launch` sets is taken back
+    arguments = ["-c", f"raise SystemExit({status})"]
+    if said is None:
+        assert launch(arguments, ranks=2) == status
+        return
+    with pytest.raises(RankLostError, match=said):
+        launch(arguments, ranks=2)
