@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ import polars as pl
 import pytest
 
 from twotower.cli import ranks as ranks_module
-from twotower.distributed import Launch, launch
+from twotower.cli import train as train_module
+from twotower.distributed import Launch, Ranks, launch
 from twotower.errors import ConfigError, RankLostError
+from twotower.recommender import Recommender
 from twotower.runs import read_recipe
 
 RECIPE = """
@@ -95,6 +98,9 @@ def test_two_ranks_train_what_one_does(folder: Path) -> None:
     assert [record["phase"] for record in records[1]] == [record["phase"] for record in records[0]]
     assert {record["phase"] for record in records[1]} == {"select", "refit", "production"}
     assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
+    assert (two["hardware"]["ranks"], "ranks" in one["hardware"]) == (2, False)
+    assert two["launch"]
+    assert "launch" not in Recommender.load(folder / "run2").card["result"]
     again = ran([*command(folder, str(folder / "run2")), "--ranks", "2", "--json", "--resume"])
     assert json.loads(again.stdout)["metrics"] == two["metrics"]
 
@@ -186,6 +192,73 @@ def test_a_rank_that_is_killed(folder: Path, restarts: int) -> None:
         assert "rank 1 of 2 died (SIGKILL), and the others were ended; train again with --resume" in lines[0]
 
 
+def test_ranks_end_with_the_process_that_started_them(folder: Path) -> None:
+    """It was killed, and can't end them; so that the run can be gone on with, they end by themselves."""
+    run = folder / "run"
+    arguments = [*command(folder, str(run)), "--ranks", "2", "--set", "refit=none", "--set", "training.early_stopping=false"]
+    told = folder / "told"
+    with told.open("w") as stderr:
+        process = subprocess.Popen(
+            [*arguments, "--set", "training.epochs=2000"],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        until = time.monotonic() + 300
+        while time.monotonic() < until and not (run / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        ranks = [_rank(process.pid, rank) for rank in (0, 1)]
+        process.kill()
+        process.wait()
+        while time.monotonic() < until and any(_runs(rank) for rank in ranks):
+            time.sleep(0.05)
+    assert not any(_runs(rank) for rank in ranks)
+    assert told.read_text().count("the process that had started the ranks is gone") == 1
+    again = ran([*command(folder, str(run)), "--resume", "--set", "training.epochs=3"])
+    assert "the run there has another recipe" in again.stderr  # and not that another process writes there
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("result", "launch", "over"),
+    [
+        (None, "this", False),
+        ("{}", "this", True),
+        ('{"launch": "another"}', "this", True),
+        ('{"launch": "this"}', "this", False),
+        ('{"launch": ""}', "", True),
+    ],
+)
+def test_who_was_started_again_starts_over_only_what_another_launch_has_finished(
+    result: str | None, launch: str, over: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[bool, bool]] = []
+
+    @contextmanager
+    def started_again(recipe: object) -> Iterator[tuple[Ranks, int]]:
+        del recipe
+        yield Ranks(launch=launch), 1
+
+    def run(*_: object, resume: bool, overwrite: bool, **__: object) -> None:
+        asked.append((resume, overwrite))
+
+    monkeypatch.setattr(train_module, "ranks_for", started_again)
+    monkeypatch.setattr(train_module, "run", run)
+    monkeypatch.setattr(train_module, "_print", lambda *_, **__: None)
+    place = folder / "run"
+    place.mkdir()
+    if result is not None:
+        (place / "result.json").write_text(result)
+    train_module.train_command(folder / "toy.toml", place, (), resume=False, overwrite=True, tensorboard=False, as_json=False)
+    assert asked == [(not over, over)]
+
+
 def _rank(parent: int, rank: int) -> int:
     """The process of a rank among the children of the agent."""
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
@@ -217,6 +290,8 @@ def test_what_the_environment_says() -> None:
     assert Launch.of(variables) == Launch(1, 4)
     restarted = {**variables, "TORCHELASTIC_RESTART_COUNT": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
     assert Launch.of(restarted) == Launch(1, 4, 2, 3)
+    assert Launch.of({**restarted, "TORCHELASTIC_RUN_ID": "none"}) == Launch(1, 4, 2, 3)
+    assert Launch.of({**restarted, "TORCHELASTIC_RUN_ID": "a7"}) == Launch(1, 4, 2, 3, "a7")
 
 
 @pytest.mark.parametrize(("rank", "waited"), [(0, 0.0), (1, 3.0), (500, 6.0)])

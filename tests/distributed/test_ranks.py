@@ -87,6 +87,7 @@ def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(None, 1, 2)]))
     monkeypatch.setattr(module, "PrefixStore", lambda *_: None)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(module, "_set_pg_timeout", lambda *_: None)
     monkeypatch.setattr(dist, "barrier", closed)
     monkeypatch.setattr(Ranks, "of", lambda: Ranks(1, 2))
     with pytest.raises(RankLostError, match="rank 1 of 2 has lost the others"), opened_ranks(Launch(1, 2), torch.device("cpu")):

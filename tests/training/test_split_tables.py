@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.training.test_over_ranks import CANDIDATES, CASES, ID, SEQUENCE, inte
 from tests.training.test_over_ranks import recipe as toy
 from torch import Tensor
 
-from twotower.distributed import ALONE, Ranks, ShardedTables, table_exchange
+from twotower.distributed import ALONE, Ranks, ShardedTables, sharded_tables, table_exchange
 from twotower.errors import ConfigError
 from twotower.models import state_of
 from twotower.runs import Recipe
@@ -161,6 +162,18 @@ def test_gradients_of_shared_tables_that_are_too_large_by_the_number_of_ranks_ar
         "model.embeddings.table:item",
         "model.embeddings.table:query/user",
     }
+
+
+def _dies_in_the_backward_pass(ranks: Ranks) -> None:
+    """The others learn of it in the exchange of TorchRec that is under way."""
+    if ranks.rank == 1:
+        sharded_tables._Together.backward = staticmethod(lambda *_: os._exit(0))  # type: ignore[assignment]
+    trained(ranks, "in batch", False)
+
+
+def test_a_rank_that_dies_in_the_backward_pass_is_said_to_be_lost() -> None:
+    with pytest.raises(AssertionError, match="RankLostError: rank 0 of 2 has lost the others: one of them died"):
+        in_ranks(_dies_in_the_backward_pass, 2)
 
 
 def test_what_can_not_be_split_is_refused() -> None:

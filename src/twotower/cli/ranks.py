@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from twotower.distributed import ALONE, LOST, Launch, Ranks, launch, launched_here, opened_ranks
+from twotower.distributed import ALONE, LOST, Launch, Ranks, end_with_launcher, launch, launched_here, opened_ranks
 from twotower.errors import ConfigError, RankLostError
 from twotower.runs import Recipe, read_recipe
 from twotower.training import resolve_device
@@ -54,6 +54,7 @@ def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
     if launched is None:
         yield ALONE, 0
         return
+    end_with_launcher()
     try:
         with opened_ranks(launched, resolve_device(recipe.device)) as ranks:
             if launched.restart and launched.rank == 0:

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
+from twotower.bundle import parse_json
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
 from twotower.cli.ranks import ranks_for
 from twotower.cli.verdict import print_verdict
 from twotower.cli.warm_start import warm_start_line
 from twotower.columnar import Converting
+from twotower.distributed import Ranks
 from twotower.runs import Recipe, RunListener, RunResult, read_recipe, run
 from twotower.training import TrainingEvent
 
@@ -34,7 +36,7 @@ def train_command(
     recipe = read_recipe(recipe_path, overrides=overrides)
     folder = run_dir or Path("runs") / recipe.name
     with ranks_for(recipe) as (ranks, restart):
-        if restart and not (overwrite and (folder / "result.json").exists()):
+        if restart and not (overwrite and ranks.tell(_is_older(folder / "result.json", ranks))):
             # what was asked for has begun: it is gone on with
             resume, overwrite = True, False
         if not ranks.first:
@@ -46,6 +48,14 @@ def train_command(
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
     _print(result, as_json=as_json)
+
+
+def _is_older(result: Path, ranks: Ranks) -> bool:
+    """Whether a result is there that these ranks did not write before they were started again."""
+    if not result.exists():
+        return False
+    found = parse_json(result.read_bytes(), source=str(result))
+    return not (ranks.launch and isinstance(found, dict) and found.get("launch") == ranks.launch)
 
 
 @contextmanager

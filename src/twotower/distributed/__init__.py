@@ -4,8 +4,9 @@ from twotower.distributed.agreed import agreed, require_same
 from twotower.distributed.checkpoint_contents import Loaded, Stored
 from twotower.distributed.checkpoints import LAST, Checkpoints
 from twotower.distributed.exchange import columns_of_all, exchange, fetch_rows, spread_
-from twotower.distributed.launch import LOST, Launch, launch, launched_here, opened_ranks
-from twotower.distributed.ranks import ALONE, Ranks
+from twotower.distributed.launch import LOST, Launch, end_with_launcher, launch, launched_here, opened_ranks
+from twotower.distributed.ranks import ALONE, Ranks, speaking
+from twotower.distributed.read_checkpoint import read_checkpoint
 from twotower.distributed.sharded_tables import ShardedTables
 from twotower.distributed.shares import share_of, share_sizes
 from twotower.distributed.table_exchange import TableAdagrad, TableShard
@@ -34,16 +35,19 @@ __all__ = [
     "WholeTable",
     "agreed",
     "columns_of_all",
+    "end_with_launcher",
     "exchange",
     "fetch_rows",
     "launch",
     "launched_here",
     "opened_ranks",
     "plan_tables",
+    "read_checkpoint",
     "require_same",
     "rows_by_rank",
     "share_of",
     "share_sizes",
+    "speaking",
     "spread_",
     "stream_tables",
 ]

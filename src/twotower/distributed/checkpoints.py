@@ -54,7 +54,8 @@ class Checkpoints:
     Args:
         folder: Holds a folder for every name. One training at a time.
         ranks: The ranks that train together: all processes of the default process group, or one alone.
-        fingerprint: Identifies model, data and configuration; loading demands the same.
+        fingerprint: Identifies model, data and configuration; loading demands the same. None: what is there is read, whatever
+            it is of, and nothing is saved.
         keep: How many of the checkpoints named `LAST` stay, at least 1; of every other name it is the newest one.
         asynchronous: Copy what is saved to the host's memory and write in a thread. Otherwise `save` returns when all is
             written, and copies nothing.
@@ -78,7 +79,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, ranks: Ranks = ALONE, *, fingerprint: str, keep: int = 3, asynchronous: bool = True
+        self, folder: Path, ranks: Ranks = ALONE, *, fingerprint: str | None, keep: int = 3, asynchronous: bool = True
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep is how many checkpoints stay, at least 1; came {keep}")
@@ -108,6 +109,8 @@ class Checkpoints:
                 one did, where it is not asynchronous. Older checkpoints are what they were.
         """
         self._require_open(name)
+        if self._fingerprint is None:
+            raise ValueError("these checkpoints are only read: what is saved needs a fingerprint")
         self.wait()
         pieces: Pieces = {}
         fault = None
@@ -279,7 +282,7 @@ class Checkpoints:
         def commit(tensors: StoredTensors, sums: dict[str, FileSum]) -> None:
             sums[_TENSORS] = write_text_file(folder / _TENSORS, json.dumps(tensors))
             sums[_VALUES] = write_text_file(folder / _VALUES, values)
-            write_commit(folder, Commit(step, self._fingerprint, self._ranks.size, sums))
+            write_commit(folder, Commit(step, self._fingerprint or "", self._ranks.size, sums))
 
         self._together_in_dcp(
             lambda: save(
@@ -310,7 +313,7 @@ class Checkpoints:
         commit = read_commit(folder)
         if isinstance(commit, str):
             return commit
-        if commit.fingerprint != self._fingerprint:
+        if self._fingerprint not in (None, commit.fingerprint):
             raise CheckpointError(
                 f"{folder}: this checkpoint is of another recipe, data set or library version; "
                 "train into a new run folder, or without --resume to start over"

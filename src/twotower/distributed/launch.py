@@ -6,22 +6,25 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from threading import Thread
 
 import torch
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
-from twotower.distributed.ranks import ALONE, Ranks, speaking
+from twotower.distributed.ranks import ALONE, Ranks
 from twotower.errors import ConfigError, RankLostError
 
-__all__ = ["LOST", "Launch", "launch", "launched_here", "opened_ranks"]
+__all__ = ["LOST", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
 
+_MEETING = timedelta(minutes=30)  # how long ranks wait for those that have not come yet
 _PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, judges or writes
 
 LOST = 75
@@ -30,6 +33,8 @@ LOST = 75
 _AGENT = "TWOTOWER_AGENT"
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+_NOBODY = ("", "none")  # torchrun's name of a launch to which nobody gave one
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class Launch:
         size: How many processes there are.
         restart: How often all of them were started again, after one had died; 0 the first time.
         most_restarts: How often they may be; None: nobody said.
+        name: Of the launch, the same after a restart; empty: nobody gave it one.
     """
 
     rank: int
     size: int
     restart: int = 0
     most_restarts: int | None = None
+    name: str = ""
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> Launch | None:
@@ -60,7 +67,7 @@ class Launch:
 
         Example:
             >>> Launch.of({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
-            Launch(rank=1, size=2, restart=0, most_restarts=None)
+            Launch(rank=1, size=2, restart=0, most_restarts=None, name='')
         """
         given = [name for name in _NAMES if name in environment]
         if "RANK" not in given and "WORLD_SIZE" not in given:
@@ -77,7 +84,9 @@ class Launch:
             raise ConfigError(f"RANK must be below WORLD_SIZE; came {rank} of {size}", source="environment")
         most = environment.get("TORCHELASTIC_MAX_RESTARTS")
         restart = _number(environment, "TORCHELASTIC_RESTART_COUNT") if "TORCHELASTIC_RESTART_COUNT" in environment else 0
-        return Launch(rank, size, restart, None if most is None else _number(environment, "TORCHELASTIC_MAX_RESTARTS"))
+        most_restarts = None if most is None else _number(environment, "TORCHELASTIC_MAX_RESTARTS")
+        name = environment.get("TORCHELASTIC_RUN_ID", "")
+        return Launch(rank, size, restart, most_restarts, "" if name in _NOBODY else name)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -97,6 +106,9 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
     Args:
         launched: What the environment says; None, or one rank alone: there is nothing to open.
         device: Where tensors are: ``cuda`` speaks NCCL, and gloo for what is on the CPU; anything else gloo.
+
+    Raises:
+        RankLostError: If not all have come within half an hour, or one dies while they meet.
     """
     if launched is None or launched.size == 1:
         yield ALONE
@@ -104,12 +116,21 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
-    # an agent keeps its store when it starts ranks again, with the addresses of those that died
-    store = PrefixStore(f"restart_{launched.restart}", store)
-    with speaking(Ranks(rank, size)):
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
-    ranks = Ranks.of()
+    try:
+        store, rank, size = next(iter(rendezvous("env://", timeout=_MEETING)))
+        # an agent keeps its store when it starts ranks again, with the addresses of those that died
+        store = PrefixStore(f"restart_{launched.restart}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_MEETING)
+    except RuntimeError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        minutes = _MEETING.total_seconds() / 60
+        raise RankLostError(
+            f"rank {launched.rank} of {launched.size} has not met the others at {where} (MASTER_ADDR, MASTER_PORT) within "
+            f"{minutes:g} minutes, or one of them died ({str(error).splitlines()[0][:200]}); start all of them, where they "
+            "reach that address"
+        ) from error
+    _set_pg_timeout(_PATIENCE)
+    ranks = replace(Ranks.of(), launch=launched.name)
     yield ranks
     # only where all went well: who leaves with an error must not wait for the others
     ranks.wait()
@@ -137,7 +158,7 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # ranks say themselves what is wrong
-    os.environ[_AGENT] = "1"
+    os.environ[_AGENT] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
     config = LaunchConfig(
         min_nodes=1,
@@ -171,6 +192,29 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
 def launched_here() -> bool:
     """Whether this process was started by `launch`, which says what became of its ranks."""
     return _AGENT in os.environ
+
+
+def end_with_launcher() -> None:
+    """Let this rank end when the process that called `launch` is gone, which could not end it: it was killed.
+
+    Otherwise ranks would train on with nobody to watch them, in a folder that they hold.
+    """
+    launcher = os.environ.get(_AGENT)
+    if launcher is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(launcher):
+            time.sleep(1)
+        if os.environ.get("RANK") == "0":
+            sys.stderr.write(
+                "twotower: the process that had started the ranks is gone, and they end too; train again with --resume to go "
+                "on from the last checkpoint\n"
+            )
+            sys.stderr.flush()
+        os._exit(LOST)
+
+    Thread(target=watch, name="ends with the launcher", daemon=True).start()
 
 
 def _signal(number: int) -> str:

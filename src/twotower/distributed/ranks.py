@@ -29,11 +29,13 @@ class Ranks:
         rank: Which of them this one is, in ``[0, size)``.
         size: How many there are.
         group: The process group whose collectives are used; None: one process alone.
+        launch: What they were started by, the same after they were started again, and another for others; empty: nobody said.
     """
 
     rank: int = 0
     size: int = 1
     group: dist.ProcessGroup | None = None
+    launch: str = ""
 
     @staticmethod
     def of(group: dist.ProcessGroup | None = None) -> Ranks:
@@ -114,11 +116,18 @@ ALONE = Ranks()
 
 
 @contextmanager
-def speaking(ranks: Ranks) -> Iterator[None]:
-    """What a lost connection is called."""
+def speaking(ranks: Ranks, *, among_others: bool = False) -> Iterator[None]:
+    """What a lost connection is called.
+
+    Args:
+        ranks: Who is connected.
+        among_others: The block does more than exchange, and has other errors too, which pass.
+    """
     try:
         yield
     except RuntimeError as error:
+        if ranks.size == 1 or (among_others and not (isinstance(error, dist.DistError) or "gloo" in str(error))):
+            raise
         raise RankLostError(
             f"rank {ranks.rank} of {ranks.size} has lost the others: one of them died, or can't be reached "
             f"({str(error).splitlines()[0][:200]}); train again with --resume to go on from the last checkpoint"

@@ -20,15 +20,16 @@ _MEMORY_INFO = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
-def hardware(device: torch.device) -> dict[str, JSON]:
+def hardware(device: torch.device, *, ranks: int = 1) -> dict[str, JSON]:
     """The processor, how many of its threads were used, and the accelerator if it is one that was trained on.
 
     Args:
         device: Where the model was trained.
+        ranks: How many processes trained it.
 
     Returns:
-        ``cpu`` (its model), ``cores`` (as the system counts them), ``torch_threads``, ``kernels`` (whether those in C were
-        compiled), ``system``; with CUDA also ``gpu``.
+        ``cpu`` (its model), ``cores`` (as the system counts them), ``torch_threads`` (of one process), ``kernels`` (whether
+        those in C were compiled), ``system``; with CUDA also ``gpu``, and ``ranks`` where there were several.
     """
     found: dict[str, JSON] = {
         "cpu": _cpu(),
@@ -39,6 +40,8 @@ def hardware(device: torch.device) -> dict[str, JSON]:
     }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
+    if ranks > 1:
+        found["ranks"] = ranks
     return found
 
 

@@ -36,6 +36,10 @@ from twotower.training import TrainingEvent, TrainingResult, resolve_device
 __all__ = ["RunListener", "RunResult", "run"]
 
 
+_OF_THE_RUN = ("details", "run_dir", "launch")
+"""What a result says that the card of its bundle does not."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a run gave.
@@ -238,7 +242,8 @@ class _Run:
                 "validation": _figures_of(selected, chosen),
             },
             "device": str(self.device),
-            "hardware": hardware(self.device),
+            "hardware": hardware(self.device, ranks=self.ranks.size),
+            **({"launch": self.ranks.launch} if self.ranks.launch else {}),
             "notes": [
                 *_notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
                 *(() if warm is None else warm.notes),
@@ -248,7 +253,7 @@ class _Run:
         }
         card: dict[str, JSON] = {
             "recipe": recipe.model_dump(mode="json"),
-            "result": cast(JSON, {key: value for key, value in summary.items() if key not in ("details", "run_dir")}),
+            "result": cast(JSON, {key: value for key, value in summary.items() if key not in _OF_THE_RUN}),
             "versions": versions(),
             "data": {"fingerprint": self.tables.fingerprint},
             "trained_on": trained_on if warm is None else f"{trained_on}; {warm.said}",

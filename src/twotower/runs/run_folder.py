@@ -156,12 +156,16 @@ class RunFolder:
         wanted = flat_keys(recipe.model_dump(mode="json"))
         differing = [key for key in sorted(stored.keys() | wanted.keys()) if stored.get(key) != wanted.get(key)]
         if differing:
-            shown = ", ".join(f"{key} is {wanted.get(key)!r}, was {stored.get(key)!r}" for key in differing[:3])
+            shown = ", ".join(f"{key} is {_shown(wanted, key)}, was {_shown(stored, key)}" for key in differing[:3])
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise ConfigError(
                 f"--run-dir {self.path}: the run there has another recipe ({shown}{more}); resume with the same one, "
                 "or start over with --overwrite"
             )
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "not given"
 
 
 def _with_defaults(values: Any) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from twotower.bundle import read_tensors
 from twotower.diagnosis import NotMade
 from twotower.errors import BundleError
 from twotower.losses import Temperature
@@ -18,6 +16,7 @@ from twotower.runs.phase import fit_phase
 from twotower.runs.warm_source import kept_numbers, learned_rows_of
 from twotower.runs.warm_start import with_numbers
 from twotower.spec import HeadSpec
+from twotower.training import KeptEnd
 
 __all__ = ["learned_temperature", "measured_parts", "selected_parts"]
 
@@ -34,9 +33,9 @@ def measured_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel:
             loss.
     """
     parts = build_model(loaded.recipe, loaded.phase, own, heads=_heads(loaded))
-    path = _last_weights(loaded, "select" if loaded.recipe.refit == "none" else "refit")
-    if path is not None:
-        _load(parts, path, model=False)
+    end = _end_of(loaded, "select" if loaded.recipe.refit == "none" else "refit")
+    if end is not None:
+        _load(parts, end, model=False)
     elif loaded.recipe.loss.learn_temperature:
         raise BundleError("the temperature was learned, and the checkpoint that holds it is not in the run folder")
     return replace(parts, model=loaded.recommender.model.eval())
@@ -53,12 +52,11 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
     """
     if loaded.recipe.refit == "none":
         return measured_parts(loaded, own)
-    path = _last_weights(loaded, "select")
-    if path is None:
+    end = _end_of(loaded, "select")
+    if end is None:
         return NotMade(
             f"the model was refitted on its validation rows (refit = {loaded.recipe.refit!r}), and the checkpoint of before "
-            "is not in "
-            "the run folder"
+            "is not in the run folder"
         )
     numbers, learned = kept_numbers(loaded.place), learned_rows_of(loaded.place, "select")
     phase = fit_phase(
@@ -69,7 +67,7 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
         adapt=lambda preprocessor: with_numbers(preprocessor, numbers, loaded.recipe.warm_start),
     )
     parts = build_model(loaded.recipe, phase, own, heads=_heads(loaded))
-    _load(parts, path, model=True)
+    _load(parts, end, model=True)
     parts.model.embeddings.settle()
     return replace(parts, model=parts.model.eval())
 
@@ -82,12 +80,12 @@ def learned_temperature(loaded: LoadedRun) -> float | None:
     Raises:
         BundleError: If the checkpoint is damaged.
     """
-    path = _last_weights(loaded, "select" if loaded.recipe.refit == "none" else "refit")
-    if path is None or not loaded.recipe.loss.learn_temperature:
+    end = _end_of(loaded, "select" if loaded.recipe.refit == "none" else "refit")
+    if end is None or not loaded.recipe.loss.learn_temperature:
         return None
     temperature = Temperature(loaded.recipe.loss.temperature, learned=True)
-    prefix = "loss:temperature."
-    state = {key.removeprefix(prefix): tensor for key, tensor in read_tensors(path)[0].items() if key.startswith(prefix)}
+    prefix = "temperature."
+    state = {key.removeprefix(prefix): tensor for key, tensor in end.weights("loss").items() if key.startswith(prefix)}
     try:
         load_state(temperature, state)
     except BundleError:  # a loss of one's own keeps it elsewhere, or has none
@@ -100,22 +98,20 @@ def _heads(loaded: LoadedRun) -> tuple[HeadSpec, ...] | None:
     return loaded.recommender.model.spec.heads if loaded.place.warm_start.is_dir() else None
 
 
-def _last_weights(loaded: LoadedRun, phase: str) -> Path | None:
-    """The weights that a training ended with: those of its best epoch, where it kept one."""
-    folder = loaded.place.checkpoints(phase)
-    return next((path for name in ("best", "last") if (path := folder / f"{name}.safetensors").is_file()), None)
+def _end_of(loaded: LoadedRun, phase: str) -> KeptEnd | None:
+    """What a training ended with."""
+    return KeptEnd.of(loaded.place.checkpoints(phase))
 
 
-def _load(parts: UntrainedModel, path: Path, *, model: bool) -> None:
-    tensors = read_tensors(path)[0]
+def _load(parts: UntrainedModel, end: KeptEnd, *, model: bool) -> None:
     modules = {"loss": parts.loss, **({"model": parts.model} if model else {})}
     for name, module in modules.items():
-        prefix = f"{name}:"
+        weights = end.weights(name)
         try:
-            load_state(module, {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+            load_state(module, weights)
         except BundleError as error:
             raise BundleError(
-                f"{path}: the {name} in this checkpoint is not the recipe's ({error}); pass the builder and the loss that "
+                f"{end.path}: the {name} in this checkpoint is not the recipe's ({error}); pass the builder and the loss that "
                 "the run "
                 "was trained with"
             ) from error

@@ -26,7 +26,7 @@ from twotower.runs.read_recipe import parse_recipe
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
 from twotower.runs.warm_model import WarmModel
-from twotower.training import TrainedParameters, read_states
+from twotower.training import KeptEnd, TrainedParameters
 
 __all__ = [
     "MakeLoss",
@@ -231,18 +231,17 @@ def _kept(place: RunFolder) -> dict[str, Any]:
 
 def _with_states(folder: Path, recommender: Recommender, phase: str, make_loss: MakeLoss) -> WarmModel:
     """The model with what its run folder has of the end of its training; a bundle alone has nothing."""
-    checkpoint = RunFolder(folder).checkpoints(phase) / "last.safetensors"
+    end = KeptEnd.of(RunFolder(folder).checkpoints(phase))
     values = recommender.card.get("recipe")
-    if not checkpoint.is_file() or not isinstance(values, dict):
+    if end is None or not isinstance(values, dict):
         return WarmModel(str(folder), recommender, {}, {})
     recipe = parse_recipe(values, source=f"{folder}: recipe")
     loss = make_loss(recipe, len(recommender.catalogue))
-    best = checkpoint.with_name("best.safetensors")
     try:
-        of_end = read_tensors(best if best.is_file() else checkpoint)[0]
-        learned = {name: of_end[f"loss:{name}"] for name, _ in loss.named_parameters() if f"loss:{name}" in of_end}
+        of_end = end.weights("loss")
+        learned = {name: of_end[name] for name, _ in loss.named_parameters() if name in of_end}
         trained = TrainedParameters(recommender.model, loss, recipe.training.optimizer)
-        states = read_states(checkpoint, trained)
+        states = dict(end.states(trained))
     except (BundleError, CheckpointError) as error:
         raise type(error)(f"--from {error}; without its checkpoints, go on from {folder / 'bundle'}") from error
     # of tables that were propagated, the bundle holds what came of it, and the optimiser knew what went into it

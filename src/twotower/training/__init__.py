@@ -3,8 +3,9 @@
 from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
+from twotower.training.kept_end import KeptEnd
 from twotower.training.kept_state import Checkpoints
-from twotower.training.optimizer_states import States, TrainedParameters, put_states, read_states
+from twotower.training.optimizer_states import States, TrainedParameters, put_states
 from twotower.training.tasks import RETRIEVAL, Objective, OutcomeTask
 from twotower.training.train import TrainingResult, train
 
@@ -14,6 +15,7 @@ __all__ = [
     "DeviceName",
     "EarlyStopping",
     "EpochDone",
+    "KeptEnd",
     "Listener",
     "Objective",
     "OutcomeTask",
@@ -26,7 +28,6 @@ __all__ = [
     "TrainingStarted",
     "nobody",
     "put_states",
-    "read_states",
     "resolve_device",
     "smaller_is_better",
     "train",

@@ -16,7 +16,7 @@ from twotower.models import state_of
 from twotower.training.checkpoint import Progress
 from twotower.training.optimizer_states import TrainedParameters, put_states
 
-__all__ = ["SharedState"]
+__all__ = ["SharedState", "best_name", "states_by_parameter"]
 
 _OPTIMIZER = "optimizer:"
 
@@ -75,10 +75,10 @@ class SharedState:
             before: The best epoch until then; 0 where there was none.
         """
         state = self._state({"epoch": progress.epoch}, with_optimizers=False)
-        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, name=_best(progress.epoch)))
+        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, name=best_name(progress.epoch)))
         for epoch in self._ranks.tell(self._bests()):
             if epoch not in (progress.epoch, before):
-                self._speaking(lambda epoch=epoch: self._checkpoints.remove(_best(epoch)))  # type: ignore[misc]
+                self._speaking(lambda epoch=epoch: self._checkpoints.remove(best_name(epoch)))  # type: ignore[misc]
 
     def load_best(self, epoch: int) -> bool:
         """Put the weights of the best epoch back, if they are here.
@@ -90,12 +90,12 @@ class SharedState:
             CheckpointError: If what is kept is damaged, or of another recipe or data set.
         """
         state = self._state({}, with_optimizers=False)
-        return self._checkpoints.load(state, name=_best(epoch)) is not None
+        return self._checkpoints.load(state, name=best_name(epoch)) is not None
 
     def _bests(self) -> list[int]:
         """Epochs whose weights are kept."""
         folder = self._checkpoints.folder
-        return sorted(int(path.name.removeprefix(_best(""))) for path in folder.glob(_best("*")))
+        return sorted(int(path.name.removeprefix(best_name(""))) for path in folder.glob(best_name("*")))
 
     def wait(self) -> None:
         """Until what is kept is on the disk."""
@@ -144,14 +144,25 @@ class SharedState:
         own = self._state({}, with_optimizers=False)
         shards = {name: of for name, of in self._shards(with_optimizers=True).items() if name in stored or name in own.sharded}
         replicated = dict(own.replicated)
-        for name, each in stored.items():
-            if name.startswith(_OPTIMIZER) and name not in shards:
-                parameter, entry = name.removeprefix(_OPTIMIZER).rsplit(".", 1)
-                values = torch.empty(each.shape, dtype=each.dtype)
-                states.setdefault(parameter, {})[entry] = replicated[name] = values
-        return TrainingState(replicated=replicated, sharded=shards)
+        fresh = {
+            name: torch.empty(each.shape, dtype=each.dtype)
+            for name, each in stored.items()
+            if name.startswith(_OPTIMIZER) and name not in shards
+        }
+        states.update(states_by_parameter(fresh))
+        return TrainingState(replicated={**replicated, **fresh}, sharded=shards)
 
 
-def _best(epoch: int | str) -> str:
+def best_name(epoch: int | str) -> str:
     """What the checkpoint of a best epoch is called."""
     return f"best-{epoch}"
+
+
+def states_by_parameter(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The optimisers' states among the tensors of a checkpoint, by name of the parameter and of the entry."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, values in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            parameter, entry = name.removeprefix(_OPTIMIZER).rsplit(".", 1)
+            found.setdefault(parameter, {})[entry] = values
+    return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.data.batches import Batch, Batches
-from twotower.distributed import ALONE, Ranks
+from twotower.distributed import ALONE, Ranks, speaking
 from twotower.errors import ConfigError, TrainingError
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower
@@ -281,7 +281,8 @@ class _Loop:
         value = self.objective.total(values)
         for parameter in self.parameters:
             parameter.grad = None
-        value.backward()  # type: ignore[no-untyped-call]
+        with speaking(self.ranks, among_others=True):  # TorchRec exchanges gradients of tables
+            value.backward()  # type: ignore[no-untyped-call]
         # read after the backward pass was queued, so that an accelerator does not wait for it
         loss, parts, due = self._summed(value, values)
         if not math.isfinite(loss):
