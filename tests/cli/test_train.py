@@ -111,7 +111,8 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(call: Call, world: Path, tm
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.startswith("twotower: interrupted; go on with the same command and --resume: twotower train ")
-    assert err.endswith(f"--run-dir {tmp_path / 'run'} --resume\n")
+    settings = "--set training.epochs=100000 --set training.early_stopping.patience=99999"
+    assert err.endswith(f"--run-dir {tmp_path / 'run'} --resume {settings}\n")
     assert not (tmp_path / "run" / "bundle").exists()
     status, out, _ = call("inspect", tmp_path / "run")
     assert status == 0

@@ -141,6 +141,7 @@ def test_an_error_is_told_once(folder: Path) -> None:
     done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "data.columns.item=thing"])
     assert done.returncode in (1, 2)
     assert done.stderr.count("thing") == 1
+    assert done.stderr.count("twotower:") == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "run" / "recipe.json").exists()
     done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "training.epoch=1"])
@@ -190,6 +191,37 @@ def test_a_rank_that_is_killed(folder: Path, restarts: int) -> None:
     else:
         assert process.returncode == 1
         assert "rank 1 of 2 died (SIGKILL), and the others were ended; train again with --resume" in lines[0]
+
+
+@pytest.mark.parametrize("signalled", ["all", "launcher", "told to end"])
+def test_what_is_interrupted_says_so_once(folder: Path, signalled: str) -> None:
+    """Ctrl-C reaches all processes of a terminal; a scheduler tells one of them."""
+    run = folder / "run"
+    settings = ["--set", "refit=none", "--set", "training.early_stopping=false", "--set", "training.epochs=2000"]
+    with subprocess.Popen(
+        [*command(folder, str(run)), *settings, "--ranks", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    ) as process:
+        until = time.monotonic() + 300
+        while time.monotonic() < until and not (run / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        if signalled == "all":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT if signalled == "launcher" else signal.SIGTERM)
+        out, told = process.communicate(timeout=400)
+    if signalled == "told to end":
+        assert (process.returncode, out) == (1, "")
+        assert told.startswith("twotower: the 2 ranks were ended (SIGTERM); train again with --resume")
+    else:
+        assert (process.returncode, out) == (130, "")
+        assert told.startswith("twotower: interrupted; go on with the same command and --resume: twotower train ")
+        assert told.endswith(f"--run-dir {run} --resume {' '.join(settings)} --ranks 2\n")
+    assert len(told.splitlines()) == 1
 
 
 def test_ranks_end_with_the_process_that_started_them(folder: Path) -> None:
@@ -314,13 +346,32 @@ def test_who_has_lost_the_others_does_not_stay_for_long(
     assert slept == [waited]
 
 
-@pytest.mark.parametrize(("status", "said"), [(75, "the 2 ranks have lost each other"), (3, None)])
-def test_what_the_command_says_of_ranks_that_ended(status: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("TWOTOWER_AGENT", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")  # what `launch` sets is taken back
-    arguments = ["-c", f"raise SystemExit({status})"]
+ALL_END = "raise SystemExit({})"
+FIRST_ENDS = "import os, time; time.sleep(0 if os.environ['RANK'] == '0' else 600); raise SystemExit({})"
+SECOND_DIES = """
+import os, time
+if os.environ["RANK"] == "1":
+    os.kill(os.getpid(), {})
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        (ALL_END, 75, "the 2 ranks have lost each other"),
+        (ALL_END, 3, None),
+        (FIRST_ENDS, 3, None),  # it has said why; that the other was ended says nothing more
+        (SECOND_DIES, 9, r"rank 1 of 2 died \(SIGKILL\)"),
+        (SECOND_DIES, 15, r"rank \d of 2 died \(SIGTERM\)"),
+    ],
+)
+def test_what_the_command_says_of_ranks_that_ended(program: str, status: int, said: str | None) -> None:
+    before = dict(os.environ)
+    arguments = ["-c", program.format(status)]
     if said is None:
         assert launch(arguments, ranks=2) == status
+        assert dict(os.environ) == before
         return
     with pytest.raises(RankLostError, match=said):
         launch(arguments, ranks=2)

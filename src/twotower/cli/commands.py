@@ -26,6 +26,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
+            if "TWOTOWER_AGENT" in os.environ:  # the process that started this one as a rank says it, once
+                raise typer.Exit(130) from None
             _exit(f"interrupted{f'; {interrupt}' if str(interrupt) else ''}", 130)
         except ConfigError as error:
             _exit(str(error), 2)

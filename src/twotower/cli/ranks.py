@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from twotower.cli.going_on import folder_of, how_to_go_on
 from twotower.distributed import ALONE, LOST, Launch, Ranks, end_with_launcher, launch, launched_here, opened_ranks
 from twotower.errors import ConfigError, RankLostError
 from twotower.runs import Recipe, read_recipe
@@ -21,11 +22,14 @@ __all__ = ["launch_command", "ranks_for"]
 _FIRST_SPEAKS_S = 3.0
 
 
-def launch_command(recipe: Path, overrides: Sequence[str], options: Sequence[str], *, ranks: int, restarts: int) -> None:
+def launch_command(
+    recipe: Path, run_dir: Path | None, overrides: Sequence[str], options: Sequence[str], *, ranks: int, restarts: int
+) -> None:
     """Run the same command as so many ranks, and exit as they do.
 
     Args:
         recipe: The recipe's file; it is read once here, so that a fault in it is told once, and at once.
+        run_dir: The run's folder.
         overrides: ``KEY=VALUE``.
         options: All others, as they stand on the command line.
         ranks: How many processes.
@@ -36,9 +40,14 @@ def launch_command(recipe: Path, overrides: Sequence[str], options: Sequence[str
             f"--ranks {ranks}: this process is a rank already (RANK and WORLD_SIZE are set); leave --ranks out",
             source="command",
         )
-    resolve_device(read_recipe(recipe, overrides=overrides).device)
+    found = read_recipe(recipe, overrides=overrides)
+    resolve_device(found.device)
     settings = [part for override in overrides for part in ("--set", override)]
-    status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
+    settings += [] if run_dir is None else ["--run-dir", str(run_dir)]
+    try:
+        status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how_to_go_on(recipe, folder_of(found, run_dir), overrides, ranks=ranks)) from None
     raise typer.Exit(status)
 
 

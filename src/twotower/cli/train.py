@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from twotower.bundle import parse_json
+from twotower.cli.going_on import folder_of, how_to_go_on
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
 from twotower.cli.ranks import ranks_for
@@ -34,7 +35,7 @@ def train_command(
 ) -> None:
     """Run a recipe and print the verdict."""
     recipe = read_recipe(recipe_path, overrides=overrides)
-    folder = run_dir or Path("runs") / recipe.name
+    folder = folder_of(recipe, run_dir)
     with ranks_for(recipe) as (ranks, restart):
         if restart and not (overwrite and ranks.tell(_is_older(folder / "result.json", ranks))):
             # what was asked for has begun: it is gone on with
@@ -46,7 +47,7 @@ def train_command(
             try:
                 result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run, ranks=ranks)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(_how_to_go_on(recipe_path, folder)) from None
+                raise KeyboardInterrupt(how_to_go_on(recipe_path, folder, overrides)) from None
     _print(result, as_json=as_json)
 
 
@@ -93,10 +94,3 @@ def _print(result: RunResult, *, as_json: bool) -> None:
         f"bundle: {result.folder / 'bundle'}",
         f"next:   twotower recommend {quote(str(result.folder))} --user ID",
     )
-
-
-def _how_to_go_on(recipe_path: Path, folder: Path) -> str:
-    if not (folder / "recipe.json").exists():
-        return "nothing was trained yet"
-    command = f"twotower train {quote(str(recipe_path))} --run-dir {quote(str(folder))} --resume"
-    return f"go on with the same command and --resume: {command}"

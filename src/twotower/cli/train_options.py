@@ -70,11 +70,10 @@ def train(
     if ranks is not None:
         from twotower.cli.ranks import launch_command
 
-        given = {"--run-dir": run_dir, "--from": from_run}
-        options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        options = [] if from_run is None else ["--from", str(from_run)]
         flags = {"--resume": resume, "--overwrite": overwrite, "--tensorboard": tensorboard, "--json": as_json}
         options += [name for name, wanted in flags.items() if wanted]
-        launch_command(recipe, overrides, options, ranks=ranks, restarts=restarts)
+        launch_command(recipe, run_dir, overrides, options, ranks=ranks, restarts=restarts)
         return
     from twotower.cli.train import train_command
 

@@ -4,7 +4,15 @@ from twotower.distributed.agreed import agreed, require_same
 from twotower.distributed.checkpoint_contents import Loaded, Stored
 from twotower.distributed.checkpoints import LAST, Checkpoints
 from twotower.distributed.exchange import columns_of_all, exchange, fetch_rows, spread_
-from twotower.distributed.launch import LOST, Launch, end_with_launcher, launch, launched_here, opened_ranks
+from twotower.distributed.launch import (
+    INTERRUPTED,
+    LOST,
+    Launch,
+    end_with_launcher,
+    launch,
+    launched_here,
+    opened_ranks,
+)
 from twotower.distributed.ranks import ALONE, Ranks, speaking
 from twotower.distributed.read_checkpoint import read_checkpoint
 from twotower.distributed.sharded_tables import ShardedTables
@@ -16,6 +24,7 @@ from twotower.distributed.whole_table import TablePart, WholeTable, stream_table
 
 __all__ = [
     "ALONE",
+    "INTERRUPTED",
     "LAST",
     "LOST",
     "Checkpoints",

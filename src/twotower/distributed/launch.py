@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from twotower.distributed.ranks import ALONE, Ranks
 from twotower.errors import ConfigError, RankLostError
 
-__all__ = ["LOST", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
+__all__ = ["INTERRUPTED", "LOST", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
 
 _MEETING = timedelta(minutes=30)  # how long ranks wait for those that have not come yet
 _PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, judges or writes
@@ -30,7 +30,12 @@ _PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, jud
 LOST = 75
 """The exit status of a rank that has lost the others (``EX_TEMPFAIL``), where the agent that started it says so."""
 
+INTERRUPTED = 130
+"""The exit status of a rank that was interrupted (Ctrl-C), where the agent that started it says so."""
+
 _AGENT = "TWOTOWER_AGENT"
+
+_AGAIN = "train again with --resume to go on from the last checkpoint"
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -152,14 +157,14 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
         The exit status: 0, or that of the rank which failed first, which has said why.
 
     Raises:
-        RankLostError: If a rank was killed, or ranks have lost each other, and they may not be started again.
+        RankLostError: If a rank was killed, or ranks have lost each other, and they may not be started again; or if this
+            process was told to end (SIGTERM).
+        KeyboardInterrupt: If it was interrupted, or a rank was. Ranks have ended in any case.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # ranks say themselves what is wrong
-    os.environ[_AGENT] = str(os.getpid())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -171,22 +176,48 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
         monitor_interval=0.2,
         local_addr="localhost",
     )
-    try:
-        elastic_launch(config, sys.executable)(*arguments)
-    except ChildFailedError as error:
-        killed = {rank: failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
-        _, first = error.get_first_failure()
-        again = "train again with --resume to go on from the last checkpoint"
-        if killed:
-            # the agent ends the others by SIGTERM
-            rank, status = min(killed.items(), key=lambda each: (each[1] == -signal.SIGTERM, each[0]))
-            raise RankLostError(
-                f"rank {rank} of {ranks} died ({_signal(-status)}), and the others were ended; {again}"
-            ) from None
-        if first.exitcode == LOST:
-            raise RankLostError(f"the {ranks} ranks have lost each other, and were ended; {again}") from None
-        return int(first.exitcode)
+    with _told_to_ranks(ranks):
+        try:
+            elastic_launch(config, sys.executable)(*arguments)
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise RankLostError(f"the {ranks} ranks were ended ({error.sigval.name}); {_AGAIN}") from None
+        except ChildFailedError as error:
+            return _status_of({rank: int(failure.exitcode) for rank, failure in sorted(error.failures.items())}, ranks)
     return 0
+
+
+@contextmanager
+def _told_to_ranks(ranks: int) -> Iterator[None]:
+    """What ranks inherit, and quiet of the agent's: ranks say themselves what is wrong."""
+    before, logged = dict(os.environ), logging.root.manager.disable
+    os.environ[_AGENT] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logged)
+        for name in (_AGENT, "OMP_NUM_THREADS"):
+            if name not in before:
+                os.environ.pop(name, None)
+
+
+def _status_of(ended: Mapping[int, int], ranks: int) -> int:
+    """The exit status to end with, of those of the ranks that failed; or the error, where no rank has said what is wrong."""
+    if INTERRUPTED in ended.values():
+        raise KeyboardInterrupt
+    # the agent ends those that are left by SIGTERM, and they may have lost the others before: both say nothing of the cause
+    told = [status for status in ended.values() if status > 0 and status != LOST]
+    killed = [rank for rank, status in ended.items() if status < 0]
+    by_others = [rank for rank in killed if ended[rank] != -signal.SIGTERM]
+    if by_others or (killed and not told):
+        rank = (by_others or killed)[0]
+        raise RankLostError(f"rank {rank} of {ranks} died ({_signal(-ended[rank])}), and the others were ended; {_AGAIN}")
+    if not told:
+        raise RankLostError(f"the {ranks} ranks have lost each other, and were ended; {_AGAIN}")
+    return told[0]
 
 
 def launched_here() -> bool:

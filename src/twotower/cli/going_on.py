@@ -1,0 +1,33 @@
+"""Where a run is, and what to say of one that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+
+from twotower.runs import Recipe
+
+__all__ = ["folder_of", "how_to_go_on"]
+
+
+def folder_of(recipe: Recipe, run_dir: Path | None) -> Path:
+    """The run's folder: the one that was named, or else the recipe's."""
+    return run_dir or Path("runs") / recipe.name
+
+
+def how_to_go_on(recipe_path: Path, folder: Path, overrides: Sequence[str], *, ranks: int = 1) -> str:
+    """The command that goes on with an interrupted run, if there is something to go on with.
+
+    Args:
+        recipe_path: The recipe's file.
+        folder: Of the run.
+        overrides: ``KEY=VALUE``.
+        ranks: How many processes trained it.
+    """
+    if not (folder / "recipe.json").exists():
+        return "nothing was trained yet"
+    command = ["twotower", "train", str(recipe_path), "--run-dir", str(folder), "--resume"]
+    command += [part for override in overrides for part in ("--set", override)]
+    command += ["--ranks", str(ranks)] if ranks > 1 else []
+    return f"go on with the same command and --resume: {' '.join(map(quote, command))}"
