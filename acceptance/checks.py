@@ -55,10 +55,11 @@ class Checks:
         sys.exit(1 if self.failed else 0)
 
 
-def check_parts(checks: Checks, parts: Mapping[str, Sequence[str]]) -> None:
-    """One check a part: its tests, without the slow ones, all pass."""
+def check_parts(checks: Checks, parts: Mapping[str, Sequence[str]], *, slow: bool = False) -> None:
+    """One check a part: its tests, without the slow ones unless they are asked for, all pass."""
     for what, paths in parts.items():
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *paths]
+        marked = "slow or not slow" if slow else "not slow"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", marked, "-p", "no:cacheprovider", *paths]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-60:]
         counted = re.search(r"\d+ passed", last)

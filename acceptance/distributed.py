@@ -10,6 +10,7 @@ Ends with 1 if one failed.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -63,6 +64,8 @@ def main() -> None:
     _movies(checks)
     _rows_per_s(checks)
     _plans(checks)
+    if not options.no_tests:
+        _ray(checks)
     if options.huge:
         _huge(checks)
     checks.finish()
@@ -115,6 +118,15 @@ def _plans(checks: Checks) -> None:
     for line in done.stdout.splitlines()[2:-2]:
         print(line)
     checks.check("memory of a rank within 15% of its plan", "all", done.stdout.splitlines()[-1], done.returncode == 0)
+
+
+def _ray(checks: Checks) -> None:
+    """Ray Train in place of torchrun: two workers, and one of them that dies and is started again."""
+    what = "tests: Ray Train, two workers; one that dies, and its restart"
+    if importlib.util.find_spec("ray") is None:
+        print(f"     {what}: not run, the extra ray is not installed", flush=True)
+        return
+    check_parts(checks, {what.removeprefix("tests: "): ["tests/examples/test_ray_train.py"]}, slow=True)
 
 
 def _huge(checks: Checks) -> None:

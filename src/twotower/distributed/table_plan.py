@@ -18,6 +18,9 @@ from twotower.spec import TableSpec
 __all__ = ["Placement", "RowWise", "TableWise", "described_tables", "plan_tables", "rows_by_rank"]
 
 
+_EXCHANGED_BYTES = 32 * 2**20  # what TorchRec counts for ids and rows on their way, beside tables
+
+
 @dataclass(frozen=True, slots=True)
 class RowWise:
     """A table's rows in consecutive parts of ``ceil(V / ranks)`` over all ranks; the last ones may have fewer, or none."""
@@ -75,7 +78,8 @@ def plan_tables(
         forced: Of tables whose placement is chosen already, by name. The others are placed by TorchRec's planner, which has its
             own model of what lookups and their exchange cost.
         device: Of the tables.
-        memory_bytes: What a rank has for tables that are not forced; None: what TorchRec thinks a machine has.
+        memory_bytes: What a rank has for tables that are not forced. None: little more than an equal share of them, so that no
+            rank needs memory for a table that others have room for; `twotower.planning` counts so.
 
     Returns:
         Placements by name, in the order of the tables.
@@ -87,7 +91,17 @@ def plan_tables(
     _check_forced(tables, given, ranks.size)
     free = [table for table in tables if table.name not in given]
     if free:
-        given |= _planned(free, ranks, torch.device(device), memory_bytes)
+        room = _equal_share(free, ranks.size) if memory_bytes is None else memory_bytes
+        found = ranks.tell(_planned(free, ranks.size, torch.device(device), room) if ranks.first else None)
+        if found is None and memory_bytes is None:
+            found = {table.name: RowWise() for table in free}  # equal shares
+        if found is None:  # on all ranks alike
+            raise ConfigError(
+                f"{len(free)} tables of {sum(map(_bytes, free)) / 1e9:.3g} GB with their accumulators do not fit {ranks.size} "
+                f"ranks of {room / 1e9:.3g} GB each: use more ranks, or smaller tables",
+                source="plan of tables",
+            )
+        given |= found
     return {table.name: given[table.name] for table in tables}
 
 
@@ -103,15 +117,24 @@ def _check_forced(tables: Sequence[TableSpec], forced: Mapping[str, Placement], 
         raise ConfigError(faults, source="plan of tables")
 
 
-def _planned(tables: Sequence[TableSpec], ranks: Ranks, device: torch.device, memory_bytes: int | None) -> dict[str, Placement]:
+def _bytes(table: TableSpec) -> int:
+    return 4 * table.vocabulary_size * (table.embedding_dim + 1)
+
+
+def _equal_share(tables: Sequence[TableSpec], size: int) -> int:
+    return int(1.1 * sum(map(_bytes, tables)) / size) + _EXCHANGED_BYTES
+
+
+def _planned(tables: Sequence[TableSpec], size: int, device: torch.device, memory_bytes: int) -> dict[str, Placement] | None:
+    """Placements by name; None: the planner finds none that fit."""
     torchrec = torchrec_library()
     names = {f"t{number}": table for number, table in enumerate(tables)}
     widths = sorted({table.embedding_dim for table in tables})
     groups = {f"w{width}": {key: table for key, table in names.items() if table.embedding_dim == width} for width in widths}
-    memory = {} if memory_bytes is None else {("hbm_cap" if device.type == "cuda" else "ddr_cap"): memory_bytes}
+    memory = {("hbm_cap" if device.type == "cuda" else "ddr_cap"): memory_bytes}
     with quiet_torchrec():
         planner = torchrec.EmbeddingShardingPlanner(
-            topology=torchrec.Topology(world_size=ranks.size, compute_device=device.type, **memory),
+            topology=torchrec.Topology(world_size=size, compute_device=device.type, **memory),
             storage_reservation=torchrec.FixedPercentageStorageReservation(percentage=0.0),
             constraints={
                 key: torchrec.ParameterConstraints(sharding_types=["row_wise", "table_wise"], compute_kernels=["fused"])
@@ -119,20 +142,13 @@ def _planned(tables: Sequence[TableSpec], ranks: Ranks, device: torch.device, me
             },
         )
         # a module of modules: the planner balances tables of all widths at once
-        module = nn.ModuleDict({name: described_tables(group, ranks.size) for name, group in groups.items()})
+        module = nn.ModuleDict({name: described_tables(group, size) for name, group in groups.items()})
         try:
-            plan = planner.collective_plan(module, [torchrec.EmbeddingCollectionSharder()], ranks.group)
-        except torchrec.PlannerError as fault:
-            size_bytes = sum(4 * table.vocabulary_size * (table.embedding_dim + 1) for table in tables)
-            raise ConfigError(
-                f"{len(tables)} tables of {size_bytes / 1e9:.3g} GB with their accumulators do not fit {ranks.size} ranks"
-                + ("" if memory_bytes is None else f" of {memory_bytes / 1e9:.3g} GB each")
-                + ": use more ranks, or smaller tables",
-                source="plan of tables",
-            ) from fault
-    return {
-        names[key].name: _placement(sharding) for name in groups for key, sharding in plan.get_plan_for_module(name).items()
-    }
+            plan = planner.plan(module, [torchrec.EmbeddingCollectionSharder()])
+        except torchrec.PlannerError:
+            return None
+    found = [plan.get_plan_for_module(name) for name in groups]
+    return {names[key].name: _placement(sharding) for of in found for key, sharding in of.items()}
 
 
 def described_tables(tables: Mapping[str, TableSpec], size: int) -> Any:
