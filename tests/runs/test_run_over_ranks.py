@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 import torch
 from tests.distributed.in_ranks import in_ranks, preload
 
+from twotower.columnar import PartDone, PartJob
 from twotower.distributed import ALONE, Ranks
-from twotower.errors import ConfigError
+from twotower.errors import ConfigError, RankLostError
 from twotower.models import TwoTower, build
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, run
@@ -128,6 +131,67 @@ def test_a_finished_run_is_gone_on_from(tmp_path: Path) -> None:
     more = interactions().with_columns(when=pl.col("when") + 1200)
     found = run(of, tmp_path / "next", interactions=pl.concat([interactions(), more]), from_run=tmp_path / "ranks")
     assert found.summary["warm_start"]
+
+
+def _by_files(ranks: Ranks, folder: Path, name: str) -> tuple[Any, list[tuple[int, int]]]:
+    """A run whose log is files that are converted; which files this rank converted."""
+    converted: list[tuple[int, int]] = []
+    work = PartJob.run
+
+    def noted(self: PartJob, *args: Any, **kwargs: Any) -> PartDone:
+        converted.append((self.first, self.end))
+        return work(self, *args, **kwargs)
+
+    PartJob.run = noted  # type: ignore[method-assign]
+    data = {
+        "interactions": {"path": str(folder / "log")},
+        "columns": {"user": "user", "item": "item", "time": "when"},
+        "cache": "always",
+    }
+    of = recipe("local", data=data, refit="none", training={**recipe("local").training.model_dump(), "epochs": 1})
+    summary = run(of, folder / name, cache_dir=folder / f"{name}-cache", ranks=ranks).summary
+    PartJob.run = work  # type: ignore[method-assign]
+    return figures(summary), converted
+
+
+def test_ranks_convert_a_log_of_many_files_together(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for number, part in enumerate(interactions().iter_slices(300)):
+        part.write_csv(tmp_path / "log" / f"{number}.csv")
+    torch.set_num_threads(1)
+    expected, alone = _by_files(ALONE, tmp_path, "one")
+    found = in_ranks(_by_files, 3, tmp_path, "three", timeout_s=300)
+    assert alone == []
+    assert [part for _, parts in found for part in parts] == [(0, 1), (1, 3), (3, 4)]
+    its, ours = flat(found[0][0]), flat(expected)
+    assert its.keys() == ours.keys()
+    for name, value in ours.items():
+        assert its[name] == (pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value), name
+    tables = [next((tmp_path / f"{name}-cache" / "columnar").glob("*/manifest.json")).parent for name in ("one", "three")]
+    names = [{path.name for path in table.iterdir()} for table in tables]
+    assert names[0] == names[1]
+    for name in names[0] - {"manifest.json"}:
+        assert (tables[0] / name).read_bytes() == (tables[1] / name).read_bytes()
+
+
+def _bad_on_the_first(ranks: Ranks, folder: Path) -> None:
+    """Only rank 0 speaks; the others are ended by whoever started them."""
+    if ranks.first:
+        _by_files(ranks, folder, "bad")
+    with suppress(RankLostError):
+        _by_files(ranks, folder, "bad")
+    time.sleep(600)
+
+
+def test_a_fault_in_another_ranks_files_is_told_by_the_first(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for number, part in enumerate(interactions().iter_slices(400)):
+        part.write_csv(tmp_path / "log" / f"{number}.csv")
+    with (tmp_path / "log" / "2.csv").open("a") as file:
+        file.write("one field\n")
+    with pytest.raises(AssertionError, match=r"TableReadError: .*2\.csv: every row needs 4 fields .*data row 400 "):
+        in_ranks(_bad_on_the_first, 2, tmp_path)
+    assert not list((tmp_path / "bad-cache" / "columnar").glob("*/manifest.json"))
 
 
 def own(spec: ModelSpec, *, seed: int) -> TwoTower:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from twotower.columnar.column_writers import ColumnWriter, InferredWriter, column_writer, dictionary_of
-from twotower.columnar.manifest import FORMAT_VERSION, MANIFEST, Manifest
+from twotower.columnar.manifest import FORMAT_VERSION, MANIFEST, ColumnEntry, Manifest
 from twotower.columnar.progress import ConversionClock
 from twotower.data.bad_rows import BadRows, SkippedRows
 from twotower.data.fill import require_filled_columns
@@ -21,7 +21,7 @@ from twotower.data.table_batches import TableBatch, read_batches
 from twotower.data.text_file import BLOCK_BYTES
 from twotower.errors import TableReadError, nearest
 
-__all__ = ["convert", "require_wanted"]
+__all__ = ["append_frame", "convert", "require_wanted", "write_manifest"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def convert(
     noun: str,
     clock: ConversionClock,
     block_bytes: int = BLOCK_BYTES,
+    text: Collection[str] = (),
+    may_be_empty: bool = False,
 ) -> Manifest:
     """Write the columns of a source, and at the end the manifest.
 
@@ -59,6 +61,8 @@ def convert(
         noun: What the table is called in an error.
         clock: Is told how far the work is.
         block_bytes: Bytes of text in memory at a time.
+        text: Columns that are text, whatever they look like.
+        may_be_empty: The files are a part of a source, which need not have rows.
 
     Raises:
         TableReadError: If the source can't be read, has no rows, or lacks a wanted column.
@@ -77,29 +81,64 @@ def convert(
             with closing(batches):
                 return _write(batches, make, bad_rows, clock, done)
 
-        first = read(wanted, (), 0)
-        if not first.rows:
+        first = read(wanted, text, 0)
+        if not first.rows and not may_be_empty:
             raise TableReadError(no_rows(name, first.all_columns, first.skipped))
         turned = [column for column, writer in first.writers.items() if isinstance(writer, InferredWriter) and writer.turned]
         writers = dict(first.writers)
         if turned:
             clock.bytes_total += source_bytes
-            writers |= read(turned, turned, source_bytes).writers
+            writers |= read(turned, [*text, *turned], source_bytes).writers
         entries = [writer.finish(config.fill.get(column), noun=name) for column, writer in writers.items()]
+    clock.tell(first.rows, clock.bytes_total, last=True)
+    return write_manifest(
+        folder,
+        files,
+        key=key,
+        rows=first.rows,
+        all_columns=first.all_columns,
+        columns=entries,
+        skipped=first.skipped,
+        began=start,
+    )
+
+
+def write_manifest(
+    folder: Path,
+    files: Sequence[SourceFile],
+    *,
+    key: str,
+    rows: int,
+    all_columns: Sequence[str],
+    columns: Sequence[ColumnEntry],
+    skipped: SkippedRows,
+    began: float,
+) -> Manifest:
+    """Say what a folder holds, at the end of a conversion.
+
+    Args:
+        folder: Where the columns are.
+        files: The source.
+        key: What the table is known by.
+        rows: Of every column.
+        all_columns: Columns of the source, in its order.
+        columns: Those that are stored, in that order.
+        skipped: Rows that were left out.
+        began: When the conversion did, by the monotonic clock.
+    """
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         key=key,
         source=", ".join([files[0].name, *(["..."] if len(files) > 1 else [])]),
-        rows=first.rows,
-        all_columns=first.all_columns,
-        columns=tuple(entries),
-        skipped=first.skipped,
-        source_bytes=source_bytes,
+        rows=rows,
+        all_columns=tuple(all_columns),
+        columns=tuple(columns),
+        skipped=skipped,
+        source_bytes=sum(file.size for file in files),
         written=time.time(),
-        seconds=time.monotonic() - start,
+        seconds=time.monotonic() - began,
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-    clock.tell(first.rows, clock.bytes_total, last=True)
     return manifest
 
 
@@ -167,12 +206,13 @@ def _write(
         if not batch.frame.height:
             continue
         rows += batch.frame.height
-        _append(writers, batch.frame)
+        append_frame(writers, batch.frame)
         clock.tell(rows, done + batch.bytes_read)
     return _Pass(rows, columns, writers or {}, bad_rows.skipped())
 
 
-def _append(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
+def append_frame(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
+    """Give every writer its column of some rows, text as a dictionary's codes."""
     dictionaries = {name: dtype for name, writer in writers.items() if (dtype := dictionary_of(writer)) is not None}
     # together, so that the columns are coded at the same time
     coded = frame.select(pl.col(name).cast(dtype) for name, dtype in dictionaries.items())

@@ -14,6 +14,7 @@ import polars as pl
 from twotower.bundle.atomic import atomic_folder, remove_leftovers
 from twotower.columnar.convert import convert, require_wanted
 from twotower.columnar.manifest import MANIFEST, Manifest, find_damage, read_manifest
+from twotower.columnar.parts import Divide, convert_in_parts
 from twotower.columnar.progress import ConversionClock, Converting
 from twotower.columnar.source_key import cache_folder, source_key
 from twotower.columnar.stored_column import map_categories, map_column
@@ -58,6 +59,7 @@ def open_table(
     cache_dir: Path,
     columns: Sequence[str] | None = None,
     listener: Callable[[Converting], None] | None = None,
+    divide: Divide | None = None,
 ) -> ColumnarTable:
     """Open a table through the cache; a source that is not there yet, or has changed, is converted first.
 
@@ -74,6 +76,7 @@ def open_table(
         cache_dir: Folder of the cache; the table is kept in ``columnar/KEY`` below it.
         columns: Columns that are wanted; None: all. The others are named in the report.
         listener: Is told how far a conversion is, a few times a second.
+        divide: Processes that convert a source of many files together, where they see the cache; None: this one does.
 
     Raises:
         TableReadError: If the source can't be read, has no rows, lacks a wanted column or has changed meanwhile, or the cache
@@ -94,7 +97,7 @@ def open_table(
                 found = _stored(folder, columns, config, name)
                 if isinstance(found, str):
                     converted = found
-                    found = _convert(files, config, folder, key, columns, noun, base_dir, converted, listener)
+                    found = _convert(files, config, folder, key, columns, noun, base_dir, converted, listener, divide)
         except OSError as error:
             raise TableReadError(
                 f"{name}: its columns can't be written to {folder.parent} ({error.strerror or error}); free some space, or "
@@ -150,6 +153,7 @@ def _convert(
     base_dir: Path | None,
     why: str,
     listener: Callable[[Converting], None] | None,
+    divide: Divide | None,
 ) -> tuple[Manifest, list[pl.Series]]:
     remove_leftovers(folder.parent)
     clock = ConversionClock(listener, sum(file.size for file in files), why, again=why != _FIRST_TIME)
@@ -158,7 +162,20 @@ def _convert(
     stored = [entry.name for entry in before.columns] if isinstance(before, Manifest) else []
     wanted = None if columns is None else [*columns, *(name for name in stored if name not in columns)]
     with atomic_folder(folder) as temporary:
-        convert(files, config, temporary, key=key, wanted=wanted, noun=noun, clock=clock)
+        if divide is not None and len(files) > 1 and len({file.kind for file in files}) == 1 and divide.sees(temporary):
+            convert_in_parts(
+                files,
+                config,
+                temporary,
+                key=key,
+                wanted=wanted,
+                noun=noun,
+                base_dir=base_dir,
+                clock=clock,
+                divide=divide,
+            )
+        else:
+            convert(files, config, temporary, key=key, wanted=wanted, noun=noun, clock=clock)
         if source_key(find_files(config.source(base_dir), noun=noun), config, noun=noun) != key:
             raise TableReadError(f"{noun} {files[0].name}: the source changed while it was read; start again when it is whole")
     found = _stored(folder, columns, config, noun)

@@ -14,7 +14,6 @@ BadRowsPolicy: TypeAlias = Literal["error", "skip"]
 
 Reason: TypeAlias = Literal["wrong number of fields", "not UTF-8", "value of another type"]
 
-_SAMPLE = 5
 _SHOWN_CHARACTERS = 200
 
 
@@ -66,6 +65,9 @@ class BadRows:
         {'wrong number of fields': 1}
     """
 
+    SAMPLE = 5
+    """Rows that are shown at most."""
+
     def __init__(self, policy: BadRowsPolicy) -> None:
         self.policy = policy
         self._counts: dict[str, int] = {}
@@ -93,11 +95,11 @@ class BadRows:
         """
         self._counts[reason] = self._counts.get(reason, 0) + 1
         first = self._first.setdefault(reason, [])
-        if len(first) < _SAMPLE:
+        if len(first) < self.SAMPLE:
             shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
             first.append((file, BadRow(file=name, row=row, reason=reason, column=column, text=shown)))
 
     def skipped(self) -> SkippedRows:
         """The account so far, the same in whatever blocks the rows came."""
         found = sorted((pair for pairs in self._first.values() for pair in pairs), key=lambda pair: (pair[0], pair[1].row))
-        return SkippedRows(counts=dict(sorted(self._counts.items())), sample=tuple(row for _, row in found[:_SAMPLE]))
+        return SkippedRows(counts=dict(sorted(self._counts.items())), sample=tuple(row for _, row in found[: self.SAMPLE]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -43,6 +44,7 @@ def read_batches(
     bad_rows: BadRows,
     block_bytes: int = BLOCK_BYTES,
     wanted: Collection[str] | None = None,
+    heads: bool = False,
 ) -> Generator[TableBatch, None, None]:
     """Read a source in the order of its files.
 
@@ -56,6 +58,7 @@ def read_batches(
         wanted: Columns that are needed; None: all. In files of text the values of the others are not looked at, so that they
             may be of any type. Where bad rows are skipped all columns are read, so that it does not depend on the wanted ones
             which rows remain.
+        heads: Only what files say of their columns is read, and no rows.
 
     Yields:
         At least one batch, with the columns of the first file in every one; it may be empty.
@@ -73,7 +76,10 @@ def read_batches(
     first: tuple[SourceFile, pl.Schema] | None = None
     read = wanted if bad_rows.policy == "error" else None
     for place, file in enumerate(files):
-        for raw, rows, bytes_read in _batches_of(file, place, form, noun, bad_rows, block_bytes, read):
+        if heads and file.kind == "parquet":
+            continue  # looked at above
+        found = _batches_of(file, place, form, noun, bad_rows, block_bytes, read)
+        for raw, rows, bytes_read in islice(found, 1) if heads else found:
             first = first or (file, raw.schema)
             names, declared = first[1].names(), types
             if file.kind == "text" and bytes_read:  # what an opened file gives first has all its columns, and no rows
@@ -83,6 +89,7 @@ def read_batches(
                 _require_same(first, file, raw.schema, noun)
             frame = declare_batch(raw.select(names), declared, file, place, rows, noun=noun, bad_rows=bad_rows)
             yield TableBatch(frame, done + bytes_read)
+        found.close()
         done += file.size
 
 
@@ -129,7 +136,7 @@ def _batches_of(
     bad_rows: BadRows,
     block_bytes: int,
     wanted: Collection[str] | None,
-) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64], int]]:
+) -> Generator[tuple[pl.DataFrame, NDArray[np.int64], int], None, None]:
     if file.kind == "text":
         opened = open_text_file(file, place, form, noun=noun, bad_rows=bad_rows, block_bytes=block_bytes, wanted=wanted)
         with opened as text:

@@ -26,6 +26,7 @@ from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.oracle import oracle_summary
 from twotower.runs.recipe import Recipe
 from twotower.runs.run_folder import RunFolder
+from twotower.runs.shared_conversion import SharedConversion, follow_conversions
 from twotower.runs.ship import ship_bundle
 from twotower.runs.tables import Tables, load_tables
 from twotower.runs.trainings import RunListener, Trainings, versions
@@ -86,8 +87,8 @@ def run(
         from_run: A run, or a bundle, to go on from, as ``recipe.warm_start`` says: embeddings of what it knew are kept, new
             ones are added. What is taken from it is copied into the folder first, so that resuming needs it no more. None:
             begin anew, or, when resuming, as the run had begun.
-        ranks: The processes that train together, all of which call this. Rank 0 alone converts tables, fits preprocessing and
-            writes what is not a checkpoint; the others get an empty summary.
+        ranks: The processes that train together, all of which call this. A log of many files is converted by all, where they
+            see one cache; rank 0 alone fits preprocessing and writes what is not a checkpoint; the others get an empty summary.
 
     Raises:
         ConfigError: If the recipe does not fit the tables or what to go on from, the device is not there, or the folder may not
@@ -102,7 +103,15 @@ def run(
     own = OwnParts(builder, loss)
 
     def read(told: Callable[[Converting], None] | None) -> Tables:
-        return load_tables(recipe, interactions=interactions, items=items, users=users, cache_dir=cache_dir, listener=told)
+        return load_tables(
+            recipe,
+            interactions=interactions,
+            items=items,
+            users=users,
+            cache_dir=cache_dir,
+            listener=told,
+            divide=SharedConversion(ranks, told) if ranks.size > 1 and ranks.first else None,
+        )
 
     if not ranks.first:
         return _follow(recipe, place, own, read, ranks, resume=resume)
@@ -153,7 +162,7 @@ def _follow(
     resume: bool,
 ) -> RunResult:
     """What the other ranks have to do with a run: its trainings."""
-    if not ranks.tell(False):  # it has finished before
+    if not follow_conversions(ranks):  # it has finished before
         return RunResult(place.path, {})
     tables = read(None)  # what had to be converted was
     untrained = untrained_model(recipe, tables, tables.split.train, own, ranks=ranks)

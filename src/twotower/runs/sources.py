@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from twotower.cache_root import cache_root
-from twotower.columnar import Converting, open_table
+from twotower.columnar import Converting, Divide, open_table
 from twotower.data import DroppedRows, TableConfig
 from twotower.data.sampled_lines import Sample
 from twotower.data.source_files import find_files
@@ -57,6 +57,7 @@ def read_sources(
     cache_dir: Path | None,
     listener: Callable[[Converting], None] | None,
     sample: Sample | None = None,
+    divide: Divide | None = None,
 ) -> Sources:
     """Read the tables that a recipe names.
 
@@ -66,6 +67,7 @@ def read_sources(
         cache_dir: Where public data sets and converted tables are kept; None for the default.
         listener: Is told how far a conversion is.
         sample: The rows of the interactions that are needed; where they can't be taken alone, all are read.
+        divide: Processes that convert interactions of many files together; None: this one does.
 
     Raises:
         DataError: If a table can't be read.
@@ -88,6 +90,7 @@ def read_sources(
             base_dir=None,
             cache_dir=cache_root(cache_dir),
             listener=listener,
+            divide=divide,
         )
         # a feature of the query may be read from the users: what they have need not be here as well
         elsewhere = set() if users is None else set(users.columns) - {data.columns.user}

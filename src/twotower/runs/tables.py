@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.columnar import Converting, release_pages
+from twotower.columnar import Converting, Divide, release_pages
 from twotower.data import IdTable, Interactions, Split, read_table, split
 from twotower.data.coded_texts import code_texts
 from twotower.data.consecutive import taken_frame
@@ -85,6 +85,7 @@ def load_tables(
     users: pl.DataFrame | None = None,
     cache_dir: Path | None = None,
     listener: Callable[[Converting], None] | None = None,
+    divide: Divide | None = None,
 ) -> Tables:
     """Read, check and split the tables of a recipe.
 
@@ -95,6 +96,7 @@ def load_tables(
         users: Used in place of the recipe's table.
         cache_dir: Where public data sets and converted tables are kept; None for the default.
         listener: Is told how far the conversion of a table is.
+        divide: Processes that convert a log of many files together; None: this one does.
 
     Raises:
         ConfigError: If neither the recipe nor the call says where the interactions are.
@@ -105,7 +107,7 @@ def load_tables(
     wanted = [name for name, frame in given.items() if frame is None]
     config = data.sample
     sample = None if config is None else Sample(config.fraction, lambda rows: _sampled(rows, config))
-    found = read_sources(recipe, wanted, cache_dir=cache_dir, listener=listener, sample=sample)
+    found = read_sources(recipe, wanted, cache_dir=cache_dir, listener=listener, sample=sample, divide=divide)
     frame = found.interactions if interactions is None else read_table(interactions, noun="interactions")
     catalogue = found.items if items is None else read_table(items, noun="items")
     people = found.users if users is None else read_table(users, noun="users")
