@@ -29,9 +29,9 @@ class Others:
         self.size, self.seen = size, seen
         self.ran: list[list[PartJob | None]] = []
 
-    def sees(self, folder: Path) -> bool:
+    def ready(self, folder: Path) -> int:
         assert folder.is_dir()
-        return self.seen
+        return self.size if self.seen else 1
 
     def run(self, jobs: Sequence[PartJob | None], why: str) -> list[PartDone | None]:
         assert why

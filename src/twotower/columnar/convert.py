@@ -21,7 +21,7 @@ from twotower.data.table_batches import TableBatch, read_batches
 from twotower.data.text_file import BLOCK_BYTES
 from twotower.errors import TableReadError, nearest
 
-__all__ = ["append_frame", "convert", "require_wanted", "write_manifest"]
+__all__ = ["convert", "require_wanted", "write_manifest"]
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,12 @@ def _write(
         if not batch.frame.height:
             continue
         rows += batch.frame.height
-        append_frame(writers, batch.frame)
+        _append(writers, batch.frame)
         clock.tell(rows, done + batch.bytes_read)
     return _Pass(rows, columns, writers or {}, bad_rows.skipped())
 
 
-def append_frame(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
-    """Give every writer its column of some rows, text as a dictionary's codes."""
+def _append(writers: dict[str, ColumnWriter], frame: pl.DataFrame) -> None:
     dictionaries = {name: dtype for name, writer in writers.items() if (dtype := dictionary_of(writer)) is not None}
     # together, so that the columns are coded at the same time
     coded = frame.select(pl.col(name).cast(dtype) for name, dtype in dictionaries.items())

@@ -162,7 +162,8 @@ def _convert(
     stored = [entry.name for entry in before.columns] if isinstance(before, Manifest) else []
     wanted = None if columns is None else [*columns, *(name for name in stored if name not in columns)]
     with atomic_folder(folder) as temporary:
-        if divide is not None and len(files) > 1 and len({file.kind for file in files}) == 1 and divide.sees(temporary):
+        divisible = divide is not None and len(files) > 1 and len({file.kind for file in files}) == 1
+        if divide is not None and divisible and (parts := divide.ready(temporary)) > 1:
             convert_in_parts(
                 files,
                 config,
@@ -173,6 +174,7 @@ def _convert(
                 base_dir=base_dir,
                 clock=clock,
                 divide=divide,
+                parts=parts,
             )
         else:
             convert(files, config, temporary, key=key, wanted=wanted, noun=noun, clock=clock)

@@ -15,10 +15,11 @@ from typing import Protocol
 import polars as pl
 
 from twotower.columnar.column_writers import ColumnWriter, InferredWriter, column_writer
-from twotower.columnar.convert import append_frame, convert, write_manifest
+from twotower.columnar.convert import convert, write_manifest
 from twotower.columnar.manifest import ColumnEntry, Manifest
 from twotower.columnar.progress import ConversionClock, Converting
-from twotower.columnar.stored_column import map_column, release_pages
+from twotower.columnar.stored_column import map_categories, map_column, release_pages
+from twotower.columnar.text_writer import TextWriter
 from twotower.data.bad_rows import BadRows, SkippedRows
 from twotower.data.fill import require_filled_columns
 from twotower.data.source_files import SourceFile, find_files
@@ -100,15 +101,11 @@ class PartJob:
 class Divide(Protocol):
     """Processes that convert parts, this one among them."""
 
-    @property
-    def size(self) -> int:
-        """How many there are."""
-
-    def sees(self, folder: Path) -> bool:
-        """Whether all of them see a folder."""
+    def ready(self, folder: Path) -> int:
+        """How many parts can be converted at a time, by processes that see a folder; 1 where one had better do it all."""
 
     def run(self, jobs: Sequence[PartJob | None], why: str) -> list[PartDone | None]:
-        """Each runs its job; what became of them, in the same order. The first is this process's."""
+        """Each process runs its job, of at most so many; what became of them, in the same order. The first is this one's."""
 
 
 def divide_files(sizes: Sequence[int], parts: int) -> list[range]:
@@ -145,6 +142,7 @@ def convert_in_parts(
     base_dir: Path | None,
     clock: ConversionClock,
     divide: Divide,
+    parts: int,
 ) -> Manifest:
     """Write the columns of a source as `convert` does, to the byte, with the help of other processes.
 
@@ -161,12 +159,13 @@ def convert_in_parts(
         base_dir: Folder that a relative path starts from.
         clock: Is told how far putting together is.
         divide: The processes.
+        parts: How many at most, as `Divide.ready` says.
 
     Raises:
         TableReadError: As `convert`; of several parts with a fault, that of the first one.
     """
     start, name = time.monotonic(), f"{noun} {config.path}"
-    groups = divide_files([file.size for file in files], divide.size)
+    groups = divide_files([file.size for file in files], parts)
     _require_alike(files, groups, config, noun)
     plain = config.model_copy(update={"fill": {}})
     columns = None if wanted is None else tuple(wanted)
@@ -174,15 +173,15 @@ def convert_in_parts(
         PartJob(plain, base_dir, noun, group.start, group.stop, folder / f"part-{number}", columns)
         for number, group in enumerate(groups)
     ]
-    parts = _done(divide, jobs, f"{clock.why}, in {len(jobs)} parts")
-    all_columns, skipped = parts[0].manifest.all_columns, _together([part.manifest.skipped for part in parts])
-    rows = sum(part.manifest.rows for part in parts)
+    done = _done(divide, jobs, f"{clock.why}, in {len(jobs)} parts")
+    all_columns, skipped = done[0].manifest.all_columns, _together([part.manifest.skipped for part in done])
+    rows = sum(part.manifest.rows for part in done)
     if not rows:
         raise TableReadError(no_rows(name, all_columns, skipped))
     require_filled_columns(config.fill, list(all_columns), noun=f"{noun} {files[0].name}")
     inferred = {column for column in all_columns if files[0].kind == "text" and column not in config.types}
-    turned = {column for column in inferred if {part.kind(column) for part in parts} >= {"text", "number"}}
-    again = [tuple(sorted(column for column in turned if part.kind(column) == "number")) for part in parts]
+    turned = {column for column in inferred if {part.kind(column) for part in done} >= {"text", "number"}}
+    again = [tuple(sorted(column for column in turned if part.kind(column) == "number")) for part in done]
     if turned:
         redone = _done(
             divide,
@@ -193,12 +192,12 @@ def convert_in_parts(
             "read again: numbers that turned out to be text",
         )
         found = iter(redone)
-        parts = [part.with_columns_of(next(found)) if text else part for part, text in zip(parts, again, strict=True)]
+        done = [part.with_columns_of(next(found)) if text else part for part, text in zip(done, again, strict=True)]
     with ExitStack() as opened:
-        writers = _put_together(parts, inferred, folder, clock, opened)
+        writers = _put_together(done, inferred, folder, clock, opened)
         entries = [writer.finish(config.fill.get(column), noun=name) for column, writer in writers.items()]
     clock.tell(rows, clock.bytes_total, last=True)
-    for path in {job.folder for job in jobs} | {path for part in parts for path, _ in part.places.values()}:
+    for path in {job.folder for job in jobs} | {path for part in done for path, _ in part.places.values()}:
         shutil.rmtree(path, ignore_errors=True)
     return write_manifest(
         folder, files, key=key, rows=rows, all_columns=all_columns, columns=entries, skipped=skipped, began=start
@@ -229,6 +228,10 @@ class _Part:
     def column(self, column: str) -> pl.Series:
         folder, entry = self.places[column]
         return map_column(folder, entry, self.manifest.rows)
+
+    def categories(self, column: str) -> pl.Series:
+        """The distinct values of a column of text."""
+        return map_categories(*self.places[column])
 
 
 def _done(divide: Divide, jobs: Sequence[PartJob | None], why: str) -> list[_Part]:
@@ -276,13 +279,17 @@ def _put_together(
         opened.callback(writers[name].close)
     total, rows = sum(part.manifest.rows for part in parts), 0
     for part in parts:
-        columns = {name: part.column(name) for name in names}
-        for start in range(0, part.manifest.rows, _CHUNK):
-            frame = pl.DataFrame([_as(column.slice(start, _CHUNK), dtypes[name]) for name, column in columns.items()])
-            append_frame(writers, frame)
-            rows += frame.height
-            clock.tell(rows, clock.bytes_total * rows // total)
-        release_pages()
+        for name, writer in writers.items():
+            column = part.column(name)
+            chunks = (column.slice(start, _CHUNK) for start in range(0, len(column), _CHUNK))
+            if column.dtype == pl.Enum and isinstance(writer, TextWriter):
+                writer.append_coded((chunk.to_physical() for chunk in chunks), part.categories(name))
+            else:
+                for chunk in chunks:
+                    writer.append(_as(chunk, dtypes[name]))
+            release_pages()
+        rows += part.manifest.rows
+        clock.tell(rows, clock.bytes_total * rows // total)
     return writers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import cast
@@ -47,6 +48,22 @@ class TextWriter:
             self._distinct = max(self._distinct, int(cast("int", codes.max())) + 1)
         codes.fill_null(int(_NULL)).to_numpy().tofile(self._codes)
         self.rows += len(column)
+
+    def append_coded(self, parts: Iterable[pl.Series], categories: pl.Series) -> None:
+        """Write text of which every value has a number already; the dictionary is looked up once for each that may occur.
+
+        Args:
+            parts: The numbers, nulls where there is nothing.
+            categories: String: what each number stands for, all of which occur.
+        """
+        codes = categories.cast(self.dtype).to_physical()
+        if len(codes):
+            self._distinct = max(self._distinct, int(cast("int", codes.max())) + 1)
+        code_of = np.append(codes.to_numpy().astype(np.uint32), _NULL)
+        for part in parts:
+            self.nulls += part.null_count()
+            code_of[part.cast(pl.UInt32).fill_null(len(codes)).to_numpy()].tofile(self._codes)
+            self.rows += len(part)
 
     def append_missing(self, count: int) -> None:
         """Write so many nulls."""

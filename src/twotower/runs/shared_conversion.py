@@ -1,10 +1,12 @@
-"""A log of many files that the ranks of a training convert together, before they train."""
+"""A log of many files that several machines convert together, before they train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from twotower.columnar import Converting, PartDone, PartJob
 from twotower.distributed import Ranks
@@ -12,22 +14,27 @@ from twotower.distributed import Ranks
 __all__ = ["SharedConversion", "follow_conversions"]
 
 
+_Answer: TypeAlias = PartDone | str | None
+
+
 @dataclass(frozen=True)
 class _Asked:
-    """What rank 0 asks of all: whether a folder is seen, or a part for each."""
+    """What rank 0 asks of all: on which machine they are and whether they see a folder, or a part of some."""
 
     folder: Path | None = None
-    jobs: tuple[PartJob | None, ...] = ()
+    jobs: Mapping[int, PartJob] = field(default_factory=dict)
 
-    def answer(self, rank: int, listener: Callable[[Converting], None] | None = None, why: str = "") -> bool | PartDone | None:
+    def answer(self, rank: int, listener: Callable[[Converting], None] | None = None, why: str = "") -> _Answer:
         if self.folder is not None:
-            return self.folder.is_dir()
-        job = self.jobs[rank] if rank < len(self.jobs) else None
+            return platform.node() if self.folder.is_dir() else None
+        job = self.jobs.get(rank)
         return None if job is None else job.run(listener, why)
 
 
 class SharedConversion:
     """Rank 0's side: what it asks, the others do in `follow_conversions`.
+
+    One rank of every machine converts: a conversion takes all cores that there are.
 
     Args:
         ranks: All of them.
@@ -37,22 +44,22 @@ class SharedConversion:
     def __init__(self, ranks: Ranks, listener: Callable[[Converting], None] | None = None) -> None:
         self._ranks = ranks
         self._listener = listener
+        self._converters = [0]
 
-    @property
-    def size(self) -> int:
-        """How many ranks there are."""
-        return self._ranks.size
-
-    def sees(self, folder: Path) -> bool:
-        """Whether all ranks see a folder."""
-        return all(self._ask(_Asked(folder=folder)))
+    def ready(self, folder: Path) -> int:
+        """How many machines there are; 1 where a rank does not see the folder."""
+        found = self._ask(_Asked(folder=folder))
+        self._converters = [found.index(name) for name in dict.fromkeys(found)] if None not in found else [0]
+        return len(self._converters)
 
     def run(self, jobs: Sequence[PartJob | None], why: str) -> list[PartDone | None]:
-        """Each rank runs its job."""
-        found = self._ask(_Asked(jobs=tuple(jobs)), why)
-        return [each if isinstance(each, PartDone) else None for each in found][: len(jobs)]
+        """The first rank of each machine runs its job."""
+        ranks = self._converters[: len(jobs)]
+        asked = {rank: job for rank, job in zip(ranks, jobs, strict=True) if job is not None}
+        found = self._ask(_Asked(jobs=asked), why)
+        return [each if isinstance(each := found[rank], PartDone) else None for rank in ranks]
 
-    def _ask(self, asked: _Asked, why: str = "") -> list[bool | PartDone | None]:
+    def _ask(self, asked: _Asked, why: str = "") -> list[_Answer]:
         self._ranks.tell(asked)
         return self._ranks.collect(asked.answer(self._ranks.rank, self._listener, why))
 
