@@ -18,6 +18,7 @@ A message says what must hold, what came (names, shapes, values, row numbers) an
     ├── IndexServerError       a search server can't be reached, or its collection is not the one that was built
     ├── CheckpointError        a training state that does not belong to this run, or is damaged
     ├── TrainingError          training stopped because its figures are not numbers
+    ├── NotMetError            the ranks of a training could not find each other
     ├── RankLostError          another process of a training has died, or can't be reached
     ├── ExportError            a model written for another runtime that does not give what the bundle gives
     └── MissingExtraError      an optional dependency that is not installed
@@ -131,6 +132,10 @@ class CheckpointError(TwotowerError):
 
 class TrainingError(TwotowerError):
     """Training stopped because a figure was not a finite number."""
+
+
+class NotMetError(TwotowerError):
+    """The ranks of a training could not find each other."""
 
 
 class RankLostError(TwotowerError):

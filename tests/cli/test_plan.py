@@ -30,7 +30,8 @@ def test_a_plan_of_the_tables_that_are_there(recipe: Path, call: Any) -> None:
 
 
 def test_a_plan_for_other_sizes_and_devices(recipe: Path, call: Any) -> None:
-    answer = call("plan", recipe, *SIZES, "--ranks", 16, "--device", "h200", "--sharding", "row_wise")
+    split = ("--sharding", "row_wise", "--set", "training.optimizer.kind=rowwise_adagrad")
+    answer = call("plan", recipe, *SIZES, "--ranks", 16, "--device", "h200", *split)
     assert answer.status == 0, answer.err
     assert "1,000,000 rows, 100,000 users, 2,000 items" in answer.out
     assert "ranks: 16 x h200 on 2 nodes; split by rows: query/user" in answer.out
@@ -182,5 +183,20 @@ def test_tables_are_split_as_the_recipe_says_and_where_it_does_not_it_is_told_ho
     auto = call("plan", recipe, *sizes)
     assert "split by rows: no table" in auto.out
     assert "to train so" not in auto.out
-    asked = call("plan", recipe, *sizes, "--sharding", "row_wise")
+    asked = call("plan", recipe, *sizes, "--sharding", "row_wise", *split[2:])
     assert f"to train so: twotower train {recipe} --set training.sharding=row_wise --ranks 2" in asked.out
+    wrong = call("plan", recipe, *sizes, "--sharding", "row_wise")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "split tables are trained by row-wise Adagrad, and came adagrad: set optimizer.kind" in wrong.err
+
+
+def test_large_tables_that_can_not_be_split_are_planned_whole_and_it_is_said_why(recipe: Path, call: Any) -> None:
+    sizes = ("--rows", "1e8", "--users", "1e7", "--items", "2000", "--ranks", 2, "--device", "h200")
+    found = call("plan", recipe, *sizes)
+    assert found.status == 0, found.err
+    assert "split by rows: no table\ntables are whole on every rank: " in found.out
+    assert "came adagrad" in found.out
+    assert "to train so" not in found.out
+    able = call("plan", recipe, *sizes, "--set", "training.optimizer.kind=rowwise_adagrad")
+    assert "split by rows: query/user" in able.out
+    assert "tables are whole" not in able.out

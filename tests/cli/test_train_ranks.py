@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,8 @@ import polars as pl
 import pytest
 
 from twotower.cli import ranks as ranks_module
-from twotower.cli import train as train_module
-from twotower.distributed import Launch, Ranks, launch
+from twotower.distributed import Launch, launch
 from twotower.errors import ConfigError, RankLostError
-from twotower.recommender import Recommender
 from twotower.runs import read_recipe
 
 RECIPE = """
@@ -99,8 +96,6 @@ def test_two_ranks_train_what_one_does(folder: Path) -> None:
     assert {record["phase"] for record in records[1]} == {"select", "refit", "production"}
     assert [record["loss"] for record in records[1]] == pytest.approx([record["loss"] for record in records[0]], rel=1e-4)
     assert (two["hardware"]["ranks"], "ranks" in one["hardware"]) == (2, False)
-    assert two["launch"]
-    assert "launch" not in Recommender.load(folder / "run2").card["result"]
     again = ran([*command(folder, str(folder / "run2")), "--ranks", "2", "--json", "--resume"])
     assert json.loads(again.stdout)["metrics"] == two["metrics"]
 
@@ -138,14 +133,22 @@ def test_two_processes_that_nobody_watches_train_what_one_does(folder: Path) -> 
 
 
 def test_an_error_is_told_once(folder: Path) -> None:
-    done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "data.columns.item=thing"])
-    assert done.returncode in (1, 2)
+    """And nobody is started again, for it would be told again."""
+    more = ["--ranks", "2", "--restarts", "2"]
+    done = ran([*command(folder, str(folder / "run")), *more, "--set", "data.columns.item=thing"])
+    assert done.returncode == 1
     assert done.stderr.count("thing") == 1
     assert done.stderr.count("twotower:") == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "run" / "recipe.json").exists()
     done = ran([*command(folder, str(folder / "run")), "--ranks", "2", "--set", "training.epoch=1"])
     assert (done.returncode, done.stderr.count("unknown key")) == (2, 1)
+    (folder / "run").mkdir(exist_ok=True)
+    (folder / "run" / "recipe.json").write_text("{}")
+    done = ran([*command(folder, str(folder / "run")), *more])
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "a run is there already; go on with --resume" in done.stderr
 
 
 def test_who_is_a_rank_already_starts_no_others(folder: Path) -> None:
@@ -162,10 +165,15 @@ def test_one_rank_alone_under_torchrun_is_one_process(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("restarts", [0, 1])
-def test_a_rank_that_is_killed(folder: Path, restarts: int) -> None:
+@pytest.mark.parametrize(("restarts", "agent"), [(0, "ours"), (1, "ours"), (1, "torchrun")])
+def test_a_rank_that_is_killed(folder: Path, restarts: int, agent: str) -> None:
     run, epochs = folder / "run", "12"
-    arguments = [*command(folder, str(run)), "--ranks", "2", "--restarts", str(restarts), "--set", f"training.epochs={epochs}"]
+    arguments = [*command(folder, str(run)), "--set", f"training.epochs={epochs}"]
+    if agent == "ours":
+        arguments += ["--ranks", "2", "--restarts", str(restarts)]
+    else:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
+        arguments = [sys.executable, *torchrun, *arguments[1:]]
     with subprocess.Popen(
         [*arguments, "--set", "refit=none", "--set", "training.early_stopping=false"],
         stdout=subprocess.PIPE,
@@ -257,40 +265,6 @@ def _runs(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("result", "launch", "over"),
-    [
-        (None, "this", False),
-        ("{}", "this", True),
-        ('{"launch": "another"}', "this", True),
-        ('{"launch": "this"}', "this", False),
-        ('{"launch": ""}', "", True),
-    ],
-)
-def test_who_was_started_again_starts_over_only_what_another_launch_has_finished(
-    result: str | None, launch: str, over: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[bool, bool]] = []
-
-    @contextmanager
-    def started_again(recipe: object) -> Iterator[tuple[Ranks, int]]:
-        del recipe
-        yield Ranks(launch=launch), 1
-
-    def run(*_: object, resume: bool, overwrite: bool, **__: object) -> None:
-        asked.append((resume, overwrite))
-
-    monkeypatch.setattr(train_module, "ranks_for", started_again)
-    monkeypatch.setattr(train_module, "run", run)
-    monkeypatch.setattr(train_module, "_print", lambda *_, **__: None)
-    place = folder / "run"
-    place.mkdir()
-    if result is not None:
-        (place / "result.json").write_text(result)
-    train_module.train_command(folder / "toy.toml", place, (), resume=False, overwrite=True, tensorboard=False, as_json=False)
-    assert asked == [(not over, over)]
-
-
 def _rank(parent: int, rank: int) -> int:
     """The process of a rank among the children of the agent."""
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
@@ -322,8 +296,7 @@ def test_what_the_environment_says() -> None:
     assert Launch.of(variables) == Launch(1, 4)
     restarted = {**variables, "TORCHELASTIC_RESTART_COUNT": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
     assert Launch.of(restarted) == Launch(1, 4, 2, 3)
-    assert Launch.of({**restarted, "TORCHELASTIC_RUN_ID": "none"}) == Launch(1, 4, 2, 3)
-    assert Launch.of({**restarted, "TORCHELASTIC_RUN_ID": "a7"}) == Launch(1, 4, 2, 3, "a7")
+    assert Launch.of({**restarted, "TWOTOWER_RESTARTS": "1 4"}) == Launch(1, 4, 1, 4)
 
 
 @pytest.mark.parametrize(("rank", "waited"), [(0, 0.0), (1, 3.0), (500, 6.0)])

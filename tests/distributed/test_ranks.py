@@ -84,8 +84,9 @@ def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("Connection closed by peer")
 
     module = importlib.import_module("twotower.distributed.launch")  # the function has the same name
-    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(None, 1, 2)]))
-    monkeypatch.setattr(module, "PrefixStore", lambda *_: None)
+    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(dist.HashStore(), 1, 2)]))  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "meet", lambda *_: None)
+    monkeypatch.setattr(Ranks, "collect", lambda _, value: [value])
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(module, "_set_pg_timeout", lambda *_: None)
     monkeypatch.setattr(dist, "barrier", closed)

@@ -43,6 +43,13 @@ def _recipe(path: Path | str | None, **changed: Any) -> dict[str, Any]:
     }
 
 
+def _splittable() -> dict[str, Any]:
+    """Tables of which several ranks may each have some rows."""
+    values = _recipe(None, training={"batch_size": 16, "epochs": 2, "optimizer": {"kind": "rowwise_adagrad"}})
+    values["query"]["features"][0]["embedding"]["dim"] = 8
+    return values
+
+
 def explain(recipe: Recipe) -> Any:
     """What a training says of itself, as plain values."""
     return runs.explain(recipe)
@@ -243,7 +250,7 @@ def test_losses_say_what_competes() -> None:
 
 
 def test_facts_are_plain_numbers_that_add_up() -> None:
-    plan = _plan(_recipe(None), ranks=2, sharding="row_wise")
+    plan = _plan(_splittable(), ranks=2, sharding="row_wise")
     facts = json.loads(json.dumps(plan_facts(plan)))
     assert (facts["ranks"], facts["nodes"], facts["sharding"]) == (2, 1, "row_wise")
     assert facts["split_tables"] == ["query/user", "films"]
@@ -259,3 +266,25 @@ def test_facts_are_plain_numbers_that_add_up() -> None:
     assert facts["epoch_s"] == pytest.approx(63 * seconds)
     on_gpu = plan_facts(plan_recipe(parse_recipe(_recipe(None)), DEVICES["h200"], ranks=2, sizes=NOTHING))
     assert {"device", "host"} <= on_gpu["memory"].keys()
+
+
+def test_tables_that_a_training_would_not_split_are_not_planned_so() -> None:
+    with pytest.raises(ConfigError, match=r"'query/user' is 6 wide.*multiple of 4 wide; .*came adagrad"):
+        _plan(_recipe(None), ranks=2, sharding="row_wise")
+    values = _splittable()
+    values["training"]["clip_norm"] = 1.0
+    with pytest.raises(ConfigError, match="clip_norm needs all gradients"):
+        _plan(values, ranks=2, sharding="row_wise")
+    dense = _splittable()
+    dense["query"]["features"][0]["embedding"]["update"] = "dense"
+    plan = _plan(dense, ranks=2, sharding="row_wise")
+    assert plan.split_tables == ("films",)
+
+
+def test_tables_that_are_propagated_are_whole_on_every_rank() -> None:
+    values = _splittable()
+    values["query"]["features"] = [values["query"]["features"][0]]
+    values["candidate"]["features"][0]["embedding"]["dim"] = 8
+    values["model"] = {"layer_sizes": [], "propagation": {}}
+    assert _plan(values, ranks=2, sharding="auto").split_tables == ()
+    assert _plan(values, ranks=2, sharding="row_wise").split_tables == ()

@@ -106,6 +106,7 @@ def test_a_run_is_there_already(make_recipe: MakeRecipe, interactions: pl.DataFr
         run(make_recipe(training={"batch_size": 8}), tmp_path / "run", interactions=interactions, resume=True)
     with pytest.raises(ConfigError, match="one of them"):
         run(make_recipe(), tmp_path / "run", interactions=interactions, resume=True, overwrite=True)
+    del before[".begun"]  # none of these commands has
     assert files(tmp_path / "run") == before
 
 
@@ -213,3 +214,33 @@ def test_a_recipe_of_before_a_section_was_there_is_the_same(
     other = make_recipe(baselines={"train": ["random"]})
     with pytest.raises(ConfigError, match=r"another recipe \(baselines\.train\.0 is 'random', was 'popularity'"):
         run(other, tmp_path / "run", interactions=interactions, resume=True)
+
+
+def begins(place: RunFolder, of: Recipe, *, again: bool, begin: bool = False, **flags: bool) -> tuple[bool, bool]:
+    """How a command begins that was given the flags; and whether it comes as far as to begin."""
+    with place.open(of, again=again, **{"resume": False, "overwrite": False, **flags}) as (resume, overwrite):
+        if begin:
+            place.begin(of, overwrite=overwrite)
+        return resume, overwrite
+
+
+def test_ranks_that_are_started_again_go_on_only_with_what_they_had_begun(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    of, place = make_recipe(), RunFolder(tmp_path / "run")
+    assert begins(place, of, again=False) == (False, False)
+    assert begins(place, of, again=True) == (False, False), "one died while tables were read"
+    assert begins(place, of, again=True, begin=True) == (False, False)
+    assert begins(place, of, again=True, begin=True) == (True, False)
+    # another command: what it may not do first, it may not do after a restart
+    for again in (False, True):
+        with pytest.raises(ConfigError, match="a run is there already; go on with --resume"):
+            begins(place, of, again=again)
+    # starting over is started over until it has begun, and gone on with from then on, also when all is written
+    assert begins(place, of, again=False, overwrite=True) == (False, True)
+    assert begins(place, of, again=True, overwrite=True, begin=True) == (False, True)
+    place.result.write_text("{}")
+    assert begins(place, of, again=True, overwrite=True) == (True, False)
+    assert begins(place, of, again=False, overwrite=True) == (False, True)
+    assert begins(place, of, again=True, overwrite=True) == (False, True)
+    before = files(place.path)
+    assert begins(place, of, again=False, resume=True) == (True, False)
+    assert files(place.path) == before

@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,37 @@ def test_a_fault_in_another_ranks_files_is_told_by_the_first(tmp_path: Path) -> 
     with pytest.raises(AssertionError, match=r"TableReadError: .*2\.csv: every row needs 4 fields .*data row 400 "):
         in_ranks(_bad_on_the_first, 3, tmp_path)
     assert not list((tmp_path / "bad-cache" / "columnar").glob("*/manifest.json"))
+
+
+def _with_another(ranks: Ranks, what: str, folder: Path) -> str:
+    frame, of = interactions(), recipe("local", refit="none")
+    if ranks.rank == 1 and what == "tables":
+        frame = frame.head(1199)  # a log that is written to meanwhile
+    if ranks.rank == 1 and what == "recipe":
+        of = recipe("local", refit="none", seed=4)
+    with pytest.raises(ConfigError) as fault:
+        run(of, folder, interactions=frame, ranks=ranks)
+    return str(fault.value)
+
+
+@pytest.mark.parametrize(("what", "said"), [("tables", "another table than"), ("recipe", "another recipe than")])
+def test_ranks_that_do_not_have_the_same_do_not_train(what: str, said: str, tmp_path: Path) -> None:
+    for found in in_ranks(_with_another, 2, what, tmp_path / "run"):
+        assert f"rank 1 has {said} rank 0: all ranks need the same command" in found
+
+
+def _started_again(ranks: Ranks, of: Recipe, folder: Path) -> dict[str, Any]:
+    """All were started again; rank 0's agent alone has counted it, and only rank 0 is asked how to begin."""
+    again = replace(ranks, restarts=1) if ranks.first else ranks
+    return dict(run(of, folder, interactions=interactions(), overwrite=True, ranks=again).summary)
+
+
+def test_a_result_that_was_written_before_a_restart_stays(tmp_path: Path) -> None:
+    of = recipe("local", refit="none", training={**recipe("local").training.model_dump(), "epochs": 1})
+    first = in_ranks(ran, 2, of, tmp_path / "run")[0]
+    again = in_ranks(_started_again, 2, of, tmp_path / "run")
+    assert json.dumps(again[0]) == json.dumps(first)
+    assert again[1] == {}
 
 
 def own(spec: ModelSpec, *, seed: int) -> TwoTower:

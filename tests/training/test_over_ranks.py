@@ -209,7 +209,7 @@ def test_many_ranks_are_one(size: int) -> None:
             (its_loss, its_gradients), (its_losses, its_weights) = found[rank][place]
             assert its_loss == pytest.approx(loss, rel=1e-5), case
             assert its_losses == pytest.approx(losses, rel=1e-5), case
-            assert close(its_gradients, gradients, rtol=1e-4, atol=1e-6) == [], case
+            assert close(its_gradients, gradients, rtol=1e-5, atol=1e-6) == [], case
             assert close(its_weights, weights, rtol=1e-3, atol=2e-5) == [], case
             assert all(torch.equal(values, found[0][place][1][1][key]) for key, values in its_weights.items()), case
 
@@ -230,8 +230,8 @@ def test_a_gradient_that_is_too_large_by_the_number_of_ranks_is_found() -> None:
     expected = alone()[0][0][1]
     right = in_ranks(first_step, 2, "in batch", False)[0][1]
     wrong = in_ranks(_summed_twice, 2)[0]
-    assert close(right, expected, rtol=1e-4, atol=1e-6) == []
-    assert "model.candidate.layers" in " ".join(close(wrong, expected, rtol=1e-4, atol=1e-6))
+    assert close(right, expected, rtol=1e-5, atol=1e-6) == []
+    assert "model.candidate.layers" in " ".join(close(wrong, expected, rtol=1e-5, atol=1e-6))
 
 
 def _with_dropout(ranks: Ranks) -> tuple[list[float], dict[str, Tensor]]:

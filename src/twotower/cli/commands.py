@@ -26,13 +26,13 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            if "TWOTOWER_AGENT" in os.environ:  # the process that started this one as a rank says it, once
+            if _is_rank():  # the process that started it says it, once
                 raise typer.Exit(130) from None
             _exit(f"interrupted{f'; {interrupt}' if str(interrupt) else ''}", 130)
         except ConfigError as error:
             _exit(str(error), 2)
         except TwotowerError as error:
-            _exit(str(error), 1)
+            _exit(str(error), 76 if _is_rank() else 1)  # so that it is not taken for a rank that died: see distributed.launch
         except BrokenPipeError:
             # whoever read has had enough; what is still buffered goes nowhere, so that the exit is silent
             with contextlib.suppress(OSError, ValueError):
@@ -40,6 +40,11 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from None
         except OSError as error:
             _exit(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _is_rank() -> bool:
+    """Whether ``--ranks`` started this process; torch, which knows more, takes seconds to import."""
+    return "TWOTOWER_AGENT" in os.environ
 
 
 def _exit(message: str, status: int) -> None:

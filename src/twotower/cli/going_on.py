@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from twotower.runs import Recipe
+from twotower.runs import Recipe, RunFolder
 
 __all__ = ["folder_of", "how_to_go_on"]
 
@@ -16,17 +16,24 @@ def folder_of(recipe: Recipe, run_dir: Path | None) -> Path:
     return run_dir or Path("runs") / recipe.name
 
 
-def how_to_go_on(recipe_path: Path, folder: Path, overrides: Sequence[str], *, ranks: int = 1) -> str:
+def how_to_go_on(
+    recipe_path: Path, folder: Path, overrides: Sequence[str], *, resumed: bool, ranks: int = 1, launched: bool = False
+) -> str:
     """The command that goes on with an interrupted run, if there is something to go on with.
 
     Args:
         recipe_path: The recipe's file.
         folder: Of the run.
         overrides: ``KEY=VALUE``.
+        resumed: Whether the interrupted command went on with a run.
         ranks: How many processes trained it.
+        launched: Whether ``--ranks`` started them.
     """
-    if not (folder / "recipe.json").exists():
+    place = RunFolder(folder)
+    if not (place.begun.exists() or (resumed and place.recipe.exists())):
         return "nothing was trained yet"
+    if ranks > 1 and not launched:
+        return "go on with the same command and --resume, on all ranks"
     command = ["twotower", "train", str(recipe_path), "--run-dir", str(folder), "--resume"]
     command += [part for override in overrides for part in ("--set", override)]
     command += ["--ranks", str(ranks)] if ranks > 1 else []

@@ -121,6 +121,7 @@ def _print_plan(plan: Plan, *, explain: bool) -> None:
         f"{workload.batch_size:,} rows, {workload.competing:,.0f} items compete",
         f"ranks: {plan.ranks:,} x {device.name} on {nodes:,} node{'' if nodes == 1 else 's'}; split by rows: "
         f"{split or 'no table'}",
+        *([f"tables are whole on every rank: {plan.whole_because}"] if plan.whole_because else []),
         "",
     )
     _print_memory(plan, explain=explain)
@@ -132,6 +133,7 @@ def _print_plan(plan: Plan, *, explain: bool) -> None:
         f"rows/s: {step.rows_per_s:,.0f} to {step.overlapped_rows_per_s:,.0f} of all ranks; an epoch of "
         f"{plan.steps_per_epoch:,} steps: {_seconds(plan.epoch_s(overlapped=False))} to "
         f"{_seconds(plan.epoch_s(overlapped=True))}",
+        "these rows/s are a roofline's: on the core that docs/scale.md measured, a training had half of them",
         f"what takes the most: {step.saturated} ({step.parts()[step.saturated] / step.seconds:.0%} of a step)",
     )
     in_files = workload.rows * workload.file_row_bytes

@@ -47,13 +47,15 @@ def launch_command(
     try:
         status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(how_to_go_on(recipe, folder_of(found, run_dir), overrides, ranks=ranks)) from None
+        folder, resumed = folder_of(found, run_dir), "--resume" in options
+        said = how_to_go_on(recipe, folder, overrides, resumed=resumed, ranks=ranks, launched=True)
+        raise KeyboardInterrupt(said) from None
     raise typer.Exit(status)
 
 
 @contextmanager
-def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
-    """The ranks that this process is one of, for as long as the block lasts, and how often they were started again.
+def ranks_for(recipe: Recipe) -> Iterator[Ranks]:
+    """The ranks that this process is one of, for as long as the block lasts.
 
     It is alone where nobody started it as a rank.
 
@@ -61,18 +63,18 @@ def ranks_for(recipe: Recipe) -> Iterator[tuple[Ranks, int]]:
     """
     launched = Launch.of(os.environ)
     if launched is None:
-        yield ALONE, 0
+        yield ALONE
         return
     end_with_launcher()
     try:
         with opened_ranks(launched, resolve_device(recipe.device)) as ranks:
-            if launched.restart and launched.rank == 0:
+            if ranks.restarts and ranks.first:
                 most = "" if launched.most_restarts is None else f" of {launched.most_restarts}"
                 sys.stderr.write(
-                    f"twotower: a rank died, and all were started again (restart {launched.restart}{most}): going on from the "
+                    f"twotower: a rank died, and all were started again (restart {ranks.restarts}{most}): going on from the "
                     "last checkpoint\n"
                 )
-            yield ranks, launched.restart
+            yield ranks
     except RankLostError:
         if launched_here():
             raise typer.Exit(LOST) from None

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
-from twotower.bundle import parse_json
 from twotower.cli.going_on import folder_of, how_to_go_on
 from twotower.cli.output import print_json, print_lines
 from twotower.cli.progress import RunProgress
@@ -15,7 +14,6 @@ from twotower.cli.ranks import ranks_for
 from twotower.cli.verdict import print_verdict
 from twotower.cli.warm_start import warm_start_line
 from twotower.columnar import Converting
-from twotower.distributed import Ranks
 from twotower.runs import Recipe, RunListener, RunResult, read_recipe, run
 from twotower.training import TrainingEvent
 
@@ -36,10 +34,7 @@ def train_command(
     """Run a recipe and print the verdict."""
     recipe = read_recipe(recipe_path, overrides=overrides)
     folder = folder_of(recipe, run_dir)
-    with ranks_for(recipe) as (ranks, restart):
-        if restart and not (overwrite and ranks.tell(_is_older(folder / "result.json", ranks))):
-            # what was asked for has begun: it is gone on with
-            resume, overwrite = True, False
+    with ranks_for(recipe) as ranks:
         if not ranks.first:
             run(recipe, folder, resume=resume, overwrite=overwrite, from_run=from_run, ranks=ranks)
             return
@@ -47,16 +42,10 @@ def train_command(
             try:
                 result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run, ranks=ranks)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(how_to_go_on(recipe_path, folder, overrides)) from None
+                raise KeyboardInterrupt(
+                    how_to_go_on(recipe_path, folder, overrides, resumed=resume, ranks=ranks.size)
+                ) from None
     _print(result, as_json=as_json)
-
-
-def _is_older(result: Path, ranks: Ranks) -> bool:
-    """Whether a result is there that these ranks did not write before they were started again."""
-    if not result.exists():
-        return False
-    found = parse_json(result.read_bytes(), source=str(result))
-    return not (ranks.launch and isinstance(found, dict) and found.get("launch") == ranks.launch)
 
 
 @contextmanager

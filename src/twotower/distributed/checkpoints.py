@@ -23,7 +23,7 @@ from twotower.distributed.checkpoint_folder import (
     write_commit,
     write_text_file,
 )
-from twotower.distributed.ranks import ALONE, Ranks
+from twotower.distributed.ranks import ALONE, PATIENCE, Ranks, speaking
 from twotower.distributed.tensor_file import DTYPES, FileSum
 from twotower.distributed.together import say_faults, together, told_by_first, words_of
 from twotower.distributed.training_state import Pieces, TrainingState, pieces_to_fill, pieces_to_write, values_text
@@ -349,7 +349,8 @@ class Checkpoints:
         from torch.distributed.checkpoint.api import CheckpointException
 
         try:
-            work()
+            with speaking(self._ranks, among_others=True):
+                work()
         except CheckpointException as error:
             faults = {rank: words_of(each) for rank, (each, _) in error.failures.items()}
             raise CheckpointError(say_faults(faults, self._ranks.size)) from None
@@ -369,7 +370,9 @@ def _own_group(ranks: Ranks) -> Ranks:
     """
     if ranks.size == 1:
         return Ranks()
-    return Ranks(ranks.rank, ranks.size, dist.new_group(dist.get_process_group_ranks(ranks.group), backend="gloo"))
+    with speaking(ranks, among_others=True):
+        own = dist.new_group(dist.get_process_group_ranks(ranks.group), timeout=PATIENCE, backend="gloo")
+    return Ranks(ranks.rank, ranks.size, own)
 
 
 def _raise(fault: str | None) -> None:

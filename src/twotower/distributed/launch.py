@@ -6,26 +6,26 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from threading import Thread
 
 import torch
 from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
-from twotower.distributed.ranks import ALONE, Ranks
-from twotower.errors import ConfigError, RankLostError
+from twotower.distributed.meeting import meet
+from twotower.distributed.ranks import ALONE, PATIENCE, Ranks
+from twotower.errors import ConfigError, NotMetError, RankLostError
 
-__all__ = ["INTERRUPTED", "LOST", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
+__all__ = ["INTERRUPTED", "LOST", "TOLD", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
 
 _MEETING = timedelta(minutes=30)  # how long ranks wait for those that have not come yet
-_PATIENCE = timedelta(hours=12)  # how long others may wait while one reads, judges or writes
 
 LOST = 75
 """The exit status of a rank that has lost the others (``EX_TEMPFAIL``), where the agent that started it says so."""
@@ -33,13 +33,16 @@ LOST = 75
 INTERRUPTED = 130
 """The exit status of a rank that was interrupted (Ctrl-C), where the agent that started it says so."""
 
+TOLD = 76
+"""The exit status of a rank that has said what is wrong, where the agent that started it makes 1 of it."""
+
 _AGENT = "TWOTOWER_AGENT"
 
 _AGAIN = "train again with --resume to go on from the last checkpoint"
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-_NOBODY = ("", "none")  # torchrun's name of a launch to which nobody gave one
+_RESTARTS = "TWOTOWER_RESTARTS"
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,12 @@ class Launch:
         size: How many processes there are.
         restart: How often all of them were started again, after one had died; 0 the first time.
         most_restarts: How often they may be; None: nobody said.
-        name: Of the launch, the same after a restart; empty: nobody gave it one.
     """
 
     rank: int
     size: int
     restart: int = 0
     most_restarts: int | None = None
-    name: str = ""
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> Launch | None:
@@ -72,7 +73,7 @@ class Launch:
 
         Example:
             >>> Launch.of({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
-            Launch(rank=1, size=2, restart=0, most_restarts=None, name='')
+            Launch(rank=1, size=2, restart=0, most_restarts=None)
         """
         given = [name for name in _NAMES if name in environment]
         if "RANK" not in given and "WORLD_SIZE" not in given:
@@ -87,11 +88,15 @@ class Launch:
         rank, size = (_number(environment, name) for name in ("RANK", "WORLD_SIZE"))
         if not 0 <= rank < size:
             raise ConfigError(f"RANK must be below WORLD_SIZE; came {rank} of {size}", source="environment")
-        most = environment.get("TORCHELASTIC_MAX_RESTARTS")
-        restart = _number(environment, "TORCHELASTIC_RESTART_COUNT") if "TORCHELASTIC_RESTART_COUNT" in environment else 0
-        most_restarts = None if most is None else _number(environment, "TORCHELASTIC_MAX_RESTARTS")
-        name = environment.get("TORCHELASTIC_RUN_ID", "")
-        return Launch(rank, size, restart, most_restarts, "" if name in _NOBODY else name)
+        ours = environment.get(_RESTARTS)
+        if ours is not None:
+            restart, most = map(int, ours.split())
+            return Launch(rank, size, restart, most)
+        counted = [
+            _number(environment, name) if name in environment else None
+            for name in ("TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
+        ]
+        return Launch(rank, size, counted[0] or 0, counted[1])
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -113,7 +118,7 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
         device: Where tensors are: ``cuda`` speaks NCCL, and gloo for what is on the CPU; anything else gloo.
 
     Raises:
-        RankLostError: If not all have come within half an hour, or one dies while they meet.
+        NotMetError: If not all have come within half an hour, or can't reach each other, or one dies while they meet.
     """
     if launched is None or launched.size == 1:
         yield ALONE
@@ -123,19 +128,22 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=_MEETING)))
-        # an agent keeps its store when it starts ranks again, with the addresses of those that died
-        store = PrefixStore(f"restart_{launched.restart}", store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_MEETING)
-    except RuntimeError as error:
+        while isinstance(store, PrefixStore):  # older agents count in it how often they started ranks again
+            store = store.underlying_store
+        # several trainings may have one store
+        ours = PrefixStore(f"/twotower/{os.environ.get('TORCHELASTIC_RUN_ID', '')}", store)
+        met = meet(ours, rank, size, _MEETING)
+        dist.init_process_group(backend, store=met, rank=rank, world_size=size, timeout=_MEETING)
+    except (RuntimeError, OSError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        minutes = _MEETING.total_seconds() / 60
-        raise RankLostError(
-            f"rank {launched.rank} of {launched.size} has not met the others at {where} (MASTER_ADDR, MASTER_PORT) within "
-            f"{minutes:g} minutes, or one of them died ({str(error).splitlines()[0][:200]}); start all of them, where they "
-            "reach that address"
+        raise NotMetError(
+            f"rank {launched.rank} of {launched.size} has not met the others at {where} (MASTER_ADDR, MASTER_PORT): "
+            f"{str(error).splitlines()[0][:300]}; start all of them, where they reach that address and each other"
         ) from error
-    _set_pg_timeout(_PATIENCE)
-    ranks = replace(Ranks.of(), launch=launched.name)
+    _set_pg_timeout(PATIENCE)
+    ranks = Ranks.of()
+    # of several agents one may have started its ranks again because another had to
+    ranks = replace(ranks, restarts=max(ranks.collect(launched.restart)))
     yield ranks
     # only where all went well: who leaves with an error must not wait for the others
     ranks.wait()
@@ -169,29 +177,36 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=ranks,
-        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        max_restarts=restarts,
+        max_restarts=0,  # the agent would start again who has said what is wrong, too
         monitor_interval=0.2,
         local_addr="localhost",
     )
     with _told_to_ranks(ranks):
-        try:
-            elastic_launch(config, sys.executable)(*arguments)
-        except SignalException as error:
-            if error.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            raise RankLostError(f"the {ranks} ranks were ended ({error.sigval.name}); {_AGAIN}") from None
-        except ChildFailedError as error:
-            return _status_of({rank: int(failure.exitcode) for rank, failure in sorted(error.failures.items())}, ranks)
-    return 0
+        for restart in range(restarts + 1):
+            os.environ[_RESTARTS] = f"{restart} {restarts}"
+            try:
+                elastic_launch(replace(config, run_id=uuid.uuid4().hex), sys.executable)(*arguments)
+            except SignalException as error:
+                if error.sigval == signal.SIGINT:
+                    raise KeyboardInterrupt from None
+                raise RankLostError(f"the {ranks} ranks were ended ({error.sigval.name}); {_AGAIN}") from None
+            except ChildFailedError as error:
+                ended = {rank: int(failure.exitcode) for rank, failure in sorted(error.failures.items())}
+                if restart == restarts or not _may_start_again(ended):
+                    return _status_of(ended, ranks)
+            else:
+                return 0
+    raise AssertionError
 
 
 @contextmanager
 def _told_to_ranks(ranks: int) -> Iterator[None]:
-    """What ranks inherit, and quiet of the agent's: ranks say themselves what is wrong."""
+    """What ranks inherit, and quiet of the agent's: ranks say themselves what is wrong. All is put back."""
     before, logged = dict(os.environ), logging.root.manager.disable
+    here = threading.current_thread() is threading.main_thread()
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
     os.environ[_AGENT] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
     logging.disable(logging.ERROR)
@@ -199,9 +214,18 @@ def _told_to_ranks(ranks: int) -> Iterator[None]:
         yield
     finally:
         logging.disable(logged)
-        for name in (_AGENT, "OMP_NUM_THREADS"):
+        for name in (_AGENT, _RESTARTS, "OMP_NUM_THREADS"):
             if name not in before:
                 os.environ.pop(name, None)
+        for each, handler in handlers.items() if here else ():
+            signal.signal(each, handler)
+
+
+def _may_start_again(ended: Mapping[int, int]) -> bool:
+    """Whether ranks died, or lost each other, and none has said what is wrong: that would be wrong again."""
+    statuses = ended.values()
+    killed = any(status < 0 and status != -signal.SIGTERM for status in statuses)
+    return INTERRUPTED not in statuses and (killed or not {TOLD, 2} & set(statuses))
 
 
 def _status_of(ended: Mapping[int, int], ranks: int) -> int:
@@ -217,7 +241,7 @@ def _status_of(ended: Mapping[int, int], ranks: int) -> int:
         raise RankLostError(f"rank {rank} of {ranks} died ({_signal(-ended[rank])}), and the others were ended; {_AGAIN}")
     if not told:
         raise RankLostError(f"the {ranks} ranks have lost each other, and were ended; {_AGAIN}")
-    return told[0]
+    return 1 if told[0] == TOLD else told[0]
 
 
 def launched_here() -> bool:
@@ -230,12 +254,12 @@ def end_with_launcher() -> None:
 
     Otherwise ranks would train on with nobody to watch them, in a folder that they hold.
     """
-    launcher = os.environ.get(_AGENT)
-    if launcher is None:
+    if not launched_here():
         return
+    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == int(launcher):
+        while os.getppid() == parent:
             time.sleep(1)
         if os.environ.get("RANK") == "0":
             sys.stderr.write(
@@ -245,7 +269,7 @@ def end_with_launcher() -> None:
             sys.stderr.flush()
         os._exit(LOST)
 
-    Thread(target=watch, name="ends with the launcher", daemon=True).start()
+    threading.Thread(target=watch, name="ends with the launcher", daemon=True).start()
 
 
 def _signal(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,10 @@ from torch import distributed as dist
 from twotower.distributed.shares import share_of
 from twotower.errors import RankLostError
 
-__all__ = ["ALONE", "Ranks", "speaking"]
+__all__ = ["ALONE", "PATIENCE", "Ranks", "speaking"]
+
+PATIENCE = timedelta(hours=12)
+"""How long ranks wait for one that reads, judges or writes."""
 
 T = TypeVar("T")
 
@@ -29,13 +33,13 @@ class Ranks:
         rank: Which of them this one is, in ``[0, size)``.
         size: How many there are.
         group: The process group whose collectives are used; None: one process alone.
-        launch: What they were started by, the same after they were started again, and another for others; empty: nobody said.
+        restarts: How often all were started again, after one had died.
     """
 
     rank: int = 0
     size: int = 1
     group: dist.ProcessGroup | None = None
-    launch: str = ""
+    restarts: int = 0
 
     @staticmethod
     def of(group: dist.ProcessGroup | None = None) -> Ranks:

@@ -46,7 +46,7 @@ def read_checkpoint(folder: Path, wanted: Callable[[str], bool], *, name: str = 
     with Checkpoints(folder, fingerprint=None) as checkpoints:
         loaded = checkpoints.load(places, name=name, partial=True)
         if checkpoints.refused:
-            raise CheckpointError(checkpoints.refused[0])
+            raise CheckpointError(f"{checkpoints.refused[0].split('; ')[0]}, and what is before it is not what is asked for")
     if loaded is None:
         raise CheckpointError(f"{folder / name}: there is no checkpoint")
     return loaded, tensors

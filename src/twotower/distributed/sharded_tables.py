@@ -163,7 +163,7 @@ class ShardedTables:
         found: dict[str, Tensor] = {}
         for exchange in self._exchanges:
             if any(name in ids for name in exchange.keys):
-                with speaking(self.ranks):
+                with speaking(self.ranks, among_others=True):
                     rows_of = exchange.rows(ids)
                 found |= {name: rows_of[name] for name in exchange.keys if name in ids}
         if not learning or not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,11 @@ from twotower.distributed.torchrec_library import quiet_torchrec, torchrec_libra
 from twotower.spec import TableSpec
 
 __all__ = ["TableAdagrad", "TableExchange", "TableShard"]
+
+
+def _ranks_of_a_node(ranks: Ranks) -> int:
+    """TorchRec takes a rank's device to be its number within the node: see `opened_ranks`, which takes it from LOCAL_RANK."""
+    return 1 + max(ranks.lengths(int(os.environ.get("LOCAL_RANK", "0"))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class TableExchange:
                 module,
                 {key: self._generated(plan[name]) for name, key in self.keys.items()},
                 sharder=sharder,
-                local_size=ranks.size,
+                local_size=_ranks_of_a_node(ranks) if device.type == "cuda" else ranks.size,
                 world_size=ranks.size,
                 device_type=device.type,
             )

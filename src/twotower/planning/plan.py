@@ -29,6 +29,7 @@ class Plan:
         sharding: As it was asked for.
         memory: What a rank holds.
         step: What a step costs a rank.
+        whole_because: Why large tables are not split, where nobody said how and the recipe's can't be; empty otherwise.
     """
 
     workload: Workload
@@ -37,6 +38,7 @@ class Plan:
     sharding: AskedSharding
     memory: Memory
     step: Step
+    whole_because: str = ""
 
     @property
     def split_tables(self) -> tuple[str, ...]:
@@ -141,7 +143,10 @@ def fewest_ranks(workload: Workload, device: Device, sharding: AskedSharding) ->
 
 
 def widest(plan: Plan) -> int | None:
-    """The largest width, below that of the widest table, to which all wider tables could be cut so that it fits; None: none."""
+    """The largest width, below that of the widest table, to which all wider tables could be cut so that it fits; None: none.
+
+    Of tables that are split it is a multiple of 4, as they have to be.
+    """
     most = max((table.width for table in plan.workload.tables), default=1)
 
     def fits(width: int) -> bool:
@@ -153,7 +158,7 @@ def widest(plan: Plan) -> int | None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return low if not plan.split_tables else low // 4 * 4 or None
 
 
 def most_rows(plan: Plan) -> int | None:

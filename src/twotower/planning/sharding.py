@@ -32,7 +32,7 @@ def checked_sharding(asked: str) -> AskedSharding:
 
 def is_sharded(table: Table, ranks: int, asked: AskedSharding) -> bool:
     """Whether a table is split by rows; those of one rank never are."""
-    if ranks == 1 or asked == "local":
+    if ranks == 1 or asked == "local" or table.whole:
         return False
     return asked == "row_wise" or table.weight_bytes > MOST_LOCAL_BYTES
 

@@ -30,6 +30,7 @@ class Table:
         state_per_number: Numbers that the optimiser keeps for each number of the table (Adagrad 1, Adam 2).
         state_per_row: Numbers that it keeps for each row (row-wise Adagrad 1).
         of: ``users`` or ``items`` where a row stands for one of them, so that the table grows with them.
+        whole: Every rank has all of it, however tables are split.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Table:
     state_per_number: int = 0
     state_per_row: int = 1
     of: Literal["users", "items"] | None = None
+    whole: bool = False
 
     @property
     def weight_bytes(self) -> int:

@@ -30,7 +30,7 @@ from twotower.diagnosis import (
     check_width,
     without_consequences,
 )
-from twotower.errors import BundleError
+from twotower.errors import BundleError, CheckpointError
 from twotower.losses import RetrievalLoss
 from twotower.models import ModelBuilder, build
 from twotower.runs.feature_evidence import importances, training_data, unknown_values
@@ -113,7 +113,7 @@ def diagnose_run(
     for code, check in checks.items():
         try:
             outcome = check()
-        except BundleError as error:  # a bundle without its run folder, or a checkpoint of other parts
+        except (BundleError, CheckpointError) as error:  # a bundle without its run folder, or a checkpoint of other parts
             outcome = NotMade(str(error))
         if isinstance(outcome, Finding):
             findings.append(outcome)

@@ -116,9 +116,7 @@ def fit_phase(
     learn_rows = np.arange(len(interactions)) if recipe.data.fit_on == "all" else fit_rows
     catalogue = tables.catalogue(fit_rows)
     item_rows = catalogue.rows32(interactions.item_keys)
-    item_counts = _counts(taken(item_rows, learn_rows), len(catalogue))
     people = user_frame(tables)
-    user_counts = np.bincount(taken(tables.user_rows, learn_rows), minlength=people.height)
 
     def fit(context: pl.DataFrame, user_mask: NDArray[np.bool_], item_mask: NDArray[np.bool_]) -> Preprocessor:
         return Preprocessor.fit(
@@ -135,6 +133,8 @@ def fit_phase(
 
     preprocessor: Preprocessor | None
     if ranks.first:
+        item_counts = _counts(taken(item_rows, learn_rows), len(catalogue))
+        user_counts = np.bincount(taken(tables.user_rows, learn_rows), minlength=people.height)
         try:
             preprocessor = fit(taken_frame(interactions.frame, learn_rows), user_counts > 0, item_counts > 0)
         except DataError as fault:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
+
+from pydantic import ValidationError
 
 from twotower.bundle import JSON
 from twotower.columnar import Converting
+from twotower.errors import ConfigError
 from twotower.planning import AskedSharding, Device, Plan, checked_sharding, make_plan
 from twotower.runs.plan_sizes import AskedSizes, plan_sizes
 from twotower.runs.plan_workload import plan_workload
 from twotower.runs.recipe import Recipe
+from twotower.training import TrainingConfig
 
 __all__ = ["AskedSizes", "plan_facts", "plan_recipe"]
 
@@ -31,18 +36,42 @@ def plan_recipe(
         device: A rank's part of a machine.
         ranks: How many there are.
         sharding: Whether tables are split by rows; None: as the recipe's ``training.sharding`` says, and ``auto`` where that is
-            ``local``, as it is where nobody has chosen.
+            ``local``, as it is where nobody has chosen, if its tables can be split.
         sizes: What is planned for in place of what is in the tables.
         listener: Is told how far the conversion of a table is.
 
     Raises:
-        ConfigError: If a number is none, or the size of the data is not known.
+        ConfigError: If a number is none, the size of the data is not known, or tables are asked to be split that can't be.
         DataError: If a table does not hold what the recipe says.
     """
     found = plan_sizes(recipe, sizes or AskedSizes(), listener)
-    if sharding is None:
-        sharding = "auto" if recipe.training.sharding == "local" else recipe.training.sharding
-    return make_plan(plan_workload(recipe, found), device, ranks, checked_sharding(sharding))
+    workload = plan_workload(recipe, found)
+    if sharding is None and recipe.training.sharding == "local" and ranks > 1:
+        plan = make_plan(workload, device, ranks, "auto")
+        fault = _can_not_be_split(recipe, plan)
+        if fault is None:
+            return plan
+        # nobody asked for it: every rank has all tables
+        return replace(make_plan(workload, device, ranks, "local"), whole_because=fault)
+    plan = make_plan(workload, device, ranks, checked_sharding(sharding or recipe.training.sharding))
+    fault = _can_not_be_split(recipe, plan)
+    if fault is not None:
+        raise ConfigError(fault, source="recipe")
+    return plan
+
+
+def _can_not_be_split(recipe: Recipe, plan: Plan) -> str | None:
+    """Why a training would refuse the plan's split tables; None: it would not."""
+    split = [table for table in plan.workload.tables if table.name in plan.split_tables]
+    if not split:
+        return None
+    wrong = [f"table {table.name!r} is {table.width} wide: split tables must be a multiple of 4 wide" for table in split]
+    wrong = [fault for fault, table in zip(wrong, split, strict=True) if table.width % 4]
+    try:
+        TrainingConfig.model_validate({**recipe.training.model_dump(), "sharding": plan.sharding})
+    except ValidationError as error:
+        wrong += [str(each["msg"]).removeprefix("Value error, ") for each in error.errors()]
+    return "; ".join(wrong) or None
 
 
 def plan_facts(plan: Plan) -> dict[str, JSON]:

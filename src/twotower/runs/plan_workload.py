@@ -10,6 +10,7 @@ from twotower.preprocessing import HistoryFeature, IdFeature, SequenceFeature
 from twotower.runs.build_loss import build_loss
 from twotower.runs.model_spec import spec_of_columns
 from twotower.runs.plan_sizes import PlanSizes
+from twotower.runs.propagation_config import propagated_tables
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import decide_updates
 from twotower.spec import (
@@ -53,7 +54,7 @@ def plan_workload(recipe: Recipe, sizes: PlanSizes) -> Workload:
         return round(distinct(looked_up, rows))
 
     updates = {update.spec.name: update.spec for update in decide_updates(recipe, spec, asked, touched)}
-    of = _of(recipe, spec)
+    of, propagated = _of(recipe, spec), propagated_tables(recipe)
     tables = tuple(
         Table(
             name=table.name,
@@ -64,6 +65,7 @@ def plan_workload(recipe: Recipe, sizes: PlanSizes) -> Workload:
             by_rows=updates[table.name].update == "rows",
             **_states(recipe, updates[table.name]),
             of=of.get(table.name),
+            whole=asked[table.name] == "dense" or table.name in propagated,
         )
         for table in spec.tables
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from twotower.runs.judge import MakeScorer, judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.oracle import oracle_summary
 from twotower.runs.recipe import Recipe
-from twotower.runs.run_folder import RunFolder
+from twotower.runs.run_folder import HowToBegin, RunFolder
 from twotower.runs.shared_conversion import SharedConversion, follow_conversions
 from twotower.runs.ship import ship_bundle
 from twotower.runs.tables import Tables, load_tables
@@ -35,10 +37,6 @@ from twotower.runs.warm_source import WarmSource, open_source, reopen_source, we
 from twotower.training import TrainingEvent, TrainingResult, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
-
-
-_OF_THE_RUN = ("details", "run_dir", "launch")
-"""What a result says that the card of its bundle does not."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,10 @@ def run(
         from_run: A run, or a bundle, to go on from, as ``recipe.warm_start`` says: embeddings of what it knew are kept, new
             ones are added. What is taken from it is copied into the folder first, so that resuming needs it no more. None:
             begin anew, or, when resuming, as the run had begun.
-        ranks: The processes that train together, all of which call this. A log of many files is converted by all, where they
-            see one cache; rank 0 alone fits preprocessing and writes what is not a checkpoint; the others get an empty summary.
+        ranks: The processes that train together, all of which call this; of ``resume`` and ``overwrite`` those of rank 0
+            count. Where all were started again, what they had begun is gone on with, whatever these say. A log of many files is
+            converted by all machines that see one cache; rank 0 alone fits preprocessing and writes what is not a checkpoint;
+            the others get an empty summary.
 
     Raises:
         ConfigError: If the recipe does not fit the tables or what to go on from, the device is not there, or the folder may not
@@ -114,20 +114,19 @@ def run(
         )
 
     if not ranks.first:
-        return _follow(recipe, place, own, read, ranks, resume=resume)
-    with place.open(recipe, resume=resume, overwrite=overwrite):
+        return _follow(recipe, place, own, read, ranks)
+    if ranks.size > 1 and (from_run is not None or (place.warm_start.is_dir() and not overwrite and not place.result.exists())):
+        raise ConfigError(
+            "--from: several ranks can't go on from another run yet, nor resume one that did: train it in one process"
+        )
+    with place.open(recipe, resume=resume, overwrite=overwrite, again=ranks.restarts > 0) as (resume, overwrite):
         if place.result.exists() and not overwrite:
             _require_same_source(place, from_run, own)
             found = parse_json(place.result.read_bytes(), source=str(place.result))
-            ranks.tell(False)
+            ranks.tell(None)
             return RunResult(place.path, cast(dict[str, Any], found))
         device = resolve_device(recipe.device)
         source = _source(place, from_run, own, resume=resume)
-        if ranks.size > 1 and source is not None:
-            raise ConfigError(
-                f"--from {source.path}: several ranks can't go on from another run yet, nor resume one that did: train it in "
-                "one process"
-            )
         tables = read(lambda progress: tell("data", progress))
         for line in tables.report_lines():
             tell("data", line)
@@ -141,7 +140,8 @@ def run(
         if warm is not None:
             for line in warm.report_lines():
                 tell("data", line)
-        ranks.tell(True)
+        ranks.tell(HowToBegin(resume, overwrite))
+        _require_same(recipe, tables, ranks)
         start = None if warm is None else warm.select
         untrained = untrained_model(recipe, tables, tables.split.train, own, warm=start, ranks=ranks)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
@@ -158,19 +158,32 @@ def _follow(
     own: OwnParts,
     read: Callable[[Callable[[Converting], None] | None], Tables],
     ranks: Ranks,
-    *,
-    resume: bool,
 ) -> RunResult:
     """What the other ranks have to do with a run: its trainings."""
-    if not follow_conversions(ranks):  # it has finished before
+    begins = follow_conversions(ranks, HowToBegin)
+    if begins is None:  # it has finished before
         return RunResult(place.path, {})
     tables = read(None)  # what had to be converted was
+    _require_same(recipe, tables, ranks)
     untrained = untrained_model(recipe, tables, tables.split.train, own, ranks=ranks)
     ranks.wait()  # until the folder is ready
     device = resolve_device(recipe.device)
-    trainings = Trainings(recipe, place, tables, device, own, _ignore, resume=resume, warm=None, ranks=ranks)
+    trainings = Trainings(recipe, place, tables, device, own, _ignore, resume=begins.resume, warm=None, ranks=ranks)
     _Run(trainings, {}).follow(untrained)
     return RunResult(place.path, {})
+
+
+def _require_same(recipe: Recipe, tables: Tables, ranks: Ranks) -> None:
+    """That all ranks were given one recipe and have read the same rows: otherwise their steps would not belong together."""
+    known = {"recipe": recipe.model_dump(mode="json"), "tables": tables.fingerprint}
+    found = ranks.collect({name: hashlib.sha256(json.dumps(each).encode()).hexdigest() for name, each in known.items()})
+    for name in known:
+        others = [rank for rank, each in enumerate(found) if each[name] != found[0][name]]
+        if others:
+            raise ConfigError(
+                f"rank {others[0]} has another {name.removesuffix('s')} than rank 0: all ranks need the same command, and "
+                "files that are the same on every machine and are not written to meanwhile"
+            )
 
 
 def _source(place: RunFolder, from_run: str | Path | None, own: OwnParts, *, resume: bool) -> WarmSource | None:
@@ -252,7 +265,6 @@ class _Run:
             },
             "device": str(self.device),
             "hardware": hardware(self.device, ranks=self.ranks.size),
-            **({"launch": self.ranks.launch} if self.ranks.launch else {}),
             "notes": [
                 *_notes(recipe, validated=len(validation) > 0, negatives=self.tables.interactions.negatives.height),
                 *(() if warm is None else warm.notes),
@@ -262,7 +274,7 @@ class _Run:
         }
         card: dict[str, JSON] = {
             "recipe": recipe.model_dump(mode="json"),
-            "result": cast(JSON, {key: value for key, value in summary.items() if key not in _OF_THE_RUN}),
+            "result": cast(JSON, {key: value for key, value in summary.items() if key not in ("details", "run_dir")}),
             "versions": versions(),
             "data": {"fingerprint": self.tables.fingerprint},
             "trained_on": trained_on if warm is None else f"{trained_on}; {warm.said}",

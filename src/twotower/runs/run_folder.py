@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
@@ -19,7 +19,7 @@ from twotower.runs.held_folder import LOCK, folder_faults, held_folder
 from twotower.runs.recipe import Recipe
 from twotower.training import EpochDone, TrainingEvent, TrainingStarted
 
-__all__ = ["MetricsLog", "RunFolder", "flat_keys"]
+__all__ = ["HowToBegin", "MetricsLog", "RunFolder", "flat_keys"]
 
 
 class Keeps(Protocol):
@@ -30,6 +30,13 @@ class Keeps(Protocol):
         ...
 
 
+class HowToBegin(NamedTuple):
+    """Whether a run is gone on with, and whether it is started over where one is."""
+
+    resume: bool
+    overwrite: bool
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder.
@@ -37,7 +44,8 @@ class RunFolder:
     Nothing is written before recipe and tables were found sound. ``recipe.json`` is the resolved recipe, ``data.json`` what was
     read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``judged/`` the rank of
     every test row's item, ``bundle/`` what is served, ``result.json`` the figures. ``result.json`` is written last: where it
-    is, the run has finished. ``warm_start/`` is what is kept of the run that this one went on from.
+    is, the run has finished. ``warm_start/`` is what is kept of the run that this one went on from. ``.begun`` is there from
+    when the last command that came here had begun what it was asked for.
     """
 
     path: Path
@@ -89,18 +97,24 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def begun(self) -> Path:
+        """What those who are started again look at: whether it is there, what was asked for has begun, and is gone on with."""
+        return self.path / ".begun"
+
+    @property
     def warm_start(self) -> Path:
         """What is kept of the run that this one went on from; there is none where it began anew."""
         return self.path / "warm_start"
 
     @contextmanager
-    def open(self, recipe: Recipe, *, resume: bool, overwrite: bool) -> Iterator[None]:
-        """Hold the folder for writing; nothing in it changes before `begin`.
+    def open(self, recipe: Recipe, *, resume: bool, overwrite: bool, again: bool = False) -> Iterator[HowToBegin]:
+        """Hold the folder for writing; nothing of a run in it changes before `begin`.
 
         Args:
             recipe: When resuming, it must be the one that is there.
             resume: Go on with what is there.
             overwrite: Start over where a run is.
+            again: The same was asked for before, by ranks of which one died: if it had begun, it is gone on with.
 
         Raises:
             ConfigError: If a run is there and neither was asked for, or both are; if the recipe differs, the folder holds other
@@ -110,8 +124,12 @@ class RunFolder:
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts it over: give one of them")
         with folder_faults(self.path), held_folder(self.path, "training", self._refuse_foreign):
+            if not again and not (resume and self.result.exists()):  # which changes nothing
+                self.begun.unlink(missing_ok=True)
+            elif again and self.begun.exists():
+                resume, overwrite = True, False
             self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
-            yield
+            yield HowToBegin(resume, overwrite)
 
     def begin(self, recipe: Recipe, *, overwrite: bool, warm_start: Keeps | None = None) -> None:
         """Write the recipe: from here on, a run is here. Starting over forgets the old one, except for the bundles.
@@ -137,6 +155,7 @@ class RunFolder:
             shutil.rmtree(self.path / "judged", ignore_errors=True)
         if overwrite or not self.recipe.exists():
             write_json(self.recipe, recipe.model_dump(mode="json"))
+        self.begun.touch()
 
     def _refuse_foreign(self) -> None:
         # what a process leaves that was killed before it had written the recipe: `begin` removes hidden temporaries

@@ -6,12 +6,14 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from twotower.columnar import Converting, PartDone, PartJob
 from twotower.distributed import Ranks
 
 __all__ = ["SharedConversion", "follow_conversions"]
+
+T = TypeVar("T")
 
 
 _Answer: TypeAlias = PartDone | str | None
@@ -64,14 +66,16 @@ class SharedConversion:
         return self._ranks.collect(asked.answer(self._ranks.rank, self._listener, why))
 
 
-def follow_conversions(ranks: Ranks) -> bool:
+def follow_conversions(ranks: Ranks, told: type[T]) -> T | None:
     """The other ranks' side: do what rank 0 asks, until it says how to go on.
 
-    Returns:
-        What rank 0 tells at last.
+    Args:
+        ranks: All of them.
+        told: What rank 0 tells at last, if not None.
     """
-    asked: _Asked | bool = ranks.tell(False)
+    asked: Any = ranks.tell(None)
     while isinstance(asked, _Asked):
         ranks.collect(asked.answer(ranks.rank))
-        asked = ranks.tell(False)
+        asked = ranks.tell(None)
+    assert asked is None or isinstance(asked, told)
     return asked

@@ -49,6 +49,7 @@ def selected_parts(loaded: LoadedRun, own: OwnParts) -> UntrainedModel | NotMade
 
     Raises:
         BundleError: If the checkpoint is damaged, or of another model or loss.
+        CheckpointError: In its place, of a checkpoint that ranks have written.
     """
     if loaded.recipe.refit == "none":
         return measured_parts(loaded, own)
@@ -79,6 +80,7 @@ def learned_temperature(loaded: LoadedRun) -> float | None:
 
     Raises:
         BundleError: If the checkpoint is damaged.
+        CheckpointError: In its place, of a checkpoint that ranks have written.
     """
     end = _end_of(loaded, "select" if loaded.recipe.refit == "none" else "refit")
     if end is None or not loaded.recipe.loss.learn_temperature:

@@ -15,7 +15,7 @@ from twotower.errors import CheckpointError
 from twotower.training.checkpoint import Progress
 from twotower.training.kept_state import Checkpoints
 from twotower.training.optimizer_states import States, TrainedParameters, read_states
-from twotower.training.shared_state import best_name, states_by_parameter
+from twotower.training.shared_state import best_name, is_of_optimizer, states_by_parameter
 
 __all__ = ["KeptEnd"]
 
@@ -77,7 +77,7 @@ class KeptEnd:
         """
         if not self._by_ranks:
             return read_states(Checkpoints(self.folder, "").last, trained)
-        found = states_by_parameter(self._read(LAST, lambda _: True)[1])
+        found = states_by_parameter(self._read(LAST, is_of_optimizer)[1])
         parameters = {name: parameter for name, parameter, _, _ in trained.places()}
         for name, entries in found.items():
             shape = parameters[name].shape if name in parameters else None

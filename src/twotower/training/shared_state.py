@@ -16,7 +16,7 @@ from twotower.models import state_of
 from twotower.training.checkpoint import Progress
 from twotower.training.optimizer_states import TrainedParameters, put_states
 
-__all__ = ["SharedState", "best_name", "states_by_parameter"]
+__all__ = ["SharedState", "best_name", "is_of_optimizer", "states_by_parameter"]
 
 _OPTIMIZER = "optimizer:"
 
@@ -158,11 +158,16 @@ def best_name(epoch: int | str) -> str:
     return f"best-{epoch}"
 
 
+def is_of_optimizer(name: str) -> bool:
+    """Whether a tensor of a checkpoint is an optimiser's state."""
+    return name.startswith(_OPTIMIZER)
+
+
 def states_by_parameter(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The optimisers' states among the tensors of a checkpoint, by name of the parameter and of the entry."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, values in tensors.items():
-        if name.startswith(_OPTIMIZER):
+        if is_of_optimizer(name):
             parameter, entry = name.removeprefix(_OPTIMIZER).rsplit(".", 1)
             found.setdefault(parameter, {})[entry] = values
     return found
