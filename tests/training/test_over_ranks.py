@@ -135,8 +135,11 @@ def prepared(name: str, ranks: Ranks, weighed: bool) -> tuple[Recipe, UntrainedM
 
 
 def first_step(ranks: Ranks, name: str, weighed: bool) -> tuple[float, dict[str, Tensor]]:
+    return step_of(*prepared(name, ranks, weighed), ranks)
+
+
+def step_of(of: Recipe, untrained: UntrainedModel, ranks: Ranks) -> tuple[float, dict[str, Tensor]]:
     """The loss of the last and uneven batch of an epoch, and its gradients, before any update."""
-    of, untrained = prepared(name, ranks, weighed)
     untrained.model.train()
     trained = TrainedParameters(untrained.model, untrained.loss, of.training.optimizer)
     values = batch_losses(

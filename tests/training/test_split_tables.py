@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from tests.distributed.in_ranks import in_ranks, preload
-from tests.training.test_over_ranks import CANDIDATES, CASES, ID, SEQUENCE, interactions
+from tests.training.test_over_ranks import CANDIDATES, CASES, ID, SEQUENCE, close, interactions, step_of
 from tests.training.test_over_ranks import recipe as toy
 from torch import Tensor
 
 from twotower.distributed import ALONE, Ranks, ShardedTables, sharded_tables, table_exchange
 from twotower.errors import ConfigError
 from twotower.models import state_of
+from twotower.optim import rowwise_adagrad_numbers
 from twotower.runs import Recipe
 from twotower.runs.fit_model import UntrainedModel, untrained_model
 from twotower.runs.tables import load_tables
@@ -110,8 +111,29 @@ def trained(ranks: Ranks, name: str, weighed: bool) -> tuple[list[float], dict[s
     return [record["loss"] for record in result.records], before, weights(untrained, ranks)
 
 
+def first_step(ranks: Ranks, name: str, weighed: bool) -> tuple[float, dict[str, Tensor]]:
+    """The loss and all gradients of a step; those of shared tables from what their update did in the backward pass."""
+    of = recipe(name, weighed)
+    untrained = prepared(of, ranks)
+    before = weights(untrained, ranks)
+    loss, gradients = step_of(of, untrained, ranks)
+    tables = untrained.model.embeddings.distant
+    if not isinstance(tables, ShardedTables):
+        return loss, gradients
+    rate, _, epsilon = rowwise_adagrad_numbers(of.training.optimizer)
+    after = weights(untrained, ranks)
+    for parameter, name in untrained.model.embeddings.distant_parameter_names().items():
+        roots = torch.zeros(tables.specs[name].vocabulary_size)
+        for shard in tables.shards():
+            if shard.table == name:
+                roots[shard.rows.start : shard.rows.stop] = shard.accumulators.sqrt()
+        key = f"model.embeddings.{parameter}"
+        gradients[key] = (before[key] - after[key]) * (ranks.sum_(roots)[:, None] + epsilon) / rate
+    return loss, gradients
+
+
 def every(ranks: Ranks, cases: list[tuple[str, bool]]) -> list[Any]:
-    return [trained(ranks, *case) for case in cases]
+    return [(*trained(ranks, *case), *first_step(ranks, *case)) for case in cases]
 
 
 ALL = [*((name, False) for name in NAMES), ("in batch", True), ("fewer rows than ranks", True), ("tasks", True)]
@@ -124,7 +146,7 @@ def alone() -> list[Any]:
 
 def differing(found: Any, expected: Any) -> list[str]:
     """Names of weights that started or moved differently."""
-    (_, before, after), (_, expected_before, expected_after) = found, expected
+    (_, before, after, *_), (_, expected_before, expected_after, *_) = found, expected
     assert before.keys() == expected_before.keys()
     names = []
     for name, start in expected_before.items():
@@ -143,6 +165,8 @@ def test_shared_tables_learn_what_those_of_one_process_do(size: int) -> None:
         for rank in range(size):
             assert found[rank][place][0] == pytest.approx(expected[0], rel=1e-5), case
             assert differing(found[rank][place], expected) == [], case
+            assert found[rank][place][3] == pytest.approx(expected[3], rel=1e-5), case
+            assert close(found[rank][place][4], expected[4], rtol=1e-5, atol=1e-6) == [], case
 
 
 def _too_large(ranks: Ranks) -> Any:
@@ -153,11 +177,16 @@ def _too_large(ranks: Ranks) -> Any:
         return {name: each * ranks.size - each.detach() * (ranks.size - 1) for name, each in rows(self, ids).items()}
 
     table_exchange.TableExchange.rows = scaled  # type: ignore[method-assign]
-    return trained(ranks, "in batch", False)
+    return (*trained(ranks, "in batch", False), *first_step(ranks, "in batch", False))
 
 
 def test_gradients_of_shared_tables_that_are_too_large_by_the_number_of_ranks_are_found() -> None:
-    wrong = differing(in_ranks(_too_large, 2)[0], alone()[0])
+    found = in_ranks(_too_large, 2)[0]
+    assert {name for name in close(found[4], alone()[0][4], rtol=1e-5, atol=1e-6) if "embeddings" in name} == {
+        "model.embeddings.table:item",
+        "model.embeddings.table:query/user",
+    }
+    wrong = differing(found, alone()[0])
     assert {name for name in wrong if "embeddings" in name} == {
         "model.embeddings.table:item",
         "model.embeddings.table:query/user",
