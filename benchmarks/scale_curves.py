@@ -1,6 +1,7 @@
 """Curves of the cost model for 1 to 1,024 ranks, as SVG: what takes how long, and where rows a second stop growing.
 
-Nothing is measured: the drawings follow from the recipe, the table of devices and the equations of ``docs/scale.md``.
+Nothing is measured: the drawings follow from the recipe, the table of devices and the equations of ``docs/scale.md``, and from
+steps that are played through (`twotower.planning.simulate`), in which ranks vary, wait for each other, and have popular rows.
 
     python benchmarks/scale_curves.py --out docs/drawings
 
@@ -19,7 +20,7 @@ from typing import Any
 
 from measured import table
 
-from twotower.planning import DEVICES, Device, Point, Scaling, Workload, scaling_curve
+from twotower.planning import DEVICES, Device, Point, Scaling, Workload, scaling_curve, simulate
 from twotower.runs import AskedSizes, plan_recipe, read_recipe
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "livestream.toml"
@@ -52,7 +53,21 @@ def main() -> None:
         found[name] = [facts(point) for point in curve]
         print(f"{name}: {device.name}, {scaling} scaling")
         print(
-            table(["ranks", "rows/s", "overlapped", "efficiency", "step", "most of it", "rank needs"], list(map(_row, curve)))
+            table(
+                [
+                    "ranks",
+                    "rows/s",
+                    "overlapped",
+                    "efficiency",
+                    "step",
+                    "simulated",
+                    "waited",
+                    "fullest",
+                    "most of it",
+                    "needs",
+                ],
+                list(map(_row, curve)),
+            )
         )
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +106,7 @@ def seconds_by_kind(point: Point) -> dict[str, float]:
 
 def facts(point: Point) -> dict[str, Any]:
     """A point for programs."""
-    plan = point.plan
+    plan, played = point.plan, simulate(point.plan)
     return {
         "ranks": plan.ranks,
         "batch_size": plan.workload.batch_size,
@@ -102,11 +117,17 @@ def facts(point: Point) -> dict[str, Any]:
         "device_bytes": plan.memory.peak(host=False),
         "host_bytes": plan.memory.peak(host=True),
         "seconds": seconds_by_kind(point),
+        "simulated": {
+            "rows_per_s": plan.workload.batch_size / played.mean_s,
+            "waited": played.waited,
+            "fullest": played.fullest,
+            "asked": played.asked,
+        },
     }
 
 
 def _row(point: Point) -> list[str]:
-    plan, kinds = point.plan, seconds_by_kind(point)
+    plan, kinds, played = point.plan, seconds_by_kind(point), simulate(point.plan)
     most = max(kinds, key=lambda kind: kinds[kind])
     return [
         f"{plan.ranks:,}",
@@ -114,6 +135,9 @@ def _row(point: Point) -> list[str]:
         f"{plan.step.overlapped_rows_per_s / 1e6:.2f} M",
         f"{point.efficiency:.2f}",
         f"{1e3 * plan.step.seconds:.2f} ms",
+        f"{1e3 * played.mean_s:.2f} ms",
+        f"{played.waited:.0%}",
+        f"{played.fullest:.2f}",
         f"{most} {kinds[most] / plan.step.seconds:.0%}",
         f"{plan.memory.peak(host=False) / 1e9:.1f} GB{'' if point.fits else ' (no room)'}",
     ]
@@ -135,6 +159,7 @@ def drawing(device: Device, scaling: Scaling, curve: Sequence[Point]) -> str:
     speeds = {
         "all at once": [point.plan.step.overlapped_rows_per_s for point in curve],
         "one after the other": [point.plan.step.rows_per_s for point in curve],
+        "played through": [point.plan.workload.batch_size / simulate(point.plan).mean_s for point in curve],
     }
     first = speeds["one after the other"][0]
     ideal = [first * rank for rank in ranks]
@@ -192,7 +217,7 @@ def _panel(
         for place, (name, colour) in enumerate(reversed(said)):
             height = bottom - 12 - 17 * place
             parts.append(f'<text x="{left + _WIDTH - 6}" y="{height}" text-anchor="end" fill="{colour}">{name}</text>')
-        last = list(curves.values())[-1]
+        last = curves["one after the other"]
         parts += [
             f'<circle cx="{x(rank):.1f}" cy="{y(value):.1f}" r="5" fill="#ffffff" stroke="{_INK}"/>'
             for rank, value in zip(ranks, last, strict=True)

@@ -37,7 +37,7 @@ def test_a_drawing_has_every_kind_and_stays_on_its_sheet(curves: Any) -> None:
     root = ET.fromstring(curves.drawing(device, scaling, curves.curve_of(device, scaling)))
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     drawn = root.findall(f"{SVG}polyline")
-    assert len(drawn) == 2 + len(curves.KINDS)
+    assert len(drawn) == 3 + len(curves.KINDS)
     for line in drawn:
         for point in line.attrib["points"].split():
             x, y = map(float, point.split(","))
@@ -60,6 +60,15 @@ def test_points_without_room_are_marked(curves: Any) -> None:
 def test_kinds_are_all_of_a_step(curves: Any) -> None:
     for point in curves.curve_of(*curves.DRAWINGS["scale_strong"]):
         assert sum(curves.seconds_by_kind(point).values()) == pytest.approx(point.plan.step.seconds)
+
+
+def test_steps_played_through_say_what_the_page_says(curves: Any) -> None:
+    """docs/scale.md: ranks wait for a tenth of their time at most with one batch, and half of the ids are asked for."""
+    found = [curves.facts(point)["simulated"] for point in curves.curve_of(*curves.DRAWINGS["scale_strong"])]
+    assert max(each["waited"] for each in found) < 0.11
+    assert 0.4 < found[1]["asked"] < 0.5
+    assert found[6]["fullest"] < 1.1
+    assert found[10]["fullest"] > 4
 
 
 def test_strong_scaling_ends_and_weak_scaling_of_all_negatives_does_not_pay(curves: Any) -> None:

@@ -6,6 +6,7 @@ from twotower.planning.links import Links
 from twotower.planning.memory import Held, Memory, memory_of
 from twotower.planning.plan import Plan, faults_of, fewest_ranks, make_plan, most_rows, require_fit, widest
 from twotower.planning.sharding import MOST_LOCAL_BYTES, AskedSharding, checked_sharding, is_sharded, rows_held
+from twotower.planning.simulation import Simulated, Varying, simulate
 from twotower.planning.step import Collective, Step, Work, slowest_of, step_of
 from twotower.planning.workload import Candidates, Encoder, Table, Tower, Workload, distinct
 
@@ -23,9 +24,11 @@ __all__ = [
     "Plan",
     "Point",
     "Scaling",
+    "Simulated",
     "Step",
     "Table",
     "Tower",
+    "Varying",
     "Work",
     "Workload",
     "checked_sharding",
@@ -41,6 +44,7 @@ __all__ = [
     "require_fit",
     "rows_held",
     "scaling_curve",
+    "simulate",
     "slowest_of",
     "step_of",
     "widest",
