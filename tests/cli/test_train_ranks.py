@@ -186,14 +186,17 @@ def test_a_rank_that_is_killed(folder: Path, restarts: int, agent: str) -> None:
             if (run / "metrics.jsonl").exists():
                 break
             time.sleep(0.05)
-        os.kill(_rank(process.pid, 1), signal.SIGKILL)
-        _, told = process.communicate(timeout=400)
+        try:
+            os.kill(_rank(process.pid, 1), signal.SIGKILL)
+            _, told = process.communicate(timeout=400)
+        finally:
+            process.kill()
     lines = [line for line in told.splitlines() if line.startswith("twotower:")]
     assert len(lines) == 1, told
     assert "Traceback" not in told
     if restarts:
         assert process.returncode == 0
-        assert "restart 1 of 1): going on from the last checkpoint" in lines[0]
+        assert "restart 1 of 1): what had begun goes on from its last checkpoint" in lines[0]
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         assert [record["epoch"] for record in records] == list(range(1, int(epochs) + 1))
     else:

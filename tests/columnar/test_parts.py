@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def test_a_column_that_turns_out_to_be_text_is_read_again_where_it_was_numbers(t
     assert found[3] == {"a": "['1', '007', '2', None, '1.50']", "b": "['1', '2', '3', '4.5', 'x']"}
     first, again = others.ran
     assert [job is not None and job.text for job in again] == [("b",), ("a", "b"), ("b",), ("a",)]
-    assert [(job.first, job.end) for job in first if job] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert [(job.first, len(job.files)) for job in first if job] == [(0, 1), (1, 1), (2, 1), (3, 1)]
 
 
 def test_parquet_of_all_kinds_of_columns(tmp_path: Path) -> None:
@@ -143,6 +143,7 @@ def test_parquet_of_all_kinds_of_columns(tmp_path: Path) -> None:
         (("a,b\n1,2\n", "a,b\nx,4\n"), {"types": {"a": "integer"}}),
         (("a,b\n1,2\n", "a,b\nx,4\n3\n1,2,3\n"), {"types": {"a": "integer"}, "on_bad_rows": "skip"}),
         (("a,b\n", "a,b\n"), {}),  # no rows
+        (("a,b\n", "b,a\n1,x\n"), {}),  # the order is that of the first file, though it has no rows
         (("a,b\n1,\n", "a,b\n"), {}),  # one part without
         (("a,b\n1,\n", "a,b\n,\n"), {"fill": {"b": 7}}),
         (("a,b\n1,\n", "a,b\n,\n"), {"fill": {"c": 7}}),
@@ -159,6 +160,50 @@ def test_what_is_wrong_is_said_as_one_process_does(texts: tuple[str, ...], spec:
         assert content(tmp_path, others=Others(size), **spec) == expected
         for path in (tmp_path / "several").rglob("*"):
             assert "part" not in path.name
+
+
+class Elsewhere(Others):
+    """The last process sees another folder: files that are not there yet, or are longer."""
+
+    def __init__(self, size: int, write: Callable[[], None]) -> None:
+        super().__init__(size)
+        self.write = write
+
+    def run(self, jobs: Sequence[PartJob | None], why: str) -> list[PartDone | None]:
+        self.write()
+        return super().run(jobs, why)
+
+
+@pytest.mark.parametrize("other", ["longer", "fewer", "none"])
+def test_a_machine_that_sees_other_files_is_told_of(other: str, tmp_path: Path) -> None:
+    write(tmp_path, "a\n1\n", "a\n2\n", "a\n3\n", "a\n4\n")
+
+    def change() -> None:
+        if other == "longer":
+            (tmp_path / "log" / "2.csv").write_text("a\n30\n")
+        for name in {"longer": [], "fewer": ["3"], "none": ["2", "3"]}[other]:
+            (tmp_path / "log" / f"{name}.csv").unlink()
+
+    said = content(tmp_path, others=Elsewhere(2, change))
+    assert "sees other files there than the machine of rank 0: all have to see the same" in said
+    assert not list((tmp_path / "several").rglob(MANIFEST))
+
+
+def test_a_fill_of_no_column_is_told_before_anything_is_converted(tmp_path: Path) -> None:
+    write(tmp_path, "a\n1\n", "a\n2\n")
+    others = Others(2)
+    assert "'b'" in content(tmp_path, others=others, fill={"b": 1})
+    assert others.ran == []
+
+
+def test_lists_are_cut_as_one_process_cuts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.columnar.parts._CHUNK", 1000)
+    (tmp_path / "log").mkdir()
+    for number in range(4):
+        rows = 3000 + 700 * number
+        frame = pl.DataFrame({"tags": [["a"] * (row % 3) for row in range(rows)], "n": range(rows)})
+        frame.write_parquet(tmp_path / "log" / f"{number}.parquet", row_group_size=1700)
+    assert content(tmp_path, others=Others(2)) == content(tmp_path, others=None)
 
 
 def test_where_not_all_see_the_folder_one_process_converts(tmp_path: Path) -> None:

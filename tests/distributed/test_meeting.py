@@ -19,7 +19,7 @@ from twotower.distributed import Launch, Ranks, opened_ranks
 from twotower.errors import NotMetError
 
 MODULE = "twotower.distributed.launch"  # a function of the package has the same name
-MEETING_S = 2
+MEETING_S = 5
 
 
 def free_port() -> str:

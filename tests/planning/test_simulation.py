@@ -82,6 +82,15 @@ def test_requests_are_those_of_draws_one_by_one() -> None:
     assert asked == pytest.approx(2 * requests.mean, rel=0.02)
 
 
+@pytest.mark.parametrize("looked_up", [1e4, 1e6])
+def test_rows_that_are_not_followed_are_asked_for_as_often_as_they_would_be(looked_up: float) -> None:
+    rows = 2_000_000
+    table = replace(WORKLOAD.tables[0], rows=rows)
+    shares = np.arange(1, rows + 1) ** -1.0
+    exact = -np.expm1(looked_up * np.log1p(-shares / shares.sum())).sum()
+    assert _Requests(table, looked_up, 4, 1.0, np.random.default_rng(0)).mean == pytest.approx(exact, rel=0.01)
+
+
 def test_popular_rows_are_fewer_requests_and_fuller_ranks() -> None:
     even, popular = (simulate(planned(8), Varying(deviation=0, popularity=each), steps=20) for each in (0.0, 1.2))
     assert popular.asked < even.asked

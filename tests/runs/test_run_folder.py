@@ -106,7 +106,6 @@ def test_a_run_is_there_already(make_recipe: MakeRecipe, interactions: pl.DataFr
         run(make_recipe(training={"batch_size": 8}), tmp_path / "run", interactions=interactions, resume=True)
     with pytest.raises(ConfigError, match="one of them"):
         run(make_recipe(), tmp_path / "run", interactions=interactions, resume=True, overwrite=True)
-    del before[".begun"]  # none of these commands has
     assert files(tmp_path / "run") == before
 
 
@@ -216,11 +215,14 @@ def test_a_recipe_of_before_a_section_was_there_is_the_same(
         run(other, tmp_path / "run", interactions=interactions, resume=True)
 
 
-def begins(place: RunFolder, of: Recipe, *, again: bool, begin: bool = False, **flags: bool) -> tuple[bool, bool]:
+def begins(
+    place: RunFolder, of: Recipe, *, by: str = "one", again: bool, begin: bool = False, **flags: bool
+) -> tuple[bool, bool]:
     """How a command begins that was given the flags; and whether it comes as far as to begin."""
-    with place.open(of, again=again, **{"resume": False, "overwrite": False, **flags}) as (resume, overwrite):
+    found = {"resume": False, "overwrite": False, **flags}
+    with place.open(of, **found, started_again_by=[by, "another"] if again else []) as (resume, overwrite):
         if begin:
-            place.begin(of, overwrite=overwrite)
+            place.begin(of, overwrite=overwrite, agents=[by])
         return resume, overwrite
 
 
@@ -230,17 +232,27 @@ def test_ranks_that_are_started_again_go_on_only_with_what_they_had_begun(make_r
     assert begins(place, of, again=True) == (False, False), "one died while tables were read"
     assert begins(place, of, again=True, begin=True) == (False, False)
     assert begins(place, of, again=True, begin=True) == (True, False)
-    # another command: what it may not do first, it may not do after a restart
-    for again in (False, True):
+    # another command: what it may not do first, it may not do after a restart, also where it did not come here first
+    for again in (True, False, True):
         with pytest.raises(ConfigError, match="a run is there already; go on with --resume"):
-            begins(place, of, again=again)
+            begins(place, of, by="two", again=again)
     # starting over is started over until it has begun, and gone on with from then on, also when all is written
-    assert begins(place, of, again=False, overwrite=True) == (False, True)
-    assert begins(place, of, again=True, overwrite=True, begin=True) == (False, True)
+    assert begins(place, of, by="two", again=True, overwrite=True) == (False, True)
+    assert begins(place, of, by="two", again=True, overwrite=True, begin=True) == (False, True)
     place.result.write_text("{}")
-    assert begins(place, of, again=True, overwrite=True) == (True, False)
-    assert begins(place, of, again=False, overwrite=True) == (False, True)
-    assert begins(place, of, again=True, overwrite=True) == (False, True)
     before = files(place.path)
-    assert begins(place, of, again=False, resume=True) == (True, False)
+    assert begins(place, of, by="two", again=True, overwrite=True) == (True, False)
+    assert begins(place, of, by="three", again=True, overwrite=True) == (False, True)
+    assert begins(place, of, by="three", again=False, resume=True) == (True, False)
     assert files(place.path) == before
+    with place.open(of, resume=True, overwrite=False):  # one process
+        place.begin(of, overwrite=False)
+    assert not place.begun.exists()
+    # killed after the mark, before there is a recipe
+    place.recipe.unlink()
+    place.result.unlink()
+    for path in place.path.iterdir():
+        path.unlink()
+    place.begun.write_text("one\n")
+    assert begins(place, of, again=True) == (True, False)
+    assert begins(place, of, by="four", again=False, begin=True) == (False, False)

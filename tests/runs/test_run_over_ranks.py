@@ -142,7 +142,7 @@ def _by_files(ranks: Ranks, folder: Path, name: str) -> tuple[Any, list[tuple[in
     platform.node = lambda: f"machine {ranks.rank // 2}"  # two ranks on each
 
     def noted(self: PartJob, *args: Any, **kwargs: Any) -> PartDone:
-        converted.append((self.first, self.end))
+        converted.append((self.first, self.first + len(self.files)))
         return work(self, *args, **kwargs)
 
     PartJob.run = noted  # type: ignore[method-assign]
@@ -216,13 +216,17 @@ def test_ranks_that_do_not_have_the_same_do_not_train(what: str, said: str, tmp_
 
 def _started_again(ranks: Ranks, of: Recipe, folder: Path) -> dict[str, Any]:
     """All were started again; rank 0's agent alone has counted it, and only rank 0 is asked how to begin."""
-    again = replace(ranks, restarts=1) if ranks.first else ranks
+    again = replace(ranks, restarts=1, agents=("this",)) if ranks.first else ranks
     return dict(run(of, folder, interactions=interactions(), overwrite=True, ranks=again).summary)
+
+
+def _begun(ranks: Ranks, of: Recipe, folder: Path) -> dict[str, Any]:
+    return ran(replace(ranks, agents=("this",)), of, folder)
 
 
 def test_a_result_that_was_written_before_a_restart_stays(tmp_path: Path) -> None:
     of = recipe("local", refit="none", training={**recipe("local").training.model_dump(), "epochs": 1})
-    first = in_ranks(ran, 2, of, tmp_path / "run")[0]
+    first = in_ranks(_begun, 2, of, tmp_path / "run")[0]
     again = in_ranks(_started_again, 2, of, tmp_path / "run")
     assert json.dumps(again[0]) == json.dumps(first)
     assert again[1] == {}

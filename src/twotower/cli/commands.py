@@ -39,7 +39,7 @@ class Commands(TyperGroup):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except OSError as error:
-            _exit(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+            _exit(f"{error.filename}: {error.strerror}" if error.filename else str(error), 76 if _is_rank() else 1)
 
 
 def _is_rank() -> bool:

@@ -17,7 +17,7 @@ def folder_of(recipe: Recipe, run_dir: Path | None) -> Path:
 
 
 def how_to_go_on(
-    recipe_path: Path, folder: Path, overrides: Sequence[str], *, resumed: bool, ranks: int = 1, launched: bool = False
+    recipe_path: Path, folder: Path, overrides: Sequence[str], *, begun: bool, ranks: int = 1, launched: bool = False
 ) -> str:
     """The command that goes on with an interrupted run, if there is something to go on with.
 
@@ -25,12 +25,11 @@ def how_to_go_on(
         recipe_path: The recipe's file.
         folder: Of the run.
         overrides: ``KEY=VALUE``.
-        resumed: Whether the interrupted command went on with a run.
+        begun: Whether the command had begun what it was asked for, or went on with a run.
         ranks: How many processes trained it.
         launched: Whether ``--ranks`` started them.
     """
-    place = RunFolder(folder)
-    if not (place.begun.exists() or (resumed and place.recipe.exists())):
+    if not begun or not RunFolder(folder).recipe.exists():
         return "nothing was trained yet"
     if ranks > 1 and not launched:
         return "go on with the same command and --resume, on all ranks"

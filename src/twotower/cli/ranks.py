@@ -12,9 +12,19 @@ from pathlib import Path
 import typer
 
 from twotower.cli.going_on import folder_of, how_to_go_on
-from twotower.distributed import ALONE, LOST, Launch, Ranks, end_with_launcher, launch, launched_here, opened_ranks
+from twotower.distributed import (
+    ALONE,
+    LOST,
+    Launch,
+    Ranks,
+    end_with_launcher,
+    launch,
+    launched_here,
+    opened_ranks,
+    process_name,
+)
 from twotower.errors import ConfigError, RankLostError
-from twotower.runs import Recipe, read_recipe
+from twotower.runs import Recipe, RunFolder, read_recipe
 from twotower.training import resolve_device
 
 __all__ = ["launch_command", "ranks_for"]
@@ -47,8 +57,9 @@ def launch_command(
     try:
         status = launch(["-m", "twotower", "train", str(recipe), *settings, *options], ranks=ranks, restarts=restarts)
     except KeyboardInterrupt:
-        folder, resumed = folder_of(found, run_dir), "--resume" in options
-        said = how_to_go_on(recipe, folder, overrides, resumed=resumed, ranks=ranks, launched=True)
+        folder = folder_of(found, run_dir)
+        begun = RunFolder(folder).was_begun_by([process_name(os.getpid())]) or "--resume" in options
+        said = how_to_go_on(recipe, folder, overrides, begun=begun, ranks=ranks, launched=True)
         raise KeyboardInterrupt(said) from None
     raise typer.Exit(status)
 
@@ -71,12 +82,13 @@ def ranks_for(recipe: Recipe) -> Iterator[Ranks]:
             if ranks.restarts and ranks.first:
                 most = "" if launched.most_restarts is None else f" of {launched.most_restarts}"
                 sys.stderr.write(
-                    f"twotower: a rank died, and all were started again (restart {ranks.restarts}{most}): going on from the "
-                    "last checkpoint\n"
+                    f"twotower: a rank died, and all were started again (restart {ranks.restarts}{most}): what had begun goes "
+                    "on from its last checkpoint\n"
                 )
             yield ranks
     except RankLostError:
         if launched_here():
+            time.sleep(_FIRST_SPEAKS_S)  # whoever has said what is wrong may still be ending, and its status is what counts
             raise typer.Exit(LOST) from None
         if launched.restart < (launched.most_restarts or 0):  # all are started again, which is what there is to say
             raise typer.Exit(1) from None

@@ -38,19 +38,19 @@ def train_command(
         if not ranks.first:
             run(recipe, folder, resume=resume, overwrite=overwrite, from_run=from_run, ranks=ranks)
             return
-        with _listeners(recipe, folder if tensorboard else None) as tell:
+        heard: set[str] = set()
+        with _listeners(recipe, folder if tensorboard else None, heard) as tell:
             try:
                 result = run(recipe, folder, resume=resume, overwrite=overwrite, listener=tell, from_run=from_run, ranks=ranks)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    how_to_go_on(recipe_path, folder, overrides, resumed=resume, ranks=ranks.size)
-                ) from None
+                begun = resume or bool(heard - {"data"})
+                raise KeyboardInterrupt(how_to_go_on(recipe_path, folder, overrides, begun=begun, ranks=ranks.size)) from None
     _print(result, as_json=as_json)
 
 
 @contextmanager
-def _listeners(recipe: Recipe, tensorboard: Path | None) -> Iterator[RunListener]:
-    """Everything that is told what happens, as one listener."""
+def _listeners(recipe: Recipe, tensorboard: Path | None, heard: set[str]) -> Iterator[RunListener]:
+    """Everything that is told what happens, as one listener; ``heard`` gets the phases."""
     stopping = recipe.training.early_stopping
     listeners: list[RunListener] = []
     if tensorboard is not None:
@@ -61,6 +61,7 @@ def _listeners(recipe: Recipe, tensorboard: Path | None) -> Iterator[RunListener
         listeners.append(progress)
 
         def tell(phase: str, event: TrainingEvent | Converting | str) -> None:
+            heard.add(phase)
             for listener in listeners:
                 listener(phase, event)
 

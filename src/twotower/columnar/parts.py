@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -18,10 +19,11 @@ from twotower.columnar.column_writers import ColumnWriter, InferredWriter, colum
 from twotower.columnar.convert import convert, write_manifest
 from twotower.columnar.manifest import ColumnEntry, Manifest
 from twotower.columnar.progress import ConversionClock, Converting
-from twotower.columnar.stored_column import map_categories, map_column, release_pages
+from twotower.columnar.stored_column import map_categories, map_codes, map_column, release_pages
 from twotower.columnar.text_writer import TextWriter
 from twotower.data.bad_rows import BadRows, SkippedRows
 from twotower.data.fill import require_filled_columns
+from twotower.data.parquet_file import parquet_schema
 from twotower.data.source_files import SourceFile, find_files
 from twotower.data.table import TableConfig, no_rows
 from twotower.data.table_batches import read_batches
@@ -54,7 +56,7 @@ class PartJob:
         base_dir: Folder that a relative path starts from.
         noun: What the table is called in an error.
         first: Which of the source's files is the first of them.
-        end: Which is the first behind them.
+        files: Names and bytes of the files.
         folder: Where it is written; it is made.
         wanted: Columns to write; None: all.
         text: Columns that are text in any case.
@@ -64,7 +66,7 @@ class PartJob:
     base_dir: Path | None
     noun: str
     first: int
-    end: int
+    files: tuple[tuple[str, int], ...]
     folder: Path
     wanted: tuple[str, ...] | None
     text: tuple[str, ...] = ()
@@ -77,7 +79,12 @@ class PartJob:
             why: What it is told besides.
         """
         try:
-            files = find_files(self.config.source(self.base_dir), noun=self.noun)[self.first : self.end]
+            files = find_files(self.config.source(self.base_dir), noun=self.noun)[self.first : self.first + len(self.files)]
+            if tuple((file.name, file.size) for file in files) != self.files:
+                return PartDone(
+                    fault=f"{self.noun} {self.config.path}: {platform.node()} sees other files there than the machine of rank "
+                    "0: all have to see the same, and nobody may write to them meanwhile"
+                )
             self.folder.mkdir()
             clock = ConversionClock(listener, sum(file.size for file in files), why)
             manifest = convert(
@@ -170,7 +177,15 @@ def convert_in_parts(
     plain = config.model_copy(update={"fill": {}})
     columns = None if wanted is None else tuple(wanted)
     jobs = [
-        PartJob(plain, base_dir, noun, group.start, group.stop, folder / f"part-{number}", columns)
+        PartJob(
+            plain,
+            base_dir,
+            noun,
+            group.start,
+            tuple((file.name, file.size) for file in files[group.start : group.stop]),
+            folder / f"part-{number}",
+            columns,
+        )
         for number, group in enumerate(groups)
     ]
     done = _done(divide, jobs, f"{clock.why}, in {len(jobs)} parts")
@@ -178,7 +193,6 @@ def convert_in_parts(
     rows = sum(part.manifest.rows for part in done)
     if not rows:
         raise TableReadError(no_rows(name, all_columns, skipped))
-    require_filled_columns(config.fill, list(all_columns), noun=f"{noun} {files[0].name}")
     inferred = {column for column in all_columns if files[0].kind == "text" and column not in config.types}
     turned = {column for column in inferred if {part.kind(column) for part in done} >= {"text", "number"}}
     again = [tuple(sorted(column for column in turned if part.kind(column) == "number")) for part in done]
@@ -194,7 +208,7 @@ def convert_in_parts(
         found = iter(redone)
         done = [part.with_columns_of(next(found)) if text else part for part, text in zip(done, again, strict=True)]
     with ExitStack() as opened:
-        writers = _put_together(done, inferred, folder, clock, opened)
+        writers = _put_together(done, all_columns, inferred, folder, clock, opened)
         entries = [writer.finish(config.fill.get(column), noun=name) for column, writer in writers.items()]
     clock.tell(rows, clock.bytes_total, last=True)
     for path in {job.folder for job in jobs} | {path for part in done for path, _ in part.places.values()}:
@@ -229,6 +243,11 @@ class _Part:
         folder, entry = self.places[column]
         return map_column(folder, entry, self.manifest.rows)
 
+    def codes(self, column: str) -> pl.Series:
+        """The numbers of a column of text; nulls where there is nothing."""
+        folder, entry = self.places[column]
+        return map_codes(folder, entry, self.manifest.rows)
+
     def categories(self, column: str) -> pl.Series:
         """The distinct values of a column of text."""
         return map_categories(*self.places[column])
@@ -248,12 +267,16 @@ def _done(divide: Divide, jobs: Sequence[PartJob | None], why: str) -> list[_Par
 
 
 def _require_alike(files: list[SourceFile], groups: list[range], config: TableConfig, noun: str) -> None:
-    """That all parts have the columns of the first one; the other files of a part are looked at where it is read."""
-    looked_at = files if files[0].kind == "parquet" else [files[group.start] for group in groups]
-    for _ in read_batches(
+    """That all parts have the columns of the first one, and these what is filled; a part's other files it looks at itself."""
+    if files[0].kind == "parquet":
+        looked_at, columns = files, parquet_schema(files[0], noun=noun).names()
+    else:
+        looked_at, columns = [files[group.start] for group in groups], []
+    for batch in read_batches(
         looked_at, config.text_format, config.types, noun=noun, bad_rows=BadRows(config.on_bad_rows), heads=True
     ):
-        pass
+        columns = columns or batch.frame.columns
+    require_filled_columns(config.fill, columns, noun=f"{noun} {files[0].name}")
 
 
 def _together(skipped: Sequence[SkippedRows]) -> SkippedRows:
@@ -266,11 +289,16 @@ def _together(skipped: Sequence[SkippedRows]) -> SkippedRows:
 
 
 def _put_together(
-    parts: list[_Part], inferred: set[str], folder: Path, clock: ConversionClock, opened: ExitStack
+    parts: list[_Part],
+    all_columns: Sequence[str],
+    inferred: set[str],
+    folder: Path,
+    clock: ConversionClock,
+    opened: ExitStack,
 ) -> dict[str, ColumnWriter]:
     parts = [part for part in parts if part.manifest.rows]
-    names, places = list(parts[0].places), {name: number for number, name in enumerate(parts[0].manifest.all_columns)}
-    names.sort(key=places.__getitem__)
+    places = {name: number for number, name in enumerate(all_columns)}
+    names = sorted(parts[0].places, key=places.__getitem__)
     writers: dict[str, ColumnWriter] = {}
     dtypes = {name: _dtype(parts, name, inferred) for name in names}
     for name, dtype in dtypes.items():
@@ -280,12 +308,13 @@ def _put_together(
     total, rows = sum(part.manifest.rows for part in parts), 0
     for part in parts:
         for name, writer in writers.items():
-            column = part.column(name)
-            chunks = (column.slice(start, _CHUNK) for start in range(0, len(column), _CHUNK))
-            if column.dtype == pl.Enum and isinstance(writer, TextWriter):
-                writer.append_coded((chunk.to_physical() for chunk in chunks), part.categories(name))
+            if part.kind(name) == "text" and isinstance(writer, TextWriter):
+                writer.append_coded(_cut(part.codes(name)), part.categories(name))
+            elif part.kind(name) == "arrow":
+                for chunk in part.column(name).get_chunks():  # as they were written, so that they are written so again
+                    writer.append(chunk)
             else:
-                for chunk in chunks:
+                for chunk in _cut(part.column(name)):
                     writer.append(_as(chunk, dtypes[name]))
             release_pages()
         rows += part.manifest.rows
@@ -293,10 +322,14 @@ def _put_together(
     return writers
 
 
+def _cut(column: pl.Series) -> Iterator[pl.Series]:
+    return (column.slice(start, _CHUNK) for start in range(0, len(column), _CHUNK))
+
+
 def _dtype(parts: list[_Part], name: str, inferred: set[str]) -> pl.DataType | None:
     """The type of a column in all parts; None where not one value is there to tell it by."""
     there = [part for part in parts if name not in inferred or part.kind(name) != "missing"]
-    found = {dtype if (dtype := part.column(name).dtype) != pl.Enum else pl.String() for part in there}
+    found = {pl.String() if part.places[name][1].kind == "text" else part.column(name).dtype for part in there}
     if found == {pl.Int64(), pl.Float64()} and name in inferred:
         return pl.Float64()
     return found.pop() if found else None

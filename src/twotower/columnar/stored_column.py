@@ -13,7 +13,7 @@ from polars.exceptions import PolarsError
 
 from twotower.columnar.manifest import ColumnEntry
 
-__all__ = ["map_categories", "map_column", "release_pages"]
+__all__ = ["map_categories", "map_codes", "map_column", "release_pages"]
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -49,6 +49,17 @@ def map_column(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
         raise ValueError(f"column {entry.name!r}: {error}") from None
 
 
+def map_codes(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
+    """The codes of a column of text, without their meaning: unsigned integers, nulls where there is nothing.
+
+    Args:
+        folder: Where its files are.
+        entry: What they hold.
+        rows: How many values.
+    """
+    return _numbers(folder, entry, rows).alias(entry.name)
+
+
 def map_categories(folder: Path, entry: ColumnEntry) -> pl.Series:
     """The categories of a column of text: String, sorted, in several chunks, which stay in the file.
 
@@ -66,12 +77,7 @@ def _mapped(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
     if entry.kind == "arrow":
         table = pa.ipc.open_file(pa.memory_map(str(folder / f"{entry.stem}.arrow"))).read_all()
         return pl.Series(entry.name, pl.from_arrow(table.column(0)))
-    physical: pl.DataType = getattr(pl, entry.dtype)()
-    values = _map(folder / f"{entry.stem}.values")
-    valid = _map(folder / f"{entry.stem}.valid") if entry.nulls else None
-    arrow_type = pl.Series([], dtype=physical).to_arrow().type
-    array = pa.Array.from_buffers(arrow_type, rows, [valid, values], null_count=entry.nulls)
-    column = pl.Series(entry.name, pl.from_arrow(array))
+    column = _numbers(folder, entry, rows)
     if entry.kind == "text":
         categories = map_categories(folder, entry)
         if len(categories) != entry.categories:
@@ -83,6 +89,15 @@ def _mapped(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
     if entry.logical == "Datetime":
         return column.cast(pl.Datetime(entry.unit or "us", entry.zone))
     return column.cast(pl.Duration(entry.unit or "us") if entry.logical == "Duration" else kind())
+
+
+def _numbers(folder: Path, entry: ColumnEntry, rows: int) -> pl.Series:
+    physical: pl.DataType = getattr(pl, entry.dtype)()
+    values = _map(folder / f"{entry.stem}.values")
+    valid = _map(folder / f"{entry.stem}.valid") if entry.nulls else None
+    arrow_type = pl.Series([], dtype=physical).to_arrow().type
+    array = pa.Array.from_buffers(arrow_type, rows, [valid, values], null_count=entry.nulls)
+    return pl.Series(entry.name, pl.from_arrow(array))
 
 
 def _map(path: Path) -> pa.Buffer:

@@ -13,6 +13,7 @@ from twotower.distributed.launch import (
     launch,
     launched_here,
     opened_ranks,
+    process_name,
 )
 from twotower.distributed.ranks import ALONE, Ranks, speaking
 from twotower.distributed.read_checkpoint import read_checkpoint
@@ -53,6 +54,7 @@ __all__ = [
     "launched_here",
     "opened_ranks",
     "plan_tables",
+    "process_name",
     "read_checkpoint",
     "require_same",
     "rows_by_rank",

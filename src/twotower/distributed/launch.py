@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import distributed as dist
@@ -23,7 +25,17 @@ from twotower.distributed.meeting import meet
 from twotower.distributed.ranks import ALONE, PATIENCE, Ranks
 from twotower.errors import ConfigError, NotMetError, RankLostError
 
-__all__ = ["INTERRUPTED", "LOST", "TOLD", "Launch", "end_with_launcher", "launch", "launched_here", "opened_ranks"]
+__all__ = [
+    "INTERRUPTED",
+    "LOST",
+    "TOLD",
+    "Launch",
+    "end_with_launcher",
+    "launch",
+    "launched_here",
+    "opened_ranks",
+    "process_name",
+]
 
 _MEETING = timedelta(minutes=30)  # how long ranks wait for those that have not come yet
 
@@ -142,8 +154,10 @@ def opened_ranks(launched: Launch | None, device: torch.device) -> Iterator[Rank
         ) from error
     _set_pg_timeout(PATIENCE)
     ranks = Ranks.of()
+    told = ranks.collect((launched.restart, process_name(os.getppid())))
     # of several agents one may have started its ranks again because another had to
-    ranks = replace(ranks, restarts=max(ranks.collect(launched.restart)))
+    restarts, agents = max(restart for restart, _ in told), dict.fromkeys(agent for _, agent in told)
+    ranks = replace(ranks, restarts=restarts, agents=tuple(agents))
     yield ranks
     # only where all went well: who leaves with an error must not wait for the others
     ranks.wait()
@@ -184,21 +198,34 @@ def launch(arguments: Sequence[str], *, ranks: int, restarts: int = 0) -> int:
         local_addr="localhost",
     )
     with _told_to_ranks(ranks):
-        for restart in range(restarts + 1):
-            os.environ[_RESTARTS] = f"{restart} {restarts}"
-            try:
-                elastic_launch(replace(config, run_id=uuid.uuid4().hex), sys.executable)(*arguments)
-            except SignalException as error:
-                if error.sigval == signal.SIGINT:
-                    raise KeyboardInterrupt from None
-                raise RankLostError(f"the {ranks} ranks were ended ({error.sigval.name}); {_AGAIN}") from None
-            except ChildFailedError as error:
-                ended = {rank: int(failure.exitcode) for rank, failure in sorted(error.failures.items())}
-                if restart == restarts or not _may_start_again(ended):
-                    return _status_of(ended, ranks)
-            else:
-                return 0
-    raise AssertionError
+        try:
+            for restart in range(restarts + 1):
+                os.environ[_RESTARTS] = f"{restart} {restarts}"
+                try:
+                    elastic_launch(replace(config, run_id=uuid.uuid4().hex), sys.executable)(*arguments)
+                    break
+                except ChildFailedError as error:
+                    ended = {rank: int(failure.exitcode) for rank, failure in sorted(error.failures.items())}
+                    if restart == restarts or not _may_start_again(ended):
+                        return _status_of(ended, ranks)
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise RankLostError(f"the {ranks} ranks were ended ({error.sigval.name}); {_AGAIN}") from None
+    return 0
+
+
+def process_name(process: int) -> str:
+    """What no other process is called: its machine, its number, and when it began.
+
+    Args:
+        process: Its number.
+    """
+    try:
+        began = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):  # not Linux, or gone
+        began = ""
+    return f"{platform.node()}:{process}:{began}"
 
 
 @contextmanager
@@ -223,9 +250,7 @@ def _told_to_ranks(ranks: int) -> Iterator[None]:
 
 def _may_start_again(ended: Mapping[int, int]) -> bool:
     """Whether ranks died, or lost each other, and none has said what is wrong: that would be wrong again."""
-    statuses = ended.values()
-    killed = any(status < 0 and status != -signal.SIGTERM for status in statuses)
-    return INTERRUPTED not in statuses and (killed or not {TOLD, 2} & set(statuses))
+    return not {INTERRUPTED, TOLD, 2} & set(ended.values())
 
 
 def _status_of(ended: Mapping[int, int], ranks: int) -> int:
@@ -236,7 +261,7 @@ def _status_of(ended: Mapping[int, int], ranks: int) -> int:
     told = [status for status in ended.values() if status > 0 and status != LOST]
     killed = [rank for rank, status in ended.items() if status < 0]
     by_others = [rank for rank in killed if ended[rank] != -signal.SIGTERM]
-    if by_others or (killed and not told):
+    if not {TOLD, 2} & set(told) and (by_others or (killed and not told)):
         rank = (by_others or killed)[0]
         raise RankLostError(f"rank {rank} of {ranks} died ({_signal(-ended[rank])}), and the others were ended; {_AGAIN}")
     if not told:
@@ -256,10 +281,10 @@ def end_with_launcher() -> None:
     """
     if not launched_here():
         return
-    parent = os.getppid()
+    launcher, parent = int(os.environ[_AGENT]), os.getppid()  # which need not be one: Python may be started by something else
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and _is_there(launcher):
             time.sleep(1)
         if os.environ.get("RANK") == "0":
             sys.stderr.write(
@@ -270,6 +295,16 @@ def end_with_launcher() -> None:
         os._exit(LOST)
 
     threading.Thread(target=watch, name="ends with the launcher", daemon=True).start()
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _signal(number: int) -> str:

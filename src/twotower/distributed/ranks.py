@@ -34,12 +34,14 @@ class Ranks:
         size: How many there are.
         group: The process group whose collectives are used; None: one process alone.
         restarts: How often all were started again, after one had died.
+        agents: What no other processes than those that started these ranks, and may start them again, are called.
     """
 
     rank: int = 0
     size: int = 1
     group: dist.ProcessGroup | None = None
     restarts: int = 0
+    agents: tuple[str, ...] = ()
 
     @staticmethod
     def of(group: dist.ProcessGroup | None = None) -> Ranks:

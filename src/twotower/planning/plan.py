@@ -100,16 +100,18 @@ def require_fit(plan: Plan) -> None:
 
 
 def _remedies(plan: Plan) -> Iterator[str]:
-    if plan.sharding == "local" and plan.ranks > 1:
+    if plan.whole_because:
+        yield f"tables that can be split, which these can't ({plan.whole_because})"
+    elif plan.sharding == "local" and plan.ranks > 1:
         for way in ("row_wise", "auto"):
             sharding: AskedSharding = "row_wise" if way == "row_wise" else "auto"
             if not faults_of(make_plan(plan.workload, plan.device, plan.ranks, sharding)):
                 yield f"tables split by rows (--sharding {way})"
                 break
-    split: AskedSharding = "auto" if plan.sharding == "local" else plan.sharding
+    split: AskedSharding = "auto" if plan.sharding == "local" and not plan.whole_because else plan.sharding
     ranks = fewest_ranks(plan.workload, plan.device, split)
     if ranks is not None and ranks > plan.ranks:
-        yield f"--ranks {ranks}{' --sharding auto' if plan.sharding == 'local' else ''}"
+        yield f"--ranks {ranks}{' --sharding auto' if split != plan.sharding else ''}"
     width = widest(plan)
     if width is not None:
         yield f"tables of at most {width} numbers a row (embedding.dim)"
@@ -158,7 +160,9 @@ def widest(plan: Plan) -> int | None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low if not plan.split_tables else low // 4 * 4 or None
+    if not plan.split_tables:
+        return low
+    return next((width for width in range(low // 4 * 4, 0, -4) if fits(width)), None)
 
 
 def most_rows(plan: Plan) -> int | None:

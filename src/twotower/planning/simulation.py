@@ -136,7 +136,7 @@ class _Requests:
         # that a rank looks it up at least once
         self._asked = -np.expm1(looked_up * np.log1p(-np.minimum(shares / total, 1 - 1e-12)))
         self._owners = draw.integers(ranks, size=followed)
-        self._others = distinct(looked_up * rest / total, table.rows - followed) if table.rows > followed else 0.0
+        self._others = _asked_of_the_rest(followed, table.rows, popularity, looked_up / total)
         self.mean = float(self._asked.sum()) + self._others
 
     def by_owner(self, draw: np.random.Generator) -> NDArray[np.float64]:
@@ -154,6 +154,19 @@ def _sum_of_powers(first: int, last: int, exponent: float) -> float:
     if abs(exponent - 1) < 1e-9:
         return math.log(high / low)
     return float((high ** (1 - exponent) - low ** (1 - exponent)) / (1 - exponent))
+
+
+def _asked_of_the_rest(first: int, last: int, exponent: float, draws: float) -> float:
+    """How many different rows ``first < k <= last`` are among draws, of which ``draws k ** -exponent`` are of each row.
+
+    In bins that grow by a tenth, in which all rows are alike.
+    """
+    found, low = 0.0, first
+    while low < last:
+        high = min(last, max(low + 1, low + low // 10))
+        found += distinct(draws * _sum_of_powers(low, high, exponent), high - low)
+        low = high
+    return found
 
 
 def _loads(requests: list[_Requests], ranks: int, draw: np.random.Generator) -> NDArray[np.float64]:

@@ -78,12 +78,12 @@ def plan_facts(plan: Plan) -> dict[str, JSON]:
     """A plan for programs: plain numbers, with units in their names.
 
     Returns:
-        ``recipe``, ``ranks``, ``nodes``, ``device`` (all its numbers), ``sharding``, ``split_tables``, ``rows``, ``users``,
-        ``items``, ``batch_size``, ``competing``, ``notes``; ``memory``: ``parts``, one each (``what``, ``bytes``, ``how``,
-        ``moment``, ``where``), and by side (``host``, and ``device`` where there is one) ``always_bytes``, ``peak_bytes``,
-        ``peak_moment``, ``room_bytes``; ``step``: ``work``, ``collectives``, ``feed_bytes``, ``feed_s``, ``fixed_s``,
-        ``seconds``, ``overlapped_s``, ``saturated``; ``steps_per_epoch``, ``rows_per_s``, ``overlapped_rows_per_s``,
-        ``epoch_s``, ``overlapped_epoch_s``.
+        ``recipe``, ``ranks``, ``nodes``, ``device`` (all its numbers), ``sharding``, ``split_tables``, ``whole_because``,
+        ``rows``, ``users``, ``items``, ``batch_size``, ``competing``, ``notes``; ``memory``: ``parts``, one each (``what``,
+        ``bytes``, ``how``, ``moment``, ``where``), and by side (``host``, and ``device`` where there is one)
+        ``always_bytes``, ``peak_bytes``, ``peak_moment``, ``room_bytes``; ``step``: ``work``, ``collectives``,
+        ``feed_bytes``, ``feed_s``, ``fixed_s``, ``seconds``, ``overlapped_s``, ``saturated``; ``steps_per_epoch``,
+        ``rows_per_s``, ``overlapped_rows_per_s``, ``epoch_s``, ``overlapped_epoch_s``.
     """
     workload, device, step, memory = plan.workload, plan.device, plan.step, plan.memory
     sides = {"host": True} if device.is_host else {"device": False, "host": True}
@@ -95,6 +95,7 @@ def plan_facts(plan: Plan) -> dict[str, JSON]:
         "device": cast(JSON, device.model_dump(mode="json")),
         "sharding": plan.sharding,
         "split_tables": list(plan.split_tables),
+        "whole_because": plan.whole_because,
         "rows": workload.rows,
         "users": workload.users,
         "items": workload.items,

@@ -119,7 +119,8 @@ def run(
         raise ConfigError(
             "--from: several ranks can't go on from another run yet, nor resume one that did: train it in one process"
         )
-    with place.open(recipe, resume=resume, overwrite=overwrite, again=ranks.restarts > 0) as (resume, overwrite):
+    again = ranks.agents if ranks.restarts else ()
+    with place.open(recipe, resume=resume, overwrite=overwrite, started_again_by=again) as (resume, overwrite):
         if place.result.exists() and not overwrite:
             _require_same_source(place, from_run, own)
             found = parse_json(place.result.read_bytes(), source=str(place.result))
@@ -145,7 +146,7 @@ def run(
         start = None if warm is None else warm.select
         untrained = untrained_model(recipe, tables, tables.split.train, own, warm=start, ranks=ranks)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
-        place.begin(recipe, overwrite=overwrite, warm_start=source)
+        place.begin(recipe, overwrite=overwrite, warm_start=source, agents=ranks.agents)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
         ranks.wait()
         trainings = Trainings(recipe, place, tables, device, own, tell, resume=resume, warm=warm, ranks=ranks)

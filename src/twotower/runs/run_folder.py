@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +44,8 @@ class RunFolder:
     Nothing is written before recipe and tables were found sound. ``recipe.json`` is the resolved recipe, ``data.json`` what was
     read and dropped, ``metrics.jsonl`` a line per epoch, ``checkpoints/`` the state of each training, ``judged/`` the rank of
     every test row's item, ``bundle/`` what is served, ``result.json`` the figures. ``result.json`` is written last: where it
-    is, the run has finished. ``warm_start/`` is what is kept of the run that this one went on from. ``.begun`` is there from
-    when the last command that came here had begun what it was asked for.
+    is, the run has finished. ``warm_start/`` is what is kept of the run that this one went on from. ``.begun`` says who
+    had started the ranks that began here last what they were asked for.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def begun(self) -> Path:
-        """What those who are started again look at: whether it is there, what was asked for has begun, and is gone on with."""
+        """What ranks that are started again look at: whether what they are asked for has begun."""
         return self.path / ".begun"
 
     @property
@@ -106,15 +106,24 @@ class RunFolder:
         """What is kept of the run that this one went on from; there is none where it began anew."""
         return self.path / "warm_start"
 
+    def was_begun_by(self, agents: Iterable[str]) -> bool:
+        """Whether ranks that one of these had started began what they were asked for, and nobody else came after them."""
+        try:
+            return bool(set(agents) & set(self.begun.read_text(encoding="utf-8").splitlines()))
+        except FileNotFoundError:
+            return False
+
     @contextmanager
-    def open(self, recipe: Recipe, *, resume: bool, overwrite: bool, again: bool = False) -> Iterator[HowToBegin]:
-        """Hold the folder for writing; nothing of a run in it changes before `begin`.
+    def open(
+        self, recipe: Recipe, *, resume: bool, overwrite: bool, started_again_by: Iterable[str] = ()
+    ) -> Iterator[HowToBegin]:
+        """Hold the folder for writing; nothing in it changes before `begin`.
 
         Args:
             recipe: When resuming, it must be the one that is there.
             resume: Go on with what is there.
             overwrite: Start over where a run is.
-            again: The same was asked for before, by ranks of which one died: if it had begun, it is gone on with.
+            started_again_by: The agents of ranks that were asked for this before: what they had begun is gone on with.
 
         Raises:
             ConfigError: If a run is there and neither was asked for, or both are; if the recipe differs, the folder holds other
@@ -124,14 +133,12 @@ class RunFolder:
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts it over: give one of them")
         with folder_faults(self.path), held_folder(self.path, "training", self._refuse_foreign):
-            if not again and not (resume and self.result.exists()):  # which changes nothing
-                self.begun.unlink(missing_ok=True)
-            elif again and self.begun.exists():
+            if self.was_begun_by(started_again_by):
                 resume, overwrite = True, False
             self._refuse_other_run(recipe, resume=resume, overwrite=overwrite)
             yield HowToBegin(resume, overwrite)
 
-    def begin(self, recipe: Recipe, *, overwrite: bool, warm_start: Keeps | None = None) -> None:
+    def begin(self, recipe: Recipe, *, overwrite: bool, warm_start: Keeps | None = None, agents: Iterable[str] = ()) -> None:
         """Write the recipe: from here on, a run is here. Starting over forgets the old one, except for the bundles.
 
         The old bundle stays until the new one replaces it.
@@ -141,6 +148,7 @@ class RunFolder:
             overwrite: Whether to start over.
             warm_start: What the run goes on from; it is kept before the recipe is written, so that no run that can be resumed
                 lacks it.
+            agents: Who may start the ranks again that do this.
         """
         remove_leftovers(self.path)
         if overwrite or not self.recipe.exists():
@@ -153,13 +161,22 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
             self._forget_checkpoints()
             shutil.rmtree(self.path / "judged", ignore_errors=True)
+        if not self.recipe.exists():  # else it is the old one that would be gone on with
+            self._mark(agents)
         if overwrite or not self.recipe.exists():
             write_json(self.recipe, recipe.model_dump(mode="json"))
-        self.begun.touch()
+        self._mark(agents)
+
+    def _mark(self, agents: Iterable[str]) -> None:
+        said = "".join(f"{agent}\n" for agent in agents)
+        if said:
+            write_text(self.begun, said)
+        else:
+            self.begun.unlink(missing_ok=True)
 
     def _refuse_foreign(self) -> None:
         # what a process leaves that was killed before it had written the recipe: `begin` removes hidden temporaries
-        ours = (LOCK, f".{self.recipe.name}.", self.warm_start.name, f".{self.warm_start.name}.")
+        ours = (LOCK, self.begun.name, f".{self.recipe.name}.", self.warm_start.name, f".{self.warm_start.name}.")
         if not self.recipe.exists() and any(not entry.name.startswith(ours) for entry in self.path.iterdir()):
             raise ConfigError(f"--run-dir {self.path}: the folder holds other things than a run; name a new folder")
 
