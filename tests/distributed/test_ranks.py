@@ -10,7 +10,7 @@ import torch
 from tests.distributed.in_ranks import in_ranks
 from torch import distributed as dist
 
-from twotower.distributed import ALONE, Launch, Ranks, opened_ranks, share_of, share_sizes
+from twotower.distributed import ALONE, Launch, Ranks, opened_ranks, share_of, share_sizes, speaking
 from twotower.errors import RankLostError
 
 
@@ -93,3 +93,23 @@ def test_who_is_alone_at_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Ranks, "of", lambda: Ranks(1, 2))
     with pytest.raises(RankLostError, match="rank 1 of 2 has lost the others"), opened_ranks(Launch(1, 2), torch.device("cpu")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error"), True),
+        (RuntimeError("Connection closed by peer"), True),
+        (dist.DistBackendError("unhandled system error"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), False),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
+    ],
+)
+def test_among_other_work_only_a_lost_connection_is_called_so(error: RuntimeError, lost: bool) -> None:
+    with pytest.raises(RankLostError if lost else RuntimeError) as found, speaking(Ranks(1, 2), among_others=True):
+        raise error
+    assert (found.value is error) != lost
+    with pytest.raises(RankLostError), speaking(Ranks(1, 2)):
+        raise error
+    with pytest.raises(RuntimeError), speaking(Ranks()):
+        raise error

@@ -132,12 +132,17 @@ def speaking(ranks: Ranks, *, among_others: bool = False) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if ranks.size == 1 or (among_others and not (isinstance(error, dist.DistError) or "gloo" in str(error))):
+        if ranks.size == 1 or (among_others and not _is_of_connection(error)):
             raise
         raise RankLostError(
             f"rank {ranks.rank} of {ranks.size} has lost the others: one of them died, or can't be reached "
             f"({str(error).splitlines()[0][:200]}); train again with --resume to go on from the last checkpoint"
         ) from error
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    """Gloo's errors have no kind of their own: they name its files, and what the system said."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Connection ", "NCCL"))
 
 
 class _Gather(torch.autograd.Function):
