@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import threading
@@ -343,3 +344,25 @@ def test_states_that_can_not_be() -> None:
     for shape, offsets in [((3, 2), (1, 0)), ((3, 2), (0, -1)), ((3, 2), (0,)), ((3,), (0, 0)), ((3, 1), (0, 0))]:
         with pytest.raises(CheckpointError, match="a shard lies within its tensor"):
             Shard(shape, offsets, table)
+
+
+def test_who_does_not_go_on_meanwhile_needs_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("twotower.distributed.checkpoints")
+    pieces, copies = module.pieces_to_write, []
+
+    def noted(*args: Any, copied: bool) -> Any:
+        copies.append(copied)
+        return pieces(*args, copied=copied)
+
+    monkeypatch.setattr(module, "pieces_to_write", noted)
+    weights = torch.arange(6.0)
+    state = TrainingState(replicated={"weights": weights})
+    with Checkpoints(tmp_path, fingerprint="f") as checkpoints:
+        checkpoints.save(state, step=1)
+        checkpoints.save(state, step=2, copied=False)
+        assert copies == [True, False]
+        assert len(list((tmp_path / "last").glob("*/commit"))) == 2, "it is written when the call returns"
+        weights.zero_()
+        loaded = checkpoints.load(state)
+    assert loaded is not None
+    assert (loaded.step, weights.tolist()) == (2, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])

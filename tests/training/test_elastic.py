@@ -18,6 +18,7 @@ from torch import Tensor
 
 from twotower.data.batches import Batch, Batches
 from twotower.distributed import ALONE, Ranks
+from twotower.distributed import Checkpoints as RankCheckpoints
 from twotower.errors import CheckpointError
 from twotower.runs import Recipe
 from twotower.runs.fit_model import UntrainedModel
@@ -164,6 +165,27 @@ def test_two_one_four_two_with_kills(tables: str, seed: int, tmp_path: Path) -> 
             assert torch.allclose(its[name], values, rtol=1e-5, atol=1e-6), name
     sequence = rows_of_steps(folder / "rows.jsonl", num_batches=num_batches)
     assert sequence == rows_of_steps(tmp_path / "undisturbed" / "rows.jsonl", num_batches=num_batches)
+
+
+def _copied(ranks: Ranks, of: Recipe, folder: Path) -> list[tuple[str, bool]]:
+    saved: list[tuple[str, bool]] = []
+    save = RankCheckpoints.save
+
+    def noted(self: Any, state: Any, *, name: str = "last", copied: bool = True, **more: Any) -> None:
+        saved.append((name, copied))
+        save(self, state, name=name, copied=copied, **more)
+
+    RankCheckpoints.save = noted  # type: ignore[method-assign]
+    run(ranks, of, folder)
+    RankCheckpoints.save = save  # type: ignore[method-assign]
+    return saved
+
+
+def test_only_the_end_is_written_without_a_copy(tmp_path: Path) -> None:
+    for saved in in_ranks(_copied, 2, split(), tmp_path):
+        assert saved[-1] == ("last", False)
+        assert all(copied for _, copied in saved[:-1])
+        assert len(saved) > EPOCHS
 
 
 def stopped(ranks: Ranks, of: Recipe, folder: Path, steps: int) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ class Checkpoints:
         self._closed = False
         self._damaged: dict[str, set[int]] = {}
 
-    def save(self, state: TrainingState, *, step: int, name: str = LAST) -> None:
+    def save(self, state: TrainingState, *, step: int, name: str = LAST, copied: bool = True) -> None:
         """Write a checkpoint of the state as it is now.
 
         Returns when the state is copied, and may be changed; see `wait`. Waits first for the one that is being written.
@@ -103,6 +103,7 @@ class Checkpoints:
             state: What this rank has. Every rank gives the same replicated tensors and values.
             step: Optimiser steps taken so far.
             name: `LAST`, or another for one that is kept apart, such as ``best``.
+            copied: Otherwise it returns when all is written, and copies nothing: where nobody would go on meanwhile.
 
         Raises:
             CheckpointError: If the save before this one failed (nothing is written then; the next save starts anew), or this
@@ -113,11 +114,12 @@ class Checkpoints:
             raise ValueError("these checkpoints are only read: what is saved needs a fingerprint")
         self.wait()
         pieces: Pieces = {}
+        asynchronous = self._asynchronous and copied
         fault = None
         text = alike = ""
         try:
             text, alike = values_text(state.values), said_alike(state)
-            pieces = pieces_to_write(state, self._ranks, copied=self._asynchronous)
+            pieces = pieces_to_write(state, self._ranks, copied=asynchronous)
         except Exception as error:  # raised on all ranks: see _write
             fault = words_of(error)
 
@@ -132,6 +134,7 @@ class Checkpoints:
             self._writing.start()
         else:
             write()
+        if not asynchronous:
             self.wait()
 
     def wait(self) -> None:

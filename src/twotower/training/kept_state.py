@@ -129,12 +129,12 @@ class KeptState:
         """Whether the state was kept so many seconds ago, by this process's clock."""
         return self.checkpoints is not None and time.monotonic() - self._saved_at >= every_s
 
-    def save(self, progress: Progress) -> None:
-        """Keep everything that the next step depends on."""
+    def save(self, progress: Progress, *, goes_on: bool = True) -> None:
+        """Keep everything that the next step depends on; training may go on while it is written."""
         if self.checkpoints is None:
             return
         if self._shared is not None:
-            self._shared.save(progress)
+            self._shared.save(progress, goes_on=goes_on)
         else:
             fingerprint = self.checkpoints.fingerprint
             save_checkpoint(self.checkpoints.last, self.modules, self.trained.optimizers, progress, fingerprint=fingerprint)
@@ -160,7 +160,7 @@ class KeptState:
         Raises:
             CheckpointError: If what is kept is damaged, or of another epoch.
         """
-        self.save(progress)
+        self.save(progress, goes_on=False)
         checkpoints, ends_in_files = self.checkpoints, self._shared is not None and not self.splits
         if checkpoints is not None and self._shared is not None:
             self._shared.wait()

@@ -59,10 +59,15 @@ class SharedState:
         put_states(self._trained, states)
         return Progress(**found.values)
 
-    def save(self, progress: Progress) -> None:
-        """Keep everything that the next step depends on; it is written while training goes on."""
+    def save(self, progress: Progress, *, goes_on: bool = True) -> None:
+        """Keep everything that the next step depends on.
+
+        Args:
+            progress: Where training stands.
+            goes_on: Training goes on while it is written, for which it is copied.
+        """
         state = self._state(vars(progress), with_optimizers=True)
-        self._speaking(lambda: self._checkpoints.save(state, step=progress.step))
+        self._speaking(lambda: self._checkpoints.save(state, step=progress.step, copied=goes_on))
 
     def save_best(self, progress: Progress, before: int) -> None:
         """Keep the weights as those of the best epoch.
