@@ -1,0 +1,66 @@
+"""Training on a device of its own: every tensor that meets another is on it, and the weights are those of the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from emulated_device import DEVICE, MixedDevicesError, emulated
+
+ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
+
+
+def test_the_emulated_device_is_one_of_its_own() -> None:
+    with emulated() as emulation:
+        values = torch.arange(3.0, device=DEVICE)
+        with pytest.raises(MixedDevicesError, match="add"):
+            values + torch.ones(3)
+        with emulation.record() as recording:
+            doubled = values * 2
+        values.fill_(5)
+        recording.replay()
+        assert emulation.waits_of(lambda: doubled.tolist()) == {"aten::_to_copy": 1}
+        assert doubled.tolist() == [10, 10, 10]
+        with emulation.record(), pytest.raises(RuntimeError, match="wait"):
+            values.nonzero()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"update": "rows"},
+        {"history": False},
+        {"learned_temperature": True},
+        {"reduction": "sum"},
+        {"loss_kind": "log-q"},
+        {"loss_kind": "sketch"},
+        {"loss_kind": "corrected"},
+        {"loss_kind": "bsl"},
+        {"loss_kind": "gbce", "extra_negatives": 3},
+        {"queue_batches": 2},
+        {"extra_negatives": 3},
+        {"propagation": (0.5, 0.5)},
+        {"weights": torch.linspace(0.1, 1, 48)},
+        {"options": {"clip_norm": 0.5}},
+        {"options": ADAMW},
+        {"update": "rows", "options": ADAMW},
+        {"update": "rows", "options": {"optimizer": {"kind": "adamw", "sparse_kind": "lazy_adam", "epsilon": 0.01}}},
+        {"update": "rows", "options": {"optimizer": {"kind": "rowwise_adagrad"}}},
+    ],
+    ids=str,
+)
+def test_training_there_is_training_here(world: Callable[..., Any], case: dict[str, Any]) -> None:
+    here = world(**case)
+    expected = here.train()
+    with emulated():
+        there = world(**case)
+        found = there.train(device=DEVICE)
+        states = {name: values.cpu() for name, values in there.state().items()}
+    assert [record["loss"] for record in found.records] == pytest.approx(
+        [record["loss"] for record in expected.records], rel=1e-5
+    )
+    for name, values in here.state().items():
+        torch.testing.assert_close(states[name], values, rtol=1e-4, atol=1e-5)
