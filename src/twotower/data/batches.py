@@ -6,6 +6,7 @@ of all rows, however many there are.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -148,8 +149,19 @@ class Batches:
         self._part: tuple[int, int, Tensor] | None = None
         self._ahead: tuple[int, int, Taken] | None = None
         self._former: dict[tuple[int, int], Tensor] = {}
-        self._distinct = Distinct(catalogue_size)
+        self.device = torch.device("cpu")
+        self._distinct: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] = Distinct(catalogue_size)
         self._sequences = self._in_order()
+
+    def on(self, device: torch.device) -> Batches:
+        """The same batches, made on a device from examples that are held there: nothing but row numbers goes to it.
+
+        The examples are copied when this is called (`Examples.num_bytes`); what a batch has is there too.
+        """
+        found = copy.copy(self)
+        found.examples, found.device = self.examples.to(device), device
+        found._ahead, found._former, found._distinct = None, {}, _sorted_distinct
+        return found
 
     def _in_order(self) -> SequenceOrder | None:
         read = [entry for entry in self.examples.history_inputs if entry.in_order]
@@ -208,8 +220,9 @@ class Batches:
         every = self._rows_of(epoch, index)
         start = index * self.batch_size
         mine = slice(None) if self.share is None else _as_slice(self.share(len(every)))
-        rows = every[mine]
-        together = self._sequences is not None or self.share is not None
+        rows = every[mine].to(self.device)
+        # parts of a ragged column would make the host wait for a device
+        together = self._sequences is not None or self.share is not None or self.device.type != "cpu"
         taken = self.examples.take(rows) if together else self._taken(epoch, start, start + len(rows))
         queries, items = self.examples.shared_queries_of(taken), taken.items
         if self.share is not None:
@@ -222,7 +235,7 @@ class Batches:
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
-            items = torch.cat([items, torch.from_numpy(extra)])
+            items = torch.cat([items, torch.from_numpy(extra).to(self.device)])
         if self.queue_batches:
             items = torch.cat([items, *self._queue(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
@@ -239,7 +252,9 @@ class Batches:
         if self.share is None:
             return None
         weights = self.examples.weights
-        weight = float(len(rows)) if weights is None else float(weights.index_select(0, rows).sum(dtype=torch.float64))
+        weight = (
+            float(len(rows)) if weights is None else float(weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64))
+        )
         return Whole(len(rows), positives, weight)
 
     def _queue(self, epoch: int, index: int) -> list[Tensor]:
@@ -251,7 +266,7 @@ class Batches:
         return list(self._former.values())
 
     def _items(self, epoch: int, index: int) -> Tensor:
-        return self.examples.item_rows.index_select(0, self._rows_of(epoch, index)).to(torch.int64)
+        return self.examples.item_rows.index_select(0, self._rows_of(epoch, index).to(self.device)).to(torch.int64)
 
     def _rows_of(self, epoch: int, index: int) -> Tensor:
         if self._sequences is not None:
@@ -263,7 +278,7 @@ class Batches:
         examples = self.examples
         users = examples.user_rows.index_select(0, rows).to(torch.int64)
         known = examples.histories.seen(users, examples.histories.ends_of(users))
-        queries = torch.repeat_interleave(torch.arange(len(rows)), known.lengths)
+        queries = torch.repeat_interleave(torch.arange(len(rows), device=self.device), known.lengths)
         items = known.values.long()
         own = items == examples.item_rows[rows][queries]
         if candidate_rows is None:
@@ -271,6 +286,12 @@ class Batches:
         columns = torch.searchsorted(candidate_rows, items).clamp_(max=len(candidate_rows) - 1)
         competing = (candidate_rows[columns] == items) & ~own
         return queries[competing], columns[competing]
+
+
+def _sorted_distinct(items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `Distinct`, on any device."""
+    rows, columns, counts = torch.unique(items, return_inverse=True, return_counts=True)
+    return rows, columns, counts.float()
 
 
 def _as_slice(share: range) -> slice:

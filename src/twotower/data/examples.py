@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -12,12 +12,15 @@ from torch import Tensor
 from twotower.data.histories import Histories
 from twotower.data.sequences import sequence_starts, share_sequences
 from twotower.types import (
+    Coded,
     Column,
+    Computed,
     Events,
     Features,
     Prefixes,
     QueryColumn,
     Ragged,
+    StoredColumn,
     StoredFeatures,
     gather_slices,
     take_column,
@@ -73,6 +76,9 @@ class HistoryInput:
     def values(self, item_rows: Tensor) -> Tensor:
         """What the column holds of catalogue rows (integers ``[m]``)."""
         return item_rows if self.lookup is None else self.lookup.index_select(0, item_rows)
+
+    def to(self, device: torch.device | str) -> HistoryInput:
+        return self if self.lookup is None else replace(self, lookup=self.lookup.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,31 @@ class Examples:
 
     def __len__(self) -> int:
         return int(self.user_rows.shape[0])
+
+    def to(self, device: torch.device | str) -> Examples:
+        """All of it on a device, where rows are then taken: a column that is computed is computed here, once."""
+        return Examples(
+            self.user_rows.to(device),
+            self.item_rows.to(device),
+            {name: _held(column, device) for name, column in self.users.items()},
+            {name: _held(column, device) for name, column in self.context.items()},
+            self.histories.to(device),
+            self.before.to(device),
+            self.seen_before,
+            tuple(entry.to(device) for entry in self.history_inputs),
+            None if self.weights is None else self.weights.to(device),
+            {name: values.to(device) for name, values in self.outcomes.items()},
+            None if self.times is None else self.times.to(device),
+        )
+
+    def num_bytes(self) -> int:
+        """How much memory `to` takes on a device; of a column that is computed, as many rows like its first ones."""
+        own = (self.user_rows, self.item_rows, self.before, self.weights, self.times, *self.outcomes.values())
+        histories = self.histories
+        beside = (histories.offsets, histories.item_rows, histories.first, histories.times, *histories.columns.values())
+        lookups = (entry.lookup for entry in self.history_inputs)
+        tensors = sum(each.numel() * each.element_size() for each in (*own, *beside, *lookups) if each is not None)
+        return tensors + sum(_column_bytes(column) for column in (*self.users.values(), *self.context.values()))
 
     def queries(self, rows: Tensor, *, training: bool) -> dict[str, QueryColumn]:
         """The query features of some rows.
@@ -225,11 +256,12 @@ class Examples:
         return columns
 
     def _shared_events(self, entry: HistoryInput, shared: Prefixes, starts: Tensor, taken: Taken) -> Events:
-        begins = torch.empty(shared.sequences.num_rows, dtype=torch.int64).scatter_(0, shared.sequence_of, starts)
+        begins = torch.empty(shared.sequences.num_rows, dtype=torch.int64, device=starts.device)
+        begins.scatter_(0, shared.sequence_of, starts)
         asked = None
         if taken.times is not None:  # that of the row that reads all of a sequence
             longest = (shared.lengths == shared.sequences.lengths[shared.sequence_of]).nonzero().flatten()
-            asked = torch.empty(len(begins), dtype=taken.times.dtype)
+            asked = torch.empty(len(begins), dtype=taken.times.dtype, device=begins.device)
             asked.scatter_(0, shared.sequence_of[longest], taken.times[longest])
         return self._beside(entry, shared, begins, shared.sequences.lengths, asked)
 
@@ -265,7 +297,8 @@ class Examples:
             return items
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
-        positions = torch.arange(len(items.values)) + torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
+        shift = torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
+        positions = torch.arange(len(shift), device=shift.device) + shift
         return items.keep(positions != torch.repeat_interleave(taken.before, items.lengths))
 
     def seen(self, rows: Tensor) -> Ragged:
@@ -288,3 +321,34 @@ def _part(column: Column, first: int, end: int) -> Column:
         return column[first:end]
     start, stop = int(column.offsets[first]), int(column.offsets[end])
     return Ragged(column.values[start:stop], column.offsets[first : end + 1] - start)
+
+
+_AT_ONCE = 2**16
+
+
+def _held(column: StoredColumn, device: torch.device | str) -> StoredColumn:
+    """A column on a device, whose rows are taken there."""
+    if not isinstance(column, Computed):
+        return column.to(device)
+    parts = [
+        column.take(torch.arange(start, min(start + _AT_ONCE, column.num_rows))).to(device)
+        for start in range(0, column.num_rows, _AT_ONCE)
+    ] or [column.take(torch.arange(0)).to(device)]
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if tensors:
+        return torch.cat(tensors)
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    lengths = torch.cat([part.lengths for part in ragged])
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    return Ragged(torch.cat([part.values for part in ragged]), offsets)
+
+
+def _column_bytes(column: StoredColumn) -> int:
+    if isinstance(column, Computed):
+        rows = min(column.num_rows, _AT_ONCE)
+        return _column_bytes(column.take(torch.arange(rows))) * column.num_rows // rows if rows else 0
+    if isinstance(column, Coded):
+        return _column_bytes(column.codes) + _column_bytes(column.values)
+    if isinstance(column, Ragged):
+        return _column_bytes(column.values) + _column_bytes(column.offsets)
+    return column.numel() * column.element_size()

@@ -75,6 +75,15 @@ class Histories:
         """The position after each user's last item: with it, `slices` gives the whole history."""
         return self.offsets[user_rows + 1]
 
+    def to(self, device: torch.device | str) -> Histories:
+        return Histories(
+            self.offsets.to(device),
+            self.item_rows.to(device),
+            self.first.to(device),
+            None if self.times is None else self.times.to(device),
+            {name: values.to(device) for name, values in self.columns.items()},
+        )
+
 
 def build_histories(
     user_rows: NDArray[np.int64] | NDArray[np.int32],

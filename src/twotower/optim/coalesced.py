@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["coalesced", "touched_rows"]
+__all__ = ["coalesced", "padded_rows", "touched_rows"]
 
 
 def coalesced(gradient: Tensor) -> Tensor:
@@ -53,10 +53,56 @@ def touched_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If it is sparse in more dimensions: then it does not have whole rows.
     """
+    _check_rows(gradient)
+    gradient = coalesced(gradient)
+    return gradient.indices()[0], gradient.values()
+
+
+def padded_rows(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a sparse gradient touches, in as many rows as it has values: no shape depends on which rows these are.
+
+    So the host need not know how many are distinct, and a CUDA graph can hold what is done with them. What has no row of its
+    own left comes last: it has the number of a row that is there, a gradient of 0, and is to change nothing.
+
+    Args:
+        gradient: Sparse in its first dimension, of ``m`` values.
+
+    Returns:
+        Rows, int64 ``[m]``; their gradients, ``[m, ...]``, each row's added up at its first place; and bool ``[m]``, where a
+        row is at its first place.
+
+    Raises:
+        ValueError: If it is sparse in more dimensions.
+
+    Example:
+        >>> gradient = torch.sparse_coo_tensor(torch.tensor([[4, 1, 4]]), torch.tensor([[1.0], [2.0], [3.0]]), (6, 1))
+        >>> rows, values, first = padded_rows(gradient)
+        >>> rows.tolist(), values.tolist(), first.tolist()
+        ([1, 4, 4], [[2.0], [4.0], [0.0]], [True, True, False])
+    """
+    _check_rows(gradient)
+    if gradient.is_coalesced():
+        rows, values = gradient.indices()[0], gradient.values()
+        return rows, values, torch.ones_like(rows, dtype=torch.bool)
+    rows, values = gradient._indices()[0], gradient._values()
+    size = len(rows)
+    ordered, places = rows.sort(stable=True)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[1:], ordered[:-1], out=begins[1:])
+    numbers = begins.cumsum(0) - 1  # of the distinct row that each place is of
+    order = torch.arange(size, device=rows.device)
+    distinct = ordered[size - 1 :].expand(size).scatter(0, numbers, ordered)
+    # where each distinct row begins, then the end again and again; what does not begin one is written to a place too many
+    starts = torch.full((size + 2,), size, dtype=torch.int64, device=rows.device)
+    starts.scatter_(0, torch.where(begins, numbers, size + 1), order)
+    flat = values.reshape(size, -1)
+    added = F.embedding_bag(places, flat, starts[: size + 1], mode="sum", include_last_offset=True)
+    return distinct, added.reshape(values.shape), order < numbers[size - 1 :] + 1
+
+
+def _check_rows(gradient: Tensor) -> None:
     if gradient.sparse_dim() != 1:
         raise ValueError(
             f"a sparse gradient must hold whole rows, with 1 sparse dimension; came {gradient.sparse_dim()} of "
             f"{gradient.dim()}, as dense.to_sparse() makes them: use dense.to_sparse(1)"
         )
-    gradient = coalesced(gradient)
-    return gradient.indices()[0], gradient.values()

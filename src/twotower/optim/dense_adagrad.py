@@ -29,10 +29,31 @@ class Adagrad(torch.optim.Adagrad):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        if closure is None and self._in_one_call():
+        if closure is None and (self._in_one_call() or self._recorded()):
             return None
         loss: float | None = unwrap(torch.optim.Adagrad.step)(self, closure)
         return loss
+
+    def _recorded(self) -> bool:
+        """The step of a graph that is captured, whose rates are tensors; False where they are not.
+
+        Torch's own would read the count of steps on the host, though with no decay of the rate nothing depends on it.
+        """
+        if not all(isinstance(group["lr"], Tensor) for group in self.param_groups):
+            return False
+        for group in self.param_groups:
+            if group["lr_decay"] or group["maximize"] or group["differentiable"]:
+                raise ValueError("a rate that is a tensor goes with no decay of the rate, maximize or differentiable")
+            for parameter in group["params"]:
+                gradient, state = parameter.grad, self.state[parameter]
+                if gradient is None:
+                    continue
+                state["step"] += 1
+                if group["weight_decay"]:
+                    gradient = gradient.add(parameter, alpha=group["weight_decay"])
+                state["sum"].addcmul_(gradient, gradient)
+                parameter.sub_(gradient.div(state["sum"].sqrt().add_(group["eps"])).mul_(group["lr"]))
+        return True
 
     def _in_one_call(self) -> bool:
         library = _library()

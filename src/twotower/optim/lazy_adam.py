@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from twotower.native import native_library
-from twotower.optim.coalesced import touched_rows
+from twotower.optim.coalesced import padded_rows, touched_rows
 
 __all__ = ["LazyAdam"]
 
@@ -96,6 +96,9 @@ class LazyAdam(Optimizer):
 
 
 def _move(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    if isinstance(group["lr"], Tensor):
+        _move_recorded(parameter, gradient, state, group)
+        return
     touched = touched_rows(gradient) if gradient.is_sparse else None
     state["step"] += 1
     count = float(state["step"])
@@ -116,6 +119,29 @@ def _move(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: 
     squares.index_copy_(0, rows, touched_squares)
     moved = parameter.index_select(0, rows).addcdiv_(touched_means, (touched_squares.sqrt() / root).add_(eps), value=-rate)
     parameter.index_copy_(0, rows, moved)
+
+
+def _move_recorded(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    """As `_move`, of what a graph holds: the rate and the count are tensors, and no shape depends on values."""
+    state["step"] += 1
+    decay_1, decay_2 = group["betas"]
+    rate = group["lr"] / (1 - decay_1 ** state["step"])
+    root = (1 - decay_2 ** state["step"]).sqrt()
+    means, squares = state["exp_avg"], state["exp_avg_sq"]
+    if not gradient.is_sparse:
+        means.lerp_(gradient, 1 - decay_1)
+        squares.mul_(decay_2).addcmul_(gradient, gradient, value=1 - decay_2)
+        parameter.sub_(means.div((squares.sqrt() / root).add_(group["eps"])).mul_(rate))
+        return
+    rows, values, first = padded_rows(gradient)
+    here = first.reshape(first.shape + (1,) * (values.dim() - 1))
+    # a row that is there again must not move again: it adds 0
+    old = means.index_select(0, rows)
+    means.index_add_(0, rows, ((values - old) * (1 - decay_1)).mul_(here))
+    old = squares.index_select(0, rows)
+    squares.index_add_(0, rows, ((values * values - old) * (1 - decay_2)).mul_(here))
+    steps = means.index_select(0, rows).div_((squares.index_select(0, rows).sqrt_() / root).add_(group["eps"]))
+    parameter.index_add_(0, rows, steps.mul_(-rate).mul_(here))
 
 
 def _by_kernel(tables: tuple[Tensor, Tensor, Tensor], rows: Tensor, values: Tensor, numbers: tuple[float, ...]) -> bool:

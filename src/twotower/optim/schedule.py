@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, model_validator
+from torch import Tensor
 from torch.optim import Optimizer
 
 from twotower.config import Config
@@ -68,6 +69,8 @@ def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) ->
 def apply_learning_rate_factor(optimizers: Iterable[Optimizer], factor: float) -> None:
     """Set the learning rate of every group to its ``initial_lr`` times the factor; see ``build_optimizers``.
 
+    A rate that is a tensor stays one, and is filled: a graph that was captured reads it there.
+
     Raises:
         ValueError: If the factor is negative or not finite.
     """
@@ -75,4 +78,7 @@ def apply_learning_rate_factor(optimizers: Iterable[Optimizer], factor: float) -
         raise ValueError(f"the factor must be finite and not negative; came {factor}")
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(group["initial_lr"] * factor)
+            else:
+                group["lr"] = group["initial_lr"] * factor
