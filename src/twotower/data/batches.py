@@ -253,7 +253,9 @@ class Batches:
             return None
         weights = self.examples.weights
         weight = (
-            float(len(rows)) if weights is None else float(weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64))
+            float(len(rows))
+            if weights is None
+            else float(weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64))
         )
         return Whole(len(rows), positives, weight)
 

@@ -27,8 +27,8 @@ def update_in_place(
         parameter: With a gradient, dense, or sparse in its first dimension.
         accumulator: Shape of the parameter, or of its first dimension.
         squares: What of a gradient ``[r, ...]`` is added to the accumulators of its ``r`` rows: the squares, or their mean.
-        lr: Learning rate. A tensor, a scalar: as it will be when a graph of these operations is replayed. Then nothing makes the
-            host wait, and no shape depends on values (`padded_rows`).
+        lr: Learning rate. A tensor (a scalar): as it will be when a graph of these operations is replayed; then nothing makes
+            the host wait, and no shape depends on values (`padded_rows`).
         eps: Above 0.
         by_row: Whether ``squares`` gives the mean square of each row (True) or the squares themselves (False), for which there
             is a kernel. None: something else.

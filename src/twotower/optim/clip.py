@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from twotower.optim.coalesced import coalesced
+from twotower.optim.coalesced import coalesced, padded_rows
 
-__all__ = ["clip_gradients"]
+__all__ = ["clip_gradients", "clip_recorded"]
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -58,4 +58,40 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
         if math.isfinite(norm) and norm > max_norm:
             for value in values:
                 value.mul_(max_norm / norm)
+    return norm
+
+
+def clip_recorded(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """As `clip_gradients`, on a device that is not waited for: the norm stays there, and no shape depends on values.
+
+    Args:
+        parameters: On one device.
+        max_norm: Above 0.
+
+    Returns:
+        The norm before clipping, a scalar. One that is not finite leaves the gradients alone.
+
+    Raises:
+        ValueError: If ``max_norm`` is not above 0.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be above 0; came {max_norm}")
+    values: list[Tensor] = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            rows, added, _ = padded_rows(gradient)
+            parameter.grad = torch.sparse_coo_tensor(rows[None], added, gradient.shape, check_invariants=False)
+            values.append(added)
+        else:
+            values.append(gradient)
+    if not values:
+        return torch.zeros(())
+    with torch.no_grad():
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in values]))
+        scale = torch.where(norm.isfinite() & (norm > max_norm), max_norm / norm, 1.0)
+        for value in values:
+            value.mul_(scale)
     return norm

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twotower.padded_distinct import padded_distinct
+
 __all__ = ["coalesced", "padded_rows", "touched_rows"]
 
 
@@ -84,20 +86,11 @@ def padded_rows(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if gradient.is_coalesced():
         rows, values = gradient.indices()[0], gradient.values()
         return rows, values, torch.ones_like(rows, dtype=torch.bool)
-    rows, values = gradient._indices()[0], gradient._values()
-    size = len(rows)
-    ordered, places = rows.sort(stable=True)
-    begins = torch.ones_like(ordered, dtype=torch.bool)
-    torch.ne(ordered[1:], ordered[:-1], out=begins[1:])
-    numbers = begins.cumsum(0) - 1  # of the distinct row that each place is of
-    order = torch.arange(size, device=rows.device)
-    distinct = ordered[size - 1 :].expand(size).scatter(0, numbers, ordered)
-    # where each distinct row begins, then the end again and again; what does not begin one is written to a place too many
-    starts = torch.full((size + 2,), size, dtype=torch.int64, device=rows.device)
-    starts.scatter_(0, torch.where(begins, numbers, size + 1), order)
-    flat = values.reshape(size, -1)
-    added = F.embedding_bag(places, flat, starts[: size + 1], mode="sum", include_last_offset=True)
-    return distinct, added.reshape(values.shape), order < numbers[size - 1 :] + 1
+    values = gradient._values()
+    distinct = padded_distinct(gradient._indices()[0])
+    flat = values.reshape(len(values), -1)
+    added = F.embedding_bag(distinct.order, flat, distinct.starts, mode="sum", include_last_offset=True)
+    return distinct.values, added.reshape(values.shape), distinct.counts > 0
 
 
 def _check_rows(gradient: Tensor) -> None:

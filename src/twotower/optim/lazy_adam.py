@@ -125,8 +125,9 @@ def _move_recorded(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor]
     """As `_move`, of what a graph holds: the rate and the count are tensors, and no shape depends on values."""
     state["step"] += 1
     decay_1, decay_2 = group["betas"]
-    rate = group["lr"] / (1 - decay_1 ** state["step"])
-    root = (1 - decay_2 ** state["step"]).sqrt()
+    count = state["step"].double()  # 1 - 0.999 has three digits fewer than 0.999
+    rate = group["lr"] / (1 - decay_1**count).to(group["lr"].dtype)
+    root = (1 - decay_2**count).sqrt().to(parameter.dtype)
     means, squares = state["exp_avg"], state["exp_avg_sq"]
     if not gradient.is_sparse:
         means.lerp_(gradient, 1 - decay_1)
