@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,3 +140,51 @@ def test_columns_of_no_rows_go_there_too() -> None:
     assert held.users["a"].shape == (0, 3)
     assert isinstance(held.users["b"], Ragged)
     assert held.users["b"].num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"extra_negatives": 9},
+        {"queue_batches": 3},
+        {"candidates": "uniform", "extra_negatives": 20},
+        {"candidates": "catalogue"},
+        {"users": True},
+    ],
+    ids=str,
+)
+def test_a_batch_of_fixed_shape_has_the_candidates_of_the_batch_and_fills_up(options: dict[str, Any]) -> None:
+    given = {"candidates": "in_batch", "batch_size": 64, "catalogue_size": ITEMS, "seed": 5, **options}
+    batches = Batches(_plain(), **given)
+    for index in (0, 1, 4):
+        expected = batches.batch(1, index)
+        with emulated() as emulation:
+            there = batches.on(DEVICE)
+            rows, beside = there.rows(1, index).to(DEVICE), there.beside(1, index)
+            waits, found = emulation.waits.copy(), there.fixed(rows, beside)
+            assert emulation.waits == waits
+            filled = _flat(found)
+            real = 0 if expected.candidate_rows is None else len(expected.candidate_rows)
+            if found.counts is not None and found.candidate_rows is not None:
+                counts, candidates = found.counts.cpu(), found.candidate_rows.cpu()
+                assert len(counts) == len(rows) + len(beside)
+                assert not counts[real:].any()
+                assert set(candidates[real:].tolist()) <= set(candidates[:real].tolist())
+        for name, values in _flat(expected).items():
+            if isinstance(values, Tensor):
+                part = filled[name][:real] if name in (".counts", ".candidate_rows") else filled[name]
+                assert torch.equal(part, values), name
+
+
+def _plain() -> Examples:
+    examples = _examples(weights=True)
+    return replace(examples, users={"user": examples.users["user"], "age": examples.users["age"]}, context={})
+
+
+@pytest.mark.parametrize("options", [{"mask_known_positives": True}, {"share": range}, {}], ids=str)
+def test_what_has_no_fixed_shape_is_refused(options: dict[str, Any]) -> None:
+    examples = _examples() if options else _examples(HISTORY)
+    batches = Batches(examples, batch_size=64, catalogue_size=ITEMS, seed=5, candidates="in_batch", **options)
+    with pytest.raises(ValueError, match="no fixed shape"):
+        batches.fixed(torch.arange(5), torch.empty(0, dtype=torch.int64))

@@ -19,6 +19,7 @@ from twotower.data.examples import Examples, Taken
 from twotower.data.native_distinct import Distinct
 from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
+from twotower.padded_distinct import padded_distinct
 from twotower.types import QueryFeatures
 
 __all__ = ["Batch", "Batches", "CandidateSource", "Whole"]
@@ -54,7 +55,7 @@ class Batch:
         candidate_rows: int64 ``[C]``, distinct catalogue rows; None when all of the catalogue competes.
         positives: int64 ``[B]``, the column of each query's own item.
         counts: float32 ``[C]``, how often each candidate was drawn (by the batch and as an extra negative; where negatives are
-            uniform only as such, 0 for the others); None: once each.
+            uniform only as such, 0 for the others; 0 too for what only fills, see `Batches.fixed`); None: once each.
         weights: float32 ``[B]``; None: all alike.
         masked: Pairs (query, column), two int64 tensors, that must not compete: known positives of the query's user.
         outcomes: As those of the examples, ``[B]`` each.
@@ -215,6 +216,48 @@ class Batches:
             self._ahead = (epoch, first, self.examples.take(self._rows(epoch, first, last)))
         return self._ahead[2].part(start - first, end - first)
 
+    def rows(self, epoch: int, index: int) -> Tensor:
+        """The rows of a batch, of all processes: int64, on the CPU."""
+        return self._rows_of(epoch, index)
+
+    def beside(self, epoch: int, index: int) -> Tensor:
+        """What competes in a batch beside the items of its rows: extra negatives, then the queue; int64, where batches are."""
+        found = []
+        if self.extra_negatives:
+            generator = np.random.default_rng([self.seed, epoch, index + 1])
+            extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
+            found.append(torch.from_numpy(extra).to(self.device))
+        if self.queue_batches:
+            found += self._queue(epoch, index)
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def fixed(self, rows: Tensor, beside: Tensor) -> Batch:
+        """A batch whose shapes depend on how many rows come, and on nothing else: its candidates are filled up.
+
+        What only fills has a count of 0 and the row of another candidate. Else it is the batch that `batch` makes, of columns
+        of one width; nothing in it makes the host wait for a device. Of one process alone.
+
+        Args:
+            rows: int64 ``[B]``, as of `rows`; where the examples are.
+            beside: int64, as of `beside`.
+
+        Raises:
+            ValueError: If known positives are masked, or histories are read: there are as many as there are.
+        """
+        if self.share is not None or self.mask_known_positives or self.examples.history_inputs:
+            raise ValueError("batches that are shared, mask known positives or read histories have no fixed shape")
+        taken = self.examples.take(rows)
+        queries = self.examples.shared_queries_of(taken)
+        users = taken.users if self.users else None
+        if self.candidates == "catalogue":
+            return Batch(rows, queries, None, taken.items, None, taken.weights, None, taken.outcomes, users)
+        found = padded_distinct(torch.cat([taken.items, beside]))
+        positives, counts = found.places[: len(rows)], found.counts.float()
+        if self.candidates == "uniform":
+            own = torch.ones(len(beside), device=counts.device)
+            counts = torch.zeros_like(counts).index_add_(0, found.places[len(rows) :], own)
+        return Batch(rows, queries, found.values, positives, counts, taken.weights, None, taken.outcomes, users)
+
     def batch(self, epoch: int, index: int) -> Batch:
         """The ``index``-th batch of an epoch, or the share of its rows that is this process's."""
         every = self._rows_of(epoch, index)
@@ -232,12 +275,7 @@ class Batches:
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
             whole = self._whole(every, items)
             return Batch(rows, queries, None, items[mine], None, taken.weights, masked, taken.outcomes, users, whole)
-        if self.extra_negatives:
-            generator = np.random.default_rng([self.seed, epoch, index + 1])
-            extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
-            items = torch.cat([items, torch.from_numpy(extra).to(self.device)])
-        if self.queue_batches:
-            items = torch.cat([items, *self._queue(epoch, index)])
+        items = torch.cat([items, self.beside(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
         if self.candidates == "uniform":
             counts = torch.bincount(columns[len(every) :], minlength=len(candidate_rows)).to(counts.dtype)
@@ -252,12 +290,10 @@ class Batches:
         if self.share is None:
             return None
         weights = self.examples.weights
-        weight = (
-            float(len(rows))
-            if weights is None
-            else float(weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64))
-        )
-        return Whole(len(rows), positives, weight)
+        if weights is None:
+            return Whole(len(rows), positives, float(len(rows)))
+        weight = weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64)
+        return Whole(len(rows), positives, float(weight))
 
     def _queue(self, epoch: int, index: int) -> list[Tensor]:
         """The items of the batches before, a function of seed and place; what is kept only saves looking them up again."""
