@@ -65,10 +65,10 @@ class _Module:
     def manual_seed_all(self, seed: int) -> None:
         """Its random numbers are the host's."""
 
-    def get_rng_state(self, device: object = None) -> Tensor:
+    def get_rng_state(self, *_: object) -> Tensor:
         return torch.get_rng_state()
 
-    def set_rng_state(self, state: Tensor, device: object = None) -> None:
+    def set_rng_state(self, *_: object) -> None:
         """Whoever puts back the states of all devices has put back the host's."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:

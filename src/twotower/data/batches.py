@@ -161,7 +161,8 @@ class Batches:
         """
         found = copy.copy(self)
         found.examples, found.device = self.examples.to(device), device
-        found._ahead, found._former, found._distinct = None, {}, _sorted_distinct
+        found._order = found._part = found._ahead = None
+        found._former, found._distinct = {}, _sorted_distinct
         return found
 
     def _in_order(self) -> SequenceOrder | None:
@@ -180,7 +181,7 @@ class Batches:
     def order(self, epoch: int) -> Tensor:
         """The permutation of an epoch, int64 ``[n]``: a function of the seed and the epoch alone."""
         if self._sequences is not None:
-            return self._sequences.order(epoch)
+            return self._sequences.order(epoch).to(self.device)
         return self._rows(epoch, 0, len(self.examples))
 
     def _rows(self, epoch: int, start: int, end: int) -> Tensor:
@@ -189,17 +190,19 @@ class Batches:
         if size > self.most_in_memory:
             return self._computed(epoch, start, end)
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(size)))
+            order = torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(size))
+            self._order = (epoch, order.to(self.device))
         return self._order[1][start:end]
 
     def _computed(self, epoch: int, start: int, end: int) -> Tensor:
         """A part of a permutation that is held nowhere; of small parts many at once, which take little longer than one."""
         first, last = self._around(start)
         if end > last:
-            return torch.from_numpy(permuted(np.arange(start, end), len(self.examples), [self.seed, epoch]))
+            rows = torch.from_numpy(permuted(np.arange(start, end), len(self.examples), [self.seed, epoch]))
+            return rows.to(self.device)
         if self._part is None or self._part[:2] != (epoch, first):
-            rows = permuted(np.arange(first, last), len(self.examples), [self.seed, epoch])
-            self._part = (epoch, first, torch.from_numpy(rows))
+            rows = torch.from_numpy(permuted(np.arange(first, last), len(self.examples), [self.seed, epoch]))
+            self._part = (epoch, first, rows.to(self.device))
         return self._part[2][start - first : end - first]
 
     def _around(self, start: int) -> tuple[int, int]:
@@ -217,7 +220,7 @@ class Batches:
         return self._ahead[2].part(start - first, end - first)
 
     def rows(self, epoch: int, index: int) -> Tensor:
-        """The rows of a batch, of all processes: int64, on the CPU."""
+        """The rows of a batch, of all processes: int64, where batches are."""
         return self._rows_of(epoch, index)
 
     def beside(self, epoch: int, index: int) -> Tensor:
@@ -263,7 +266,7 @@ class Batches:
         every = self._rows_of(epoch, index)
         start = index * self.batch_size
         mine = slice(None) if self.share is None else _as_slice(self.share(len(every)))
-        rows = every[mine].to(self.device)
+        rows = every[mine]
         # parts of a ragged column would make the host wait for a device
         together = self._sequences is not None or self.share is not None or self.device.type != "cpu"
         taken = self.examples.take(rows) if together else self._taken(epoch, start, start + len(rows))
@@ -275,7 +278,8 @@ class Batches:
             masked = self._known_positives(rows, None) if self.mask_known_positives else None
             whole = self._whole(every, items)
             return Batch(rows, queries, None, items[mine], None, taken.weights, masked, taken.outcomes, users, whole)
-        items = torch.cat([items, self.beside(epoch, index)])
+        if self.extra_negatives or self.queue_batches:
+            items = torch.cat([items, self.beside(epoch, index)])
         candidate_rows, columns, counts = self._distinct(items)
         if self.candidates == "uniform":
             counts = torch.bincount(columns[len(every) :], minlength=len(candidate_rows)).to(counts.dtype)
@@ -292,7 +296,7 @@ class Batches:
         weights = self.examples.weights
         if weights is None:
             return Whole(len(rows), positives, float(len(rows)))
-        weight = weights.index_select(0, rows.to(self.device)).sum(dtype=torch.float64)
+        weight = weights.index_select(0, rows).sum(dtype=torch.float64)
         return Whole(len(rows), positives, float(weight))
 
     def _queue(self, epoch: int, index: int) -> list[Tensor]:
@@ -304,11 +308,11 @@ class Batches:
         return list(self._former.values())
 
     def _items(self, epoch: int, index: int) -> Tensor:
-        return self.examples.item_rows.index_select(0, self._rows_of(epoch, index).to(self.device)).to(torch.int64)
+        return self.examples.item_rows.index_select(0, self._rows_of(epoch, index)).to(torch.int64)
 
     def _rows_of(self, epoch: int, index: int) -> Tensor:
         if self._sequences is not None:
-            return self._sequences.batch(epoch, index)
+            return self._sequences.batch(epoch, index).to(self.device)
         start = index * self.batch_size
         return self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
 

@@ -94,6 +94,8 @@ class FullSoftmax(RetrievalLoss):
         ConfigError: If ``log_q`` is True.
     """
 
+    fixed_shapes = True
+
     def __init__(
         self,
         temperature: float | Temperature = 1.0,

@@ -187,6 +187,8 @@ class InBatchSoftmax(RetrievalLoss):
         ValueError: If the options do not fit each other.
     """
 
+    fixed_shapes = True
+
     def __init__(
         self,
         temperature: float | Temperature = 1.0,

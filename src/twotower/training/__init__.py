@@ -1,13 +1,14 @@
 """Training: a plain loop of pure steps, validated through a callable, resumable at any batch."""
 
-from twotower.training.config import DeviceName, EarlyStopping, TrainingConfig, smaller_is_better
+from twotower.training.config import DeviceName, EarlyStopping, ResidentData, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
 from twotower.training.kept_end import KeptEnd
 from twotower.training.kept_state import Checkpoints
 from twotower.training.optimizer_states import States, TrainedParameters, put_states
+from twotower.training.result import TrainingResult
 from twotower.training.tasks import RETRIEVAL, Objective, OutcomeTask
-from twotower.training.train import TrainingResult, train
+from twotower.training.train import train
 
 __all__ = [
     "RETRIEVAL",
@@ -19,6 +20,7 @@ __all__ = [
     "Listener",
     "Objective",
     "OutcomeTask",
+    "ResidentData",
     "States",
     "StepDone",
     "TrainedParameters",

@@ -10,9 +10,12 @@ from twotower.config import Config
 from twotower.optim import OptimizerConfig, ScheduleConfig
 from twotower.planning import AskedSharding
 
-__all__ = ["DeviceName", "EarlyStopping", "TrainingConfig", "smaller_is_better"]
+__all__ = ["DeviceName", "EarlyStopping", "ResidentData", "TrainingConfig", "smaller_is_better"]
 
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+
+ResidentData: TypeAlias = Literal["auto", "always", "never"]
+"""Whether examples are kept on an accelerator; see `TrainingConfig`."""
 
 
 def smaller_is_better(metric: str) -> bool:
@@ -58,6 +61,12 @@ class TrainingConfig(Config):
             finds best. What would be split is updated by touched rows with row-wise Adagrad on one process too, so that figures
             do not depend on how many there are; a feature with ``update = "dense"`` keeps its table local. Extra
             ``distributed``.
+        resident_data: Whether the examples are kept on an accelerator, where batches are then made, and nothing but the numbers
+            of rows goes there: where they take at most half of what is free beside the model (``auto``; of Apple's MPS, which
+            does not say, never), ``always``, or ``never``. Without meaning on a CPU, and where several processes train.
+        cuda_graph: On CUDA, capture a step once and replay it: a step of a small model is mostly the launching of its parts.
+            For one process, data that is resident, features of one width (no lists or histories), one task, and a softmax over
+            the batch or the catalogue; anything else is refused, with the reason.
     """
 
     epochs: int = Field(default=20, ge=1)
@@ -69,6 +78,8 @@ class TrainingConfig(Config):
     early_stopping: EarlyStopping | None = EarlyStopping()
     checkpoint_every_s: float = Field(default=30.0, ge=0)
     sharding: AskedSharding = "local"
+    resident_data: ResidentData = "auto"
+    cuda_graph: bool = False
 
     @field_validator("early_stopping", mode="before")
     @classmethod
@@ -94,8 +105,10 @@ class TrainingConfig(Config):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_local_sharding(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_came_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe that says nothing of these reads as it did before there were any."""
         found: dict[str, Any] = write(self)
-        if self.sharding == "local":
-            found.pop("sharding", None)
+        for name in ("sharding", "resident_data", "cuda_graph"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                found.pop(name, None)
         return found

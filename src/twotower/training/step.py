@@ -58,7 +58,7 @@ def batch_losses(
     Args:
         model: In training mode.
         loss: In-batch or full softmax.
-        batch: On the CPU.
+        batch: On the CPU or on the device.
         items: Features of the whole catalogue, on the device.
         log_q_N: log of each catalogue item's sampling probability; None without correction.
         device: Where the model is.
@@ -78,10 +78,9 @@ def batch_losses(
     if objective.retrieval > 0:
         log_q_C = None if log_q_N is None else (log_q_N if rows is None else log_q_N[rows])
         if streamed_log_q is not None:
-            candidate_rows = torch.arange(len(candidates_CD)) if batch.candidate_rows is None else batch.candidate_rows
-            log_q_C = streamed_log_q(candidate_rows, batch.positives if batch.whole is None else batch.whole.positives).to(
-                device
-            )
+            candidate_rows = torch.arange(len(candidates_CD)) if batch.candidate_rows is None else batch.candidate_rows.cpu()
+            positives = batch.positives if batch.whole is None else batch.whole.positives
+            log_q_C = streamed_log_q(candidate_rows, positives.cpu()).to(device)  # which counts on the CPU
         beside: dict[str, Any] = {}
         if loss.needs_users:
             beside["users_B"] = None if batch.users is None else batch.users.to(device)
@@ -193,7 +192,7 @@ def _not_finite(features: QueryFeatures, rows: Tensor | None) -> list[tuple[str,
     for name, column in features.items():
         wrong = _wrong_rows(column)
         if len(wrong):
-            shown = wrong if rows is None else rows[wrong].sort().values
+            shown = wrong if rows is None else rows.cpu()[wrong].sort().values
             found.append((name, ", ".join(map(str, shown[:3].tolist())) + (", ..." if len(shown) > 3 else "")))
     return found
 

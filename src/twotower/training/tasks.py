@@ -81,7 +81,7 @@ def outcome_losses(
     Args:
         model: With a head for each task.
         tasks: What to take the losses of.
-        batch: On the CPU.
+        batch: On the CPU or on the device.
         queries_BD: Its query vectors.
         own_BD: The vector of each row's own item.
         reduction: The mean over the rows that have the outcome, by weight, or the sum over them.

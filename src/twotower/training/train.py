@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,39 +20,26 @@ from twotower.optim import (
     apply_learning_rate_factor,
     clip_gradients,
     learning_rate_factor,
+    let_steps_be_recorded,
     rowwise_adagrad_numbers,
 )
+from twotower.training.ahead import StepsAhead
+from twotower.training.captured import checked_capture
 from twotower.training.checkpoint import Progress
-from twotower.training.config import TrainingConfig, smaller_is_better
+from twotower.training.config import TrainingConfig
+from twotower.training.early_stopping import judge
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
 from twotower.training.kept_state import Checkpoints, KeptState
 from twotower.training.optimizer_states import States, TrainedParameters, put_states
 from twotower.training.over_ranks import sum_gradients
 from twotower.training.random_state import borrowed_random_state, seed_step
+from twotower.training.resident import resident_batches
+from twotower.training.result import TrainingResult
 from twotower.training.step import Place, batch_losses, explain_divergence
-from twotower.training.tasks import RETRIEVAL_ALONE, Objective
+from twotower.training.tasks import RETRIEVAL, RETRIEVAL_ALONE, Objective
 from twotower.types import Features, column_to
 
-__all__ = ["TrainingResult", "train"]
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What training gave; the model that was passed in holds the weights of ``epoch``.
-
-    Attributes:
-        epoch: The epoch whose weights the model holds: the best one with early stopping, otherwise the last.
-        epochs_run: Epochs that were trained.
-        records: One per epoch, as in `EpochDone`.
-        seconds: In steps, validation not counted; over all sessions when resumed.
-        rows_per_s: Rows trained on per second of that.
-    """
-
-    epoch: int
-    epochs_run: int
-    records: tuple[Mapping[str, Any], ...]
-    seconds: float
-    rows_per_s: float
+__all__ = ["train"]
 
 
 def train(
@@ -167,7 +153,8 @@ class _Loop:
     def __post_init__(self) -> None:
         self.model.to(self.device)
         self.loss.to(self.device)
-        self.items = {name: column_to(column, self.device) for name, column in self.items.items()}
+        items = self.items
+        self.items = {name: column_to(column, self.device) for name, column in items.items()}
         self.log_q_N = None if self.log_q_N is None else self.log_q_N.to(self.device)
         trained = TrainedParameters(self.model, self.loss, self.config.optimizer)
         self.modules: dict[str, nn.Module] = dict(trained.modules)
@@ -183,6 +170,39 @@ class _Loop:
         splits = self.config.sharding != "local"
         self.kept = KeptState(trained, self.modules, self.checkpoints, self.ranks, splits=splits)
         self.progress = Progress()
+        self.ahead = self._steps_ahead(items)
+
+    def _steps_ahead(self, items: Features) -> StepsAhead | None:
+        """What queues steps on an accelerator; None where each is waited for: on a CPU, and where ranks meet in every step."""
+        config = self.config
+        capture = checked_capture(
+            config.cuda_graph,
+            self.model,
+            self.loss,
+            self.batches,
+            items,
+            self.objective,
+            device=self.device,
+            ranks=self.ranks.size,
+            streamed_log_q=self.streamed_log_q is not None,
+        )
+        if self.device.type == "cpu" or self.ranks.size > 1:
+            return None
+        self.batches = resident_batches(self.batches, self.device, config.resident_data, needed=capture is not None)
+        return StepsAhead(
+            self.model,
+            self.loss,
+            self.batches,
+            self.items,
+            self.log_q_N,
+            self.streamed_log_q,
+            self.objective,
+            self.parameters,
+            self.optimizers,
+            config.clip_norm,
+            self.device,
+            capture,
+        )
 
     def run(self) -> TrainingResult:
         with self.kept:
@@ -190,6 +210,8 @@ class _Loop:
 
     def _run(self) -> TrainingResult:
         progress = self.progress = self.kept.open()
+        if self.ahead is not None and self.device.type != "mps":  # which has no such AdamW, and no float64
+            let_steps_be_recorded(self.optimizers, self.device)
         self._tell(
             TrainingStarted(
                 progress.epoch,
@@ -226,13 +248,15 @@ class _Loop:
         self.loss.train()
         began, before = time.perf_counter(), progress.seconds
         while progress.batch < len(self.batches):
-            batch = self.batches.batch(progress.epoch, progress.batch)
+            batch = None if self.ahead is not None else self.batches.batch(progress.epoch, progress.batch)
             where = Place(progress.epoch, progress.batch, progress.step, self._set_learning_rate())
-            due = self._step(batch, where)
+            due = self._queue(where) if batch is None else self._step(batch, where)
             progress.seconds = before + time.perf_counter() - began
             finished = progress.batch == len(self.batches)
             if due or finished:
-                self._require_finite_weights(batch, where)
+                self._catch_up()
+                progress.seconds = before + time.perf_counter() - began
+                self._require_finite_weights(where)
             if due and not finished:
                 self.kept.save(progress)
         seconds = progress.seconds - before
@@ -242,7 +266,7 @@ class _Loop:
         due = progress.epoch % self.config.validate_every == 0 or last
         metrics = self._validate() if self.validate is not None and due else {}
         best_before = progress.best_epoch
-        best = self._judge(metrics) if metrics else False
+        best = judge(progress, metrics, self.config.early_stopping) if metrics else False
         loss = progress.loss_sum / progress.rows
         losses = {name: total / progress.rows for name, total in progress.task_sums.items()}
         done = EpochDone(progress.epoch, loss, where.learning_rate, metrics, best, progress.rows, seconds, losses)
@@ -259,14 +283,37 @@ class _Loop:
         apply_learning_rate_factor(self.optimizers, factor)
         if self.tables is not None:
             self.tables.set_learning_rate(self.table_rate * factor)
-        return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else self.table_rate * factor
+        return float(self.optimizers[0].param_groups[0]["initial_lr"]) * factor if self.optimizers else self.table_rate * factor
+
+    def _queue(self, where: Place) -> bool:
+        """One step that is not waited for; whether it is time for a checkpoint afterwards."""
+        assert self.ahead is not None
+        seed_step(self.generators, seed=self.seed, step=where.step)
+        read = self.ahead.queue(where)
+        self.progress.batch += 1
+        self.progress.step += 1
+        if read:
+            self._catch_up()
+        return self.kept.due(self.config.checkpoint_every_s)
+
+    def _catch_up(self) -> None:
+        """Take in what queued steps came to."""
+        for done in () if self.ahead is None else self.ahead.read():
+            if not math.isfinite(done.loss):
+                raise self._divergence("the loss", done.where)
+            if done.norm is not None and not math.isfinite(done.norm):
+                raise self._divergence("a gradient", done.where)
+            names = [task.name for task in self.objective.tasks]
+            if names and self.objective.retrieval > 0:
+                names.insert(0, RETRIEVAL)
+            self._add(done.where, done.rows, done.loss, dict(zip(names, done.parts, strict=True)))
 
     def _step(self, batch: Batch, where: Place) -> bool:
         """One step; whether it is time for a checkpoint afterwards."""
         progress = self.progress
         seed_step(self.generators, seed=self.seed, step=progress.step, rank=self.ranks.rank)
         if self.loss.reduction == "mean" and not batch.total_weight > 0:
-            raise self._divergence("the mean loss", batch, where)
+            raise self._divergence("the mean loss", where)
         values = batch_losses(
             self.model,
             self.loss,
@@ -286,23 +333,27 @@ class _Loop:
         # read after the backward pass was queued, so that an accelerator does not wait for it
         loss, parts, due = self._summed(value, values)
         if not math.isfinite(loss):
-            raise self._divergence("the loss", batch, where)
+            raise self._divergence("the loss", where)
         clip_norm = self.config.clip_norm
         if clip_norm is not None and not math.isfinite(clip_gradients(self.parameters, clip_norm)):
-            raise self._divergence("a gradient", batch, where)
+            raise self._divergence("a gradient", where)
         for optimizer in self.optimizers:
             optimizer.step()
-        rows = batch.total_rows
+        progress.batch += 1
+        progress.step += 1
+        self._add(where, batch.total_rows, loss, parts)
+        return due
+
+    def _add(self, where: Place, rows: int, loss: float, parts: Mapping[str, float]) -> None:
+        """Add what a step came to, and tell it."""
+        progress = self.progress
         per_row = 1 / rows if self.loss.reduction == "sum" else 1.0
         summed = loss if self.loss.reduction == "sum" else loss * rows
         losses = {name: part * per_row for name, part in parts.items()}
         progress.loss_sum += summed
         progress.task_sums = {name: progress.task_sums.get(name, 0.0) + part * rows for name, part in losses.items()}
         progress.rows += rows
-        progress.batch += 1
-        progress.step += 1
-        self._tell(StepDone(progress.epoch, progress.batch, progress.step, rows, summed / rows, losses))
-        return due
+        self._tell(StepDone(where.epoch, where.batch + 1, where.step + 1, rows, summed / rows, losses))
 
     def _summed(self, value: Tensor, values: Mapping[str, Tensor]) -> tuple[float, dict[str, float], bool]:
         """The loss of the batch, those of the tasks where there are some, and whether it is time for a checkpoint."""
@@ -316,7 +367,7 @@ class _Loop:
             due = clock > 0
         return found[0], dict(zip(parts, found[1:], strict=True)), due
 
-    def _require_finite_weights(self, batch: Batch, where: Place) -> None:
+    def _require_finite_weights(self, where: Place) -> None:
         """Before weights are kept or judged: a step with a finite loss can still have spoilt them."""
         weights = [
             parameter.detach() for parameter in self.parameters if parameter.numel()
@@ -328,9 +379,10 @@ class _Loop:
         if self.tables is not None:  # a rank has rows that others have not
             spoilt = any(self.ranks.lengths(int(spoilt)))
         if spoilt:
-            raise self._divergence("a weight", batch, where)
+            raise self._divergence("a weight", where)
 
-    def _divergence(self, what: str, batch: Batch, where: Place) -> TrainingError:
+    def _divergence(self, what: str, where: Place) -> TrainingError:
+        batch = self.batches.batch(where.epoch, where.batch)
         return explain_divergence(what, self.modules, batch, self.items, where)
 
     def _validate(self) -> dict[str, float]:
@@ -345,21 +397,3 @@ class _Loop:
                 f"training.early_stopping.metric: no {stopping.metric!r} among what validation gives: {', '.join(metrics)}"
             )
         return metrics
-
-    def _judge(self, metrics: Mapping[str, float]) -> bool:
-        stopping, progress = self.config.early_stopping, self.progress
-        if stopping is None:
-            return False
-        value = metrics[stopping.metric]
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"validation gives {stopping.metric} = {value} after epoch {progress.epoch}, and early stopping needs a finite "
-                "number: look at the validation rows, or set training.early_stopping = false"
-            )
-        sign = -1.0 if smaller_is_better(stopping.metric) else 1.0
-        if progress.best_value is None or sign * value > sign * progress.best_value + stopping.min_delta:
-            progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
-            return True
-        progress.stale += 1
-        progress.stopped = stopping.patience is not None and progress.stale >= stopping.patience
-        return False

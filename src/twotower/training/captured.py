@@ -1,0 +1,111 @@
+"""A training step as a CUDA graph: launched as one, where a small model's step is mostly the launching of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+
+from twotower.data.batches import Batches
+from twotower.errors import ConfigError
+from twotower.losses import RetrievalLoss
+from twotower.models import TwoTower
+from twotower.training.tasks import Objective
+from twotower.types import Features, Ragged, StoredColumn, take_column
+
+__all__ = ["CAPTURES", "WARM_UP", "Capture", "checked_capture", "cuda_graph", "on_another_stream"]
+
+Capture: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
+"""From work on tensors that stay where they are to what repeats it on what they hold by then; may do the work or not."""
+
+WARM_UP = 3
+"""Steps before the one that is captured: whatever is made at a first step is made by then, and is no part of the graph."""
+
+
+def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
+    """Capture work on the current CUDA device, which is not done by that."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+CAPTURES: dict[str, Capture] = {"cuda": cuda_graph}
+"""By type of the device: what captures work there."""
+
+
+def on_another_stream(work: Callable[[], None], device: torch.device) -> None:
+    """Do work as it must be done before it is captured: on CUDA on a stream that is not the default one."""
+    if device.type != "cuda":
+        work()
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream(device).wait_stream(stream)
+
+
+def checked_capture(
+    asked: bool,
+    model: TwoTower,
+    loss: RetrievalLoss,
+    batches: Batches,
+    items: Features,
+    objective: Objective,
+    *,
+    device: torch.device,
+    ranks: int,
+    streamed_log_q: bool,
+) -> Capture | None:
+    """What captures steps, where that was asked for.
+
+    Args:
+        asked: ``training.cuda_graph``.
+        model: The model.
+        loss: The loss.
+        batches: The feed, on the CPU.
+        items: Features of the whole catalogue, on the CPU.
+        objective: What is learned.
+        device: Where steps are.
+        ranks: How many processes train.
+        streamed_log_q: Whether a sketch counts what is drawn.
+
+    Raises:
+        ConfigError: If steps can't be captured; says why.
+    """
+    if not asked:
+        return None
+    capture = CAPTURES.get(device.type)
+    why_not = f"the device is {device.type}" if capture is None else None
+    why_not = why_not or (f"{ranks} processes train" if ranks > 1 else None)
+    why_not = why_not or _why_not(model, loss, batches, items, objective, streamed_log_q=streamed_log_q)
+    if why_not is not None:
+        raise ConfigError(f"training.cuda_graph: the step can't be captured: {why_not}; set it to false")
+    return capture
+
+
+def _why_not(
+    model: TwoTower, loss: RetrievalLoss, batches: Batches, items: Features, objective: Objective, *, streamed_log_q: bool
+) -> str | None:
+    """What of a step depends on values, and is of another size each time."""
+    examples = batches.examples
+    columns: list[tuple[str, StoredColumn]] = [*examples.users.items(), *examples.context.items(), *items.items()]
+    nothing = torch.empty(0, dtype=torch.int64)
+    lists = [name for name, column in columns if isinstance(take_column(column, nothing), Ragged)]
+    if examples.history_inputs:
+        return f"histories are read ({examples.history_inputs[0].name!r}), which are as long as they are"
+    if lists:
+        return f"{lists[0]!r} is a list, and a batch has as many values of it as there are"
+    if model.item_columns or model.embeddings.propagation is not None or model.embeddings.distant is not None:
+        return "the towers read vectors of items, propagated tables or tables of other processes"
+    if objective.tasks:
+        return f"the task {objective.tasks[0].name!r} learns from the rows that have an outcome, however many these are"
+    if batches.mask_known_positives:
+        return "known positives are masked, as many as there are"
+    if streamed_log_q:
+        return "the sketch of log-Q counts on the host"
+    if not getattr(loss, "fixed_shapes", False):  # anyone's loss may lack it
+        return f"the loss {type(loss).__name__} picks out of the batch what it learns from"
+    return None
