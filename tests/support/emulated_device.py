@@ -38,6 +38,8 @@ _WAITING = {
     "aten::is_nonzero",
 }
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::_copy_from", "aten::set_"}
+_INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+_FILLED = {"aten::masked_fill", "aten::masked_fill_", "aten::index_fill", "aten::index_fill_"}
 
 
 class MixedDevicesError(RuntimeError):
@@ -130,6 +132,10 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         onto = isinstance(args[0], _OnDevice)
     for emulation in _open:
         emulation.saw(name, here, onto)
+        if onto and name in _COPIES and len(here) < len(tensors):
+            emulation.copied_there(name)
+        if here and _asks(name, args):
+            emulation.waited(f"{name} by values of the device")
     host = tree_map(_host, list(args))
     host_kwargs = tree_map(_host, kwargs)
     found = func(*host, **host_kwargs)
@@ -147,6 +153,16 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if emulation.recording is not None and (here or onto):
             emulation.recording.add(func, args, kwargs, result)
     return result
+
+
+def _asks(name: str, args: Sequence[Any]) -> bool:
+    """Whether an operation that waits for nothing by its name does with these: bool indices, a number that is on the device."""
+    if name in _FILLED:
+        return isinstance(args[-1], _OnDevice)
+    if name not in _INDEXED:
+        return False
+    chosen = any(isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in args[1])
+    return chosen and not (name != "aten::index" and args[2].numel() == 1)  # one number into chosen places is a masked fill
 
 
 def _host(value: Any) -> Any:
@@ -171,9 +187,20 @@ class _Functions(TorchFunctionMode):
         if args and isinstance(args[0], _OnDevice):
             if func is Tensor.tolist:
                 return args[0].cpu().tolist()
+            if func is Tensor.__setitem__ and isinstance(args[2], int | float) and _places(args[1]):
+                for emulation in _open:  # CUDA copies the number from the host, and waits until it has
+                    emulation.waited("a number put to places that are counted")
             if func is Tensor.numpy:
                 raise TypeError("can't convert a tensor of the device to numpy: copy it to the host first")
         return func(*args, **kwargs)
+
+
+def _places(index: Any) -> bool:
+    """Whether an index is of single places rather than of slices or of a mask."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, Tensor) and part.dtype not in (torch.bool, torch.uint8) for part in parts):
+        return True
+    return all(isinstance(part, int) for part in parts)
 
 
 class Recording:
@@ -229,11 +256,19 @@ class Emulation:
         self.recording: Recording | None = None
 
     def saw(self, name: str, here: Sequence[Tensor], onto: bool) -> None:
-        waits = (bool(here) and name in _WAITING) or (bool(here) and name in _COPIES and not onto)
-        if waits:
-            self.waits[name] += 1
-            if self.recording is not None:
-                raise RuntimeError(f"{name} makes the host wait: it can't be recorded")
+        if bool(here) and (name in _WAITING or (name in _COPIES and not onto)):
+            self.waited(name)
+
+    def waited(self, name: str) -> None:
+        """The host waited: while operations are recorded it can't."""
+        self.waits[name] += 1
+        if self.recording is not None:
+            raise RuntimeError(f"{name} makes the host wait: it can't be recorded")
+
+    def copied_there(self, name: str) -> None:
+        """Memory of the host was copied: a CUDA graph refuses what is not pinned, and reads what is there by then from what is."""
+        if self.recording is not None:
+            raise RuntimeError(f"{name} copies from the host: it can't be recorded")
 
     @contextmanager
     def record(self) -> Iterator[Recording]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from twotower.losses.cross_entropy import Reduction, query_coefficients, reduce_losses
 from twotower.losses.log_q import certain_positive_logits
 from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
-from twotower.losses.masks import Mask, mask_pairs_, pairs_of
+from twotower.losses.masks import Mask, check_mask, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 from twotower.losses.tiled import fits_tiles, tiled_cross_entropy
@@ -31,14 +31,15 @@ def bilateral_softmax(
     *,
     users_B: Tensor | None = None,
     counts_C: Tensor | None = None,
-    temperature: float = 1.0,
-    positive_temperature: float | None = None,
+    temperature: float | Tensor = 1.0,
+    positive_temperature: float | Tensor | None = None,
     negative_weight: float = 1.0,
     log_q_C: Tensor | None = None,
     masked: Mask | None = None,
     weights_B: Tensor | None = None,
     reduction: Reduction = "mean",
     precision: Precision = "float32",
+    padded: bool = False,
     all_rows: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """``loss_i = -log E_{r of i's user} exp(s_rp / t1) + w (t2 / t1) log sum_{c != p} n_c exp(s_ic / t2)``.
@@ -52,17 +53,18 @@ def bilateral_softmax(
     sum is raised to: 1.22 on Gowalla, where it makes the difference between their softmax and BSL. With ``w > 1`` negatives
     push more than positives pull; scores of any size would fall without end, cosines spread out.
 
-    On a processor the logits are made in tiles as in ``in_batch_softmax``, and none are kept; on an accelerator, and with
-    ``"none"``, a matrix of queries by candidates is.
+    The logits are made in tiles as in ``in_batch_softmax``, and none are kept; with ``"none"`` a matrix of queries by candidates
+    is.
 
     Args:
         queries_BD: Float, shape ``[B, D]``.
         candidates_CD: Float, shape ``[C, D]``: every candidate once.
         positives_B: int64, shape ``[B]``: column of each query's positive.
         users_B: int64, shape ``[B]``: whose row each is. None: every row is another user's.
-        counts_C: Whole numbers, at least 1, shape ``[C]``: how often each candidate was drawn. None: once each.
-        temperature: ``t2``, of the negatives, above 0.
-        positive_temperature: ``t1``, of the positives, above 0. None: as ``t2``.
+        counts_C: Whole numbers, at least 1, shape ``[C]``: how often each candidate was drawn. None: once each. With ``padded``
+            also 0, as in ``in_batch_softmax``.
+        temperature: ``t2``, of the negatives, above 0; a number or a scalar tensor, a constant in either case.
+        positive_temperature: ``t1``, of the positives, above 0; the same. None: as ``t2``.
         negative_weight: ``w``, above 0.
         log_q_C: Log-probability that each candidate is drawn, shape ``[C]``. The sum is then the estimate ``Z`` of that over
             all other items in ``certain_positive_logits``. None: the sum over what was drawn.
@@ -70,6 +72,7 @@ def bilateral_softmax(
         weights_B: Weight of each query, not negative, shape ``[B]``; among the positives of a user too.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
         precision: Of the scores of negatives; see ``Precision``.
+        padded: Whether counts may be 0; see ``in_batch_softmax``.
         all_rows: Where several processes have rows of one batch: from a tensor ``[B]`` of this one's rows to those of all, in
             an order that does not change, with gradients. The rows of a user are then those of all, and what is returned is
             what this process adds to the loss of all rows.
@@ -88,11 +91,18 @@ def bilateral_softmax(
     """
     t1 = temperature if positive_temperature is None else positive_temperature
     check_loss_inputs(
-        queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
+        queries_BD,
+        candidates_CD,
+        positives_B,
+        temperature,
+        weights_B=weights_B,
+        counts_C=counts_C,
+        log_q_C=log_q_C,
+        padded=padded,
     )
     if not negative_weight > 0:
         raise ValueError(f"the weight of the negatives must be above 0; came {negative_weight}")
-    if not t1 > 0 or (users_B is not None and users_B.shape != positives_B.shape):
+    if (not isinstance(t1, Tensor) and not t1 > 0) or (users_B is not None and users_B.shape != positives_B.shape):
         raise ValueError(
             f"the positive temperature must be above 0 and users_B of shape {tuple(positives_B.shape)}; came {t1} and "
             f"{None if users_B is None else tuple(users_B.shape)}"
@@ -110,14 +120,17 @@ def bilateral_softmax(
         if log_q_C is not None:
             level_B = certain_positive_logits(log_q_C, positives_B, counts_C).to(scaled_BD.dtype)
         own_B = (scaled_BD * wide_CD.index_select(0, positives_B)).sum(1)
-        rivals_B = _has_negatives(positives_B, masked, len(wide_CD))
+        there_C = counts_C > 0 if counts_C is not None and (padded or counts_C.device.type != "cpu") else None
+        rivals_B = _has_negatives(positives_B, masked, len(wide_CD), there_C)
         ratio = temperature / t1
         spread_B = torch.where(rivals_B, _below_the_users_mean(own_B * ratio, users_B, weights_B, all_rows), 0)
         if reduction != "none" and fits_tiles(queries_BD):
             coefficients_B = query_coefficients(weights_B, own_B.detach(), reduction)
             # so far down the exponential of the positive is 0 beside any other: the gradient is that of the negatives alone
             most_B = scaled_BD.detach().norm(dim=1) * wide_CD.detach().norm(dim=1).amax() if len(wide_CD) else own_B.detach()
-            lowest = 0.0 if bias_C is None else float(bias_C.min())
+            lowest: float | Tensor = 0.0
+            if bias_C is not None and len(bias_C):
+                lowest = (bias_C if there_C is None else bias_C.masked_fill(~there_C, torch.inf)).min()
             own_bias_B = 0.0 if bias_C is None else bias_C.index_select(0, positives_B)
             down_B = (2 * most_B + level_B - lowest).clamp_(min=0) + 100
             negatives = tiled_cross_entropy(
@@ -143,20 +156,29 @@ def bilateral_softmax(
         return reduce_losses(torch.where(rivals_B, ratio * negatives_B, 0) + spread_B, weights_B, reduction)
 
 
-def _has_negatives(positives_B: Tensor, masked: Mask | None, num_candidates: int) -> Tensor:
-    """Whether anything competes with each query's positive, bool ``[B]``."""
-    if masked is None:
-        return torch.full_like(positives_B, num_candidates > 1, dtype=torch.bool)
-    rows, columns = pairs_of(masked, (len(positives_B), num_candidates))
-    other = columns != positives_B[rows]
-    pairs = torch.unique(rows[other] * num_candidates + columns[other])
-    masked_B = torch.bincount(pairs // num_candidates, minlength=len(positives_B))
-    return masked_B < num_candidates - 1
+def _has_negatives(positives_B: Tensor, masked: Mask | None, num_candidates: int, there_C: Tensor | None) -> Tensor:
+    """Whether anything competes with each query's positive, bool ``[B]``; ``there_C``: which columns hold a candidate."""
+    masked_B = torch.zeros_like(positives_B)
+    if masked is not None:
+        check_mask(masked, (len(positives_B), num_candidates))
+    if isinstance(masked, Tensor):
+        counts_BC = masked if there_C is None else masked & there_C
+        masked_B = counts_BC.sum(1) - counts_BC.gather(1, positives_B[:, None]).squeeze(1).long()
+    elif masked is not None:
+        pairs = (masked[0].to(torch.int64) * num_candidates + masked[1]).sort().values
+        rows, columns = pairs // max(1, num_candidates), pairs % max(1, num_candidates)
+        counts = columns != positives_B.index_select(0, rows)
+        counts[1:] &= pairs[1:] != pairs[:-1]  # of pairs that are repeated the first
+        if there_C is not None:
+            counts &= there_C.index_select(0, columns)
+        masked_B = masked_B.index_add(0, rows, counts.long())
+    num_there = num_candidates if there_C is None else there_C.sum()
+    return masked_B < num_there - 1
 
 
 def _total(weights: Tensor) -> Tensor:
     total = weights.sum()
-    if not float(total) > 0:
+    if total.device.type == "cpu" and not float(total) > 0:
         raise ValueError(
             f"the weights of a batch must add up to more than 0; came a total of {float(total)} over all processes"
         )
@@ -178,8 +200,9 @@ def _below_the_users_mean(
 
 
 def _log_means(scores_B: Tensor, users_B: Tensor, weights_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct users, rising, and of each the logarithm of the mean exponential of its scores."""
-    users_G, group_B = torch.unique(users_B, return_inverse=True)
+    """The users, rising, and where each stands first the logarithm of the mean exponential of its scores."""
+    users_G = users_B.sort().values
+    group_B = torch.searchsorted(users_G, users_B)
     none_G = scores_B.new_zeros(len(users_G))
     counts_B = weights_B > 0
     highest_G = (none_G - torch.inf).scatter_reduce(0, group_B, scores_B.detach().masked_fill(~counts_B, -torch.inf), "amax")
@@ -207,6 +230,7 @@ class BilateralSoftmax(RetrievalLoss):
         needs_full_catalogue: False.
         uses_log_q: As given.
         needs_users: True.
+        recordable: True.
 
     Raises:
         ValueError: If a temperature or the weight is not a finite number above 0.
@@ -229,6 +253,7 @@ class BilateralSoftmax(RetrievalLoss):
         self.needs_full_catalogue = False
         self.uses_log_q = log_q
         self.needs_users = True
+        self.recordable = True
         self.temperature = Temperature(temperature)
         self.positive_temperature = Temperature(temperature if positive_temperature is None else positive_temperature)
         self.reduction: Reduction = reduction
@@ -244,6 +269,7 @@ class BilateralSoftmax(RetrievalLoss):
         log_q_C: Tensor | None = None,
         masked: Mask | None = None,
         weights_B: Tensor | None = None,
+        padded: bool = False,
         users_B: Tensor | None = None,
         all_rows: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
@@ -263,13 +289,19 @@ class BilateralSoftmax(RetrievalLoss):
             positives_B,
             users_B=users_B,
             counts_C=counts_C,
-            temperature=float(self.temperature.value()),
-            positive_temperature=float(self.positive_temperature.value()),
+            temperature=_number(self.temperature.value()),
+            positive_temperature=_number(self.positive_temperature.value()),
             negative_weight=self.negative_weight,
             log_q_C=log_q_C,
             masked=masked,
             weights_B=weights_B,
             reduction=self.reduction,
             precision=self.precision,
+            padded=padded,
             all_rows=all_rows,
         )
+
+
+def _number(value: Tensor) -> float | Tensor:
+    """A scalar as a number, unless an accelerator would have to be asked for it."""
+    return float(value) if value.device.type == "cpu" else value

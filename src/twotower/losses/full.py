@@ -89,12 +89,11 @@ class FullSoftmax(RetrievalLoss):
     Attributes:
         needs_full_catalogue: True: ``candidates_CD`` is the whole catalogue, in its order.
         uses_log_q: False.
+        recordable: True.
 
     Raises:
         ConfigError: If ``log_q`` is True.
     """
-
-    fixed_shapes = True
 
     def __init__(
         self,
@@ -114,6 +113,7 @@ class FullSoftmax(RetrievalLoss):
         if hard_negatives is not None and hard_negatives < 1:
             raise ValueError(f"hard_negatives must be at least 1, or None for all; came {hard_negatives}")
         self.needs_full_catalogue = True
+        self.recordable = True
         self.uses_log_q = False
         self.temperature = temperature if isinstance(temperature, Temperature) else Temperature(temperature)
         self.hard_negatives = hard_negatives

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twotower.losses.cross_entropy import Reduction, reduce_losses
 from twotower.losses.logits import Precision, check_loss_inputs, scaled_scores, scaled_vectors
-from twotower.losses.masks import Mask
+from twotower.losses.masks import Mask, mask_pairs_
 from twotower.losses.protocol import RetrievalLoss
 from twotower.losses.temperature import Temperature
 
@@ -86,27 +86,46 @@ def gbce(
         tensor(0.6931)
     """
     check_loss_inputs(queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B)
-    if counts_C is not None and (counts_C.shape != candidates_CD.shape[:1] or bool((counts_C < 0).any())):
+    if counts_C is not None and (
+        counts_C.shape != candidates_CD.shape[:1] or (counts_C.device.type == "cpu" and bool((counts_C < 0).any()))
+    ):
         raise ValueError(f"counts_C must be at least 0, one for each of {len(candidates_CD)} candidates; came {counts_C}")
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
         scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
         own_B = (scaled_BD * wide_CD.index_select(0, positives_B)).sum(1)
-        drawn_K = torch.arange(len(wide_CD), device=wide_CD.device) if counts_C is None else (counts_C > 0).nonzero().flatten()
-        counts_K = scaled_BD.new_ones(len(drawn_K)) if counts_C is None else counts_C[drawn_K].to(scaled_BD.dtype)
-        negatives_KD = wide_CD if counts_C is None else wide_CD.index_select(0, drawn_K)
-        logits_BK = scaled_scores(scaled_BD, negatives_KD, 1.0, precision=precision)
-        with torch.no_grad():  # sigmoid(-inf) is exactly 0, and so is its gradient
+        if counts_C is None:
+            counts_K = scaled_BD.new_ones(len(wide_CD))
+            logits_BK = scaled_scores(scaled_BD, wide_CD, 1.0, precision=precision)
+            _leave_all_out_(logits_BK, positives_B, masked)
+        else:
+            drawn_K = (counts_C > 0).nonzero().flatten()
+            counts_K = counts_C[drawn_K].to(scaled_BD.dtype)
+            logits_BK = scaled_scores(scaled_BD, wide_CD.index_select(0, drawn_K), 1.0, precision=precision)
             place_C = positives_B.new_full((len(wide_CD),), -1)
             place_C[drawn_K] = torch.arange(len(drawn_K), device=drawn_K.device)
-            _leave_out_(logits_BK, torch.arange(len(own_B), device=own_B.device), place_C[positives_B])
-            if isinstance(masked, Tensor):
-                logits_BK.masked_fill_(masked[:, drawn_K], -torch.inf)
-            elif masked is not None:
-                _leave_out_(logits_BK, masked[0], place_C[masked[1]])
-            number_B = (logits_BK != -torch.inf).to(counts_K.dtype) @ counts_K
+            _leave_drawn_out_(logits_BK, positives_B, masked, drawn_K, place_C)
+        number_B = (logits_BK.detach() != -torch.inf).to(counts_K.dtype) @ counts_K
         negatives_B = -F.logsigmoid(-logits_BK) @ counts_K
         losses_B = (negatives_B - beta * F.logsigmoid(own_B)) / (number_B + 1)
         return reduce_losses(losses_B, weights_B, reduction)
+
+
+@torch.no_grad()
+def _leave_all_out_(logits_BC: Tensor, positives_B: Tensor, masked: Mask | None) -> None:
+    """What does not compete, where every candidate has its column: sigmoid(-inf) is exactly 0, and so is its gradient."""
+    if masked is not None:
+        mask_pairs_(logits_BC, masked, positives_B)
+    logits_BC.scatter_(1, positives_B[:, None], -torch.inf)
+
+
+@torch.no_grad()
+def _leave_drawn_out_(logits_BK: Tensor, positives_B: Tensor, masked: Mask | None, drawn_K: Tensor, place_C: Tensor) -> None:
+    """The same, where only those drawn have one: ``drawn_K`` says whose, ``place_C`` which, or -1."""
+    _leave_out_(logits_BK, torch.arange(len(positives_B), device=positives_B.device), place_C[positives_B])
+    if isinstance(masked, Tensor):
+        logits_BK.masked_fill_(masked[:, drawn_K], -torch.inf)
+    elif masked is not None:
+        _leave_out_(logits_BK, masked[0], place_C[masked[1]])
 
 
 def _leave_out_(logits_BK: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -130,6 +149,7 @@ class GBCE(RetrievalLoss):
         needs_full_catalogue: Whether the sampling rate is 1.
         uniform_negatives: Whether it is below 1: ``counts_C`` then says how often each candidate was drawn uniformly.
         uses_log_q: False.
+        recordable: Whether the whole catalogue competes: of drawn negatives the device has to be asked how many there are.
         beta: See ``gbce_beta``.
 
     Raises:
@@ -150,6 +170,7 @@ class GBCE(RetrievalLoss):
         self.needs_full_catalogue = sampling_rate == 1
         self.uniform_negatives = not self.needs_full_catalogue
         self.uses_log_q = False
+        self.recordable = self.needs_full_catalogue
         self.temperature = temperature if isinstance(temperature, Temperature) else Temperature(temperature)
         self.reduction: Reduction = reduction
         self.precision: Precision = precision

@@ -35,6 +35,7 @@ def in_batch_softmax(
     weights_B: Tensor | None = None,
     reduction: Reduction = "mean",
     precision: Precision = "float32",
+    padded: bool = False,
 ) -> Tensor:
     """In-batch softmax cross-entropy, each distinct candidate of the batch scored once.
 
@@ -47,6 +48,8 @@ def in_batch_softmax(
         candidates_CD: Float, shape ``[C, D]``: every candidate once, extra negatives among them.
         positives_B: int64, shape ``[B]``: column of each query's positive.
         counts_C: Whole numbers, at least 1, shape ``[C]``: columns of the textbook matrix that hold each candidate. None: 1.
+            With ``padded``, 0 for a column that holds none, and is nobody's positive: its probability and its gradient are
+            exactly 0, whatever finite numbers its vector and its ``log_q_C`` are.
         temperature: Above 0; divides the scores. A scalar tensor may be learned.
         log_q_C: Log-probability that each candidate is drawn as a negative, shape ``[C]``, subtracted from its logit, that of
             the positive included. None: no correction.
@@ -65,6 +68,8 @@ def in_batch_softmax(
         weights_B: Weight of each query, not negative, shape ``[B]``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; see ``reduce_losses``.
         precision: Of the scores; see ``Precision``.
+        padded: Whether counts may be 0. On an accelerator they are not looked at, and always may: shapes can then be the same
+            for all batches.
 
     Returns:
         Scalar, or ``[B]`` for ``"none"``; float32 at least, also under autocast.
@@ -81,12 +86,22 @@ def in_batch_softmax(
         [0.5514, 0.3133, 0.6931]
     """
     check_loss_inputs(
-        queries_BD, candidates_CD, positives_B, temperature, weights_B=weights_B, counts_C=counts_C, log_q_C=log_q_C
+        queries_BD,
+        candidates_CD,
+        positives_B,
+        temperature,
+        weights_B=weights_B,
+        counts_C=counts_C,
+        log_q_C=log_q_C,
+        padded=padded,
     )
     if certain_positive:
         _check_certain(log_q_C, mask_accidental_hits=mask_accidental_hits, hard_negatives=hard_negatives)
     with torch.autocast(device_type=queries_BD.device.type, enabled=False):
         log_counts_C = None if counts_C is None else counts_C.to(torch.promote_types(queries_BD.dtype, torch.float32)).log()
+        there_C = None  # what is padding must not be among the hardest either
+        if hard_negatives is not None and log_counts_C is not None and (padded or log_counts_C.device.type != "cpu"):
+            there_C = log_counts_C.clamp(max=0)
         if reduction != "none" and fits_tiles(queries_BD):
             scaled_BD, wide_CD = scaled_vectors(queries_BD, candidates_CD, temperature)
             coefficients_B = query_coefficients(weights_B, scaled_BD[:, 0].detach(), reduction)
@@ -96,7 +111,7 @@ def in_batch_softmax(
                     wide_CD,
                     positives_B,
                     coefficients_B,
-                    bias_C=_bias(log_q_C, None),
+                    bias_C=_bias(log_q_C, there_C),
                     masked=masked,
                     hard=Hard(hard_negatives, counts_C, own_copies=not mask_accidental_hits),
                     precision=precision,
@@ -119,9 +134,7 @@ def in_batch_softmax(
                 loss = loss + (own_log_counts_B * coefficients_B).sum()
             return loss
         if hard_negatives is not None:
-            logits_BC = scaled_scores(
-                queries_BD, candidates_CD, temperature, None if log_q_C is None else -log_q_C, precision=precision
-            )
+            logits_BC = scaled_scores(queries_BD, candidates_CD, temperature, _bias(log_q_C, there_C), precision=precision)
             if masked is not None:
                 mask_pairs_(logits_BC, masked, positives_B)
             kept = keep_hard_negatives(
@@ -182,12 +195,11 @@ class InBatchSoftmax(RetrievalLoss):
         needs_full_catalogue: False.
         uses_log_q: Whether corrections are made, in either way.
         certain_positive: Whether the positive is taken for certain.
+        recordable: True.
 
     Raises:
         ValueError: If the options do not fit each other.
     """
-
-    fixed_shapes = True
 
     def __init__(
         self,
@@ -200,6 +212,7 @@ class InBatchSoftmax(RetrievalLoss):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
+        self.recordable = True
         if hard_negatives is not None and hard_negatives < 1:
             raise ValueError(f"hard_negatives must be at least 1, or None for all; came {hard_negatives}")
         self.needs_full_catalogue = False
@@ -226,6 +239,7 @@ class InBatchSoftmax(RetrievalLoss):
         log_q_C: Tensor | None = None,
         masked: Mask | None = None,
         weights_B: Tensor | None = None,
+        padded: bool = False,
     ) -> Tensor:
         """The loss of a batch; see ``in_batch_softmax``.
 
@@ -252,4 +266,5 @@ class InBatchSoftmax(RetrievalLoss):
             weights_B=weights_B,
             reduction=self.reduction,
             precision=self.precision,
+            padded=padded,
         )

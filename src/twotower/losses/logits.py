@@ -79,8 +79,11 @@ def check_loss_inputs(
     weights_B: Tensor | None = None,
     counts_C: Tensor | None = None,
     log_q_C: Tensor | None = None,
+    padded: bool = False,
 ) -> None:
     """Check shapes, and on the CPU values too: on an accelerator looking at values would stall the queue.
+
+    With ``padded`` a count may be 0.
 
     Raises:
         ValueError: If shapes do not fit, a positive is not a column, a count is below 1 or the temperature is not above 0.
@@ -103,9 +106,12 @@ def check_loss_inputs(
         low, high = (int(bound) for bound in positives_B.aminmax())
         if low < 0 or high >= num_candidates:
             raise ValueError(f"positives must be columns in [0, {num_candidates}); came {low} to {high}")
-    if counts_C is not None and counts_C.device.type == "cpu" and num_candidates and not float(counts_C.min()) >= 1:
+    least = 0 if padded else 1
+    if counts_C is not None and counts_C.device.type == "cpu" and num_candidates and not float(counts_C.min()) >= least:
         column = int(counts_C.argmin())
-        raise ValueError(f"counts must be at least 1; came {counts_C[column].item()} for candidate {column}: leave it out")
+        raise ValueError(
+            f"counts must be at least {least}; came {counts_C[column].item()} for candidate {column}: leave it out"
+        )
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0:
             raise ValueError(f"the temperature must be a scalar; came shape {tuple(temperature.shape)}")

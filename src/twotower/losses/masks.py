@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Mask", "count_own_once_", "mask_pairs_", "pairs_of", "shift_own_"]
+__all__ = ["Mask", "check_mask", "count_own_once_", "mask_pairs_", "pairs_of", "shift_own_"]
 
 Mask: TypeAlias = Tensor | tuple[Tensor, Tensor]
 """Pairs that must not compete: bool ``[B, C]``, or int64 ``(rows, columns)`` of equal length, in any order, repeats allowed."""
@@ -41,13 +41,11 @@ def mask_pairs_(logits_BC: Tensor, masked: Mask, positives_B: Tensor) -> Tensor:
     with torch.no_grad():
         own_B1 = positives_B[:, None]
         own_logits_B1 = logits_BC.gather(1, own_B1)
+        check_mask(masked, logits_BC.shape)
         if isinstance(masked, Tensor):
-            _check_matrix(masked, logits_BC.shape)
             logits_BC.masked_fill_(masked, -torch.inf)
-        else:
-            rows, columns = masked
-            _check_pairs(rows, columns, logits_BC.shape)
-            logits_BC[rows, columns] = -torch.inf
+        else:  # a number of the host would be copied to an accelerator, which makes the host wait
+            logits_BC.index_put_(masked, logits_BC.new_full((), -torch.inf))
         return logits_BC.scatter_(1, own_B1, own_logits_B1)
 
 
@@ -69,12 +67,11 @@ def pairs_of(masked: Mask, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         >>> pairs_of((torch.tensor([1, 0, 1]), torch.tensor([1, 2, 0])), (2, 3))
         (tensor([0, 1, 1]), tensor([2, 1, 0]))
     """
+    check_mask(masked, shape)
     if isinstance(masked, Tensor):
-        _check_matrix(masked, shape)
         rows, columns = masked.nonzero().T.contiguous()
         return rows, columns
     rows, columns = masked
-    _check_pairs(rows, columns, shape)
     rows, order = rows.to(torch.int64).sort(stable=True)
     return rows, columns.to(torch.int64)[order]
 
@@ -117,6 +114,18 @@ def shift_own_(logits_BC: Tensor, positives_B: Tensor, shift_B: Tensor) -> Tenso
     """
     with torch.no_grad():
         return logits_BC.scatter_add_(1, positives_B[:, None], shift_B[:, None].to(logits_BC.dtype))
+
+
+def check_mask(masked: Mask, shape: tuple[int, ...]) -> None:
+    """Check that a mask is one of so many queries and candidates; of pairs on the CPU their values too.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if isinstance(masked, Tensor):
+        _check_matrix(masked, shape)
+    else:
+        _check_pairs(*masked, shape)
 
 
 def _check_matrix(masked: Tensor, shape: tuple[int, ...]) -> None:

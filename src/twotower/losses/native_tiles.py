@@ -59,7 +59,7 @@ class NativeTiles:
         queries_BD: Tensor, candidates_CD: Tensor, bias_C: Tensor | None, precision: Precision = "float32"
     ) -> NativeTiles | None:
         """The tiles of these vectors; None where the kernel is not there or does not take such numbers."""
-        if not queries_BD.dtype == candidates_CD.dtype == _NUMBERS or not len(candidates_CD):
+        if queries_BD.device.type != "cpu" or not queries_BD.dtype == candidates_CD.dtype == _NUMBERS or not len(candidates_CD):
             return None
         library, narrow = _library(), precision == "bfloat16"
         if library is None or (narrow and not library.softmax_narrow()):

@@ -1,7 +1,8 @@
 """Softmax cross-entropy from vectors, a few queries at a time: the matrix of logits is never in memory as a whole.
 
 Value and gradients are made in one pass over tiles that stay in the processor's cache. Written out, the logits of 2,048 queries
-and 1,000 candidates would be 8 MB that go to memory and back several times.
+and 1,000 candidates would be 8 MB that go to memory and back several times. On an accelerator tiles are large, and so is what
+they save: the logits of 65,536 queries and as many candidates are 17 GB, and eager PyTorch keeps three such matrices.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from twotower.losses.device_tiles import DeviceTiles
 from twotower.losses.logits import Precision
 from twotower.losses.masks import Mask, pairs_of
 from twotower.losses.native_tiles import NativeTiles
@@ -22,8 +24,8 @@ __all__ = ["fits_tiles", "tiled_cross_entropy"]
 
 
 def fits_tiles(queries_BD: Tensor) -> bool:
-    """Whether tiles pay: on a processor with caches; an accelerator is quicker with one product than with many small ones."""
-    return queries_BD.device.type == "cpu" and queries_BD.shape[1] > 0
+    """Whether there is anything to multiply: vectors of no width are left to the loss that is written out."""
+    return queries_BD.shape[1] > 0
 
 
 def tiled_cross_entropy(
@@ -49,12 +51,14 @@ def tiled_cross_entropy(
         candidates_CD: The same type, shape ``[C, D]``.
         positives_B: int64, shape ``[B]``: the column of each query's positive.
         coefficients_B: The same type, shape ``[B]``: what each query's loss counts in the sum.
-        bias_C: Added to the logits of each candidate, shape ``[C]``; constant.
+        bias_C: Added to the logits of each candidate, shape ``[C]``; constant. ``-inf`` for one that is none, as masked for
+            every query.
         own_shift_B: Added to the logit of each query's positive besides, shape ``[B]``; constant.
         masked: Pairs that must not compete: their probability and gradient are exactly 0. See ``Mask``.
         hard: Which negatives are kept, in a tile at a time; their counts are not in ``bias_C`` then, and nothing is shifted.
             None: all.
-        tile_bytes: Memory for the logits at a time; at least one query's are made. None: about as much as the caches hold.
+        tile_bytes: Memory for the logits at a time; at least one query's are made. None: about as much as the caches hold; on
+            an accelerator 128 MiB.
         precision: Of the products; see ``Precision``.
 
     Returns:
@@ -88,11 +92,15 @@ class _TiledCrossEntropy(torch.autograd.Function):
         tile_bytes: int | None,
         precision: Precision,
     ) -> Tensor:
-        shape = (len(queries_BD), len(candidates_CD))
-        asked = Asked(positives_B, coefficients_B, own_shift_B, None if masked is None else _by_row(masked, *shape), hard)
-        tiles = NativeTiles.open(queries_BD, candidates_CD, bias_C, precision)
+        on_host = queries_BD.device.type == "cpu"
+        by_row = _by_row(masked, len(queries_BD), len(candidates_CD)) if on_host and masked is not None else None
+        tiles: NativeTiles | TorchTiles | DeviceTiles | None = NativeTiles.open(queries_BD, candidates_CD, bias_C, precision)
+        if not on_host:
+            tiles = DeviceTiles(queries_BD, candidates_CD, bias_C, masked, precision)
         found = (tiles or TorchTiles(queries_BD, candidates_CD, bias_C, precision)).losses(
-            asked, gradients=any(ctx.needs_input_grad[:2]), tile_bytes=tile_bytes
+            Asked(positives_B, coefficients_B, own_shift_B, by_row, hard),
+            gradients=any(ctx.needs_input_grad[:2]),
+            tile_bytes=tile_bytes,
         )
         if found.queries_grad_BD is not None:
             ctx.save_for_backward(found.queries_grad_BD, found.candidates_grad_CD)
@@ -102,7 +110,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries_grad_BD, candidates_grad_CD = ctx.saved_tensors
-        if float(grad) != 1:  # these tensors are on the CPU, and 1 is what most losses get
+        # 1 is what most losses get; on an accelerator a look at it would make the host wait
+        if grad.device.type != "cpu" or float(grad) != 1:
             queries_grad_BD, candidates_grad_CD = queries_grad_BD * grad, candidates_grad_CD * grad
         return queries_grad_BD, candidates_grad_CD, None, None, None, None, None, None, None, None
 

@@ -106,6 +106,6 @@ def _why_not(
         return "known positives are masked, as many as there are"
     if streamed_log_q:
         return "the sketch of log-Q counts on the host"
-    if not getattr(loss, "fixed_shapes", False):  # anyone's loss may lack it
+    if not getattr(loss, "recordable", False):  # anyone's loss may lack it
         return f"the loss {type(loss).__name__} picks out of the batch what it learns from"
     return None
