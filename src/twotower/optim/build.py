@@ -154,7 +154,8 @@ def _groups(*parts: tuple[list[Parameter], float, float]) -> list[dict[str, Any]
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
-    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=_adam_epsilon(config), fused=_fused(groups))
+    fused = _fused(groups, "cpu", "cuda")
+    return uncompiled(torch.optim.AdamW)(groups, betas=config.betas, eps=_adam_epsilon(config), fused=fused)
 
 
 def _lazy_adam(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
@@ -163,14 +164,14 @@ def _lazy_adam(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimiz
 
 def _adagrad(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
     return uncompiled(Adagrad)(
-        groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=_fused(groups)
+        groups, initial_accumulator_value=_start(config), eps=_adagrad_epsilon(config), fused=_fused(groups, "cpu")
     )
 
 
-def _fused(groups: list[dict[str, Any]]) -> bool | None:
-    """Whether torch's update in one pass over each parameter is there; None leaves the choice to torch."""
+def _fused(groups: list[dict[str, Any]], *devices: str) -> bool | None:
+    """Whether torch's update in one pass over each parameter is there, on which devices; None leaves the choice to torch."""
     parameters = [parameter for group in groups for parameter in group["params"]]
-    return True if all(each.device.type == "cpu" and each.is_floating_point() for each in parameters) else None
+    return True if all(each.device.type in devices and each.is_floating_point() for each in parameters) else None
 
 
 def _table_adagrad(

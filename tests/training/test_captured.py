@@ -1,0 +1,205 @@
+"""Steps that are captured once and replayed, on an emulated device: they are the steps of the CPU, or are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from emulated_device import DEVICE, Emulation, emulated
+
+from twotower.errors import ConfigError, TrainingError
+from twotower.training import Checkpoints, StepDone, TrainingEvent
+from twotower.training.captured import CAPTURES
+from twotower.types import Ragged
+
+ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
+
+
+def _capture(emulation: Emulation) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """What `cuda_graph` is on CUDA; here the work is done while it is recorded, so that the first replay has nothing to do."""
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        with emulation.record() as recording:
+            work()
+        assert recording.count > 20
+        replays = iter([lambda: None])
+        return lambda: next(replays, recording.replay)()
+
+    return capture
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"update": "rows"},
+        {"dropout": 0.2},
+        {"learned_temperature": True},
+        {"reduction": "sum"},
+        {"loss_kind": "log-q"},
+        {"loss_kind": "corrected"},
+        {"loss_kind": "bsl"},
+        {"queue_batches": 2},
+        {"extra_negatives": 3},
+        {"weights": torch.linspace(0.1, 1, 48)},
+        {"options": {"clip_norm": 0.05}},
+        {"update": "rows", "options": {"clip_norm": 0.05}},
+        {"options": ADAMW | {"schedule": {"warmup_steps": 3, "decay": "cosine"}}},
+        {"update": "rows", "options": ADAMW},
+        {"update": "rows", "options": {"optimizer": {"kind": "adamw", "sparse_kind": "lazy_adam", "epsilon": 0.01}}},
+        {"update": "rows", "options": {"optimizer": {"kind": "rowwise_adagrad"}}},
+    ],
+    ids=str,
+)
+def test_a_captured_step_is_the_step(world: Callable[..., Any], case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"epochs": 4, "batch_size": 5, "resident_data": "always", **case.get("options", {})}
+    case = {**case, "history": False, "options": options}
+    here = _in_batches_of_five(world(**case))
+    expected = here.train()
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        there = _in_batches_of_five(world(**case))
+        found = there.train({"cuda_graph": True}, device=DEVICE)
+        states = {name: values.cpu() for name, values in there.state().items()}
+    assert [record["loss"] for record in found.records] == pytest.approx(
+        [record["loss"] for record in expected.records], rel=1e-5
+    )
+    for name, values in here.state().items():
+        torch.testing.assert_close(states[name], values, rtol=1e-4, atol=1e-5)
+
+
+def _in_batches_of_five(made: Any) -> Any:
+    """48 rows without histories, in nine batches of five and one of three."""
+    made.batches.batch_size = 5
+    made.batches.examples = replace(made.batches.examples, history_inputs=())
+    return made
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ({"plain": False}, "histories are read"),
+        ({"loss_kind": "gbce", "extra_negatives": 3}, "the loss GBCE"),
+        ({"loss_kind": "sketch"}, "sketch"),
+        ({"propagation": (0.5, 0.5)}, "propagated tables"),
+        ({"masks": True}, "known positives"),
+        ({"lists": True}, "'mood' is a list"),
+        ({"options": {"resident_data": "never"}}, "the data must be on the device"),
+        ({"options": {"resident_data": "auto"}}, "the data must be on the device"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_captured_is_refused_with_the_reason(
+    world: Callable[..., Any], case: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, masks, lists = case.pop("plain", True), case.pop("masks", False), case.pop("lists", False)
+    case = {"history": not plain, "options": {"resident_data": "always"}, **case}
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        made = world(**case)
+        if plain:
+            made = _in_batches_of_five(made)
+        made.batches.mask_known_positives = masks
+        if lists:
+            offsets = torch.arange(49)
+            made.batches.examples = replace(made.batches.examples, context={"mood": Ragged(torch.zeros(48), offsets)})
+        with pytest.raises(ConfigError, match=f"training.cuda_graph: .*{reason}"):
+            made.train({"cuda_graph": True}, device=DEVICE)
+
+
+def test_a_device_that_captures_nothing_is_refused(world: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"training.cuda_graph: the step can't be captured: the device is cpu"):
+        world().train({"cuda_graph": True})
+
+
+def test_a_device_that_refuses_says_why(world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(work: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    with emulated():
+        monkeypatch.setitem(CAPTURES, DEVICE.type, refuse)
+        made = _in_batches_of_five(world(history=False, options={"resident_data": "always"}))
+        with pytest.raises(
+            TrainingError, match=r"\(operation not permitted when stream is capturing\): set training.cuda_graph"
+        ):
+            made.train({"cuda_graph": True}, device=DEVICE)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_host_waits_when_it_reads_and_not_for_each_step(
+    world: Callable[..., Any], captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    for batch_size in (16, 2):  # 3 batches, and 24: fewer than are read at once
+        with emulated() as emulation:
+            monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+            made = _in_batches_of_five(
+                world(history=False, update="rows", loss_kind="log-q", options={"resident_data": "always"})
+            )
+            made.batches.batch_size = batch_size
+            # batches of any size are made by torch.unique, which waits; of one size they are not
+            made.train({"epochs": 1, "cuda_graph": captured}, device=DEVICE)
+            found = dict(emulation.waits)
+            found.pop("aten::_unique2", None)
+            waits.append(found)
+    assert waits[0] == waits[1]
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_loss_that_is_not_finite_is_told_of_its_own_step(
+    world: Callable[..., Any], captured: bool, clip: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mood = torch.zeros(48, 1)
+    options = {"resident_data": "always", "clip_norm": clip}
+    told: list[TrainingEvent] = []
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        made = _in_batches_of_five(world(history=False, mood=mood, options=options))
+        bad = int(made.batches.rows(1, 6)[2])
+        context = {"mood": mood.clone()}
+        made.batches.examples = replace(made.batches.examples, context=context)
+        context["mood"][bad] = torch.nan
+        first = next(index for index in range(10) if bad in made.batches.rows(0, index))
+        with pytest.raises(TrainingError) as caught:
+            made.train(
+                {"cuda_graph": captured},
+                device=DEVICE,
+                listener=told.append,
+                checkpoints=Checkpoints(tmp_path, "same"),
+            )
+    message = str(caught.value)
+    assert f"the loss is not a finite number in epoch 1, batch {first + 1} (step {first + 1})" in message
+    assert f"query feature 'mood' (rows {bad})" in message
+    assert [event.step for event in told if isinstance(event, StepDone)] == list(range(1, first + 1))
+    assert not (tmp_path / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("case", [{"update": "rows"}, {"update": "rows", "options": ADAMW}, {"options": ADAMW}], ids=str)
+@pytest.mark.parametrize("there_first", [False, True])
+def test_a_training_goes_on_on_another_device(
+    world: Callable[..., Any], case: dict[str, Any], there_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"epochs": 4, **case.get("options", {})}
+    case = {**case, "history": False, "options": options}
+    undisturbed = _in_batches_of_five(world(**case))
+    undisturbed.train()
+    there = {"resident_data": "always", "cuda_graph": True}
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        for part, on_device in enumerate((there_first, not there_first)):
+            made = _in_batches_of_five(world(**case))
+            found = made.train(
+                there if on_device else {},
+                device=DEVICE if on_device else torch.device("cpu"),
+                stop_after=2 if part == 0 else None,
+                checkpoints=Checkpoints(tmp_path, "same", resume=part == 1),
+            )
+            assert found.epochs_run == (2 if part == 0 else 4)
+        states = {name: values.cpu() for name, values in made.state().items()}
+    for name, values in undisturbed.state().items():
+        torch.testing.assert_close(states[name], values, rtol=1e-4, atol=1e-5)
