@@ -12,7 +12,7 @@ import torch
 from emulated_device import DEVICE, Emulation, emulated
 
 from twotower.errors import ConfigError, TrainingError
-from twotower.training import Checkpoints, StepDone, TrainingEvent
+from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent
 from twotower.training.captured import CAPTURES
 from twotower.types import Ragged
 
@@ -179,6 +179,11 @@ def test_a_loss_that_is_not_finite_is_told_of_its_own_step(
     assert not (tmp_path / "last.safetensors").exists()
 
 
+def _interrupt_after_two(event: TrainingEvent) -> None:
+    if isinstance(event, EpochDone) and event.epoch == 2:
+        raise InterruptedError
+
+
 @pytest.mark.parametrize("case", [{"update": "rows"}, {"update": "rows", "options": ADAMW}, {"options": ADAMW}], ids=str)
 @pytest.mark.parametrize("there_first", [False, True])
 def test_a_training_goes_on_on_another_device(
@@ -193,13 +198,16 @@ def test_a_training_goes_on_on_another_device(
         monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
         for part, on_device in enumerate((there_first, not there_first)):
             made = _in_batches_of_five(world(**case))
-            found = made.train(
-                there if on_device else {},
-                device=DEVICE if on_device else torch.device("cpu"),
-                stop_after=2 if part == 0 else None,
-                checkpoints=Checkpoints(tmp_path, "same", resume=part == 1),
-            )
-            assert found.epochs_run == (2 if part == 0 else 4)
+            given = {
+                "config": {"checkpoint_every_s": 0, **(there if on_device else {})},
+                "device": DEVICE if on_device else torch.device("cpu"),
+                "checkpoints": Checkpoints(tmp_path, "same", resume=part == 1),
+            }
+            if part == 0:
+                with pytest.raises(InterruptedError):
+                    made.train(**given, listener=_interrupt_after_two)
+            else:
+                assert made.train(**given).epochs_run == 4
         states = {name: values.cpu() for name, values in made.state().items()}
     for name, values in undisturbed.state().items():
         torch.testing.assert_close(states[name], values, rtol=1e-4, atol=1e-5)
