@@ -109,7 +109,9 @@ def check_loss_inputs(
     least = 0 if padded else 1
     if counts_C is not None and counts_C.device.type == "cpu" and num_candidates and not float(counts_C.min()) >= least:
         column = int(counts_C.argmin())
-        raise ValueError(f"counts must be at least {least}; came {counts_C[column].item()} for candidate {column}: leave it out")
+        raise ValueError(
+            f"counts must be at least {least}; came {counts_C[column].item()} for candidate {column}: leave it out"
+        )
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0:
             raise ValueError(f"the temperature must be a scalar; came shape {tuple(temperature.shape)}")
