@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from twotower.losses import softmax_cross_entropy
 from twotower.losses.device_tiles import DeviceTiles
 from twotower.losses.logits import Precision
+from twotower.losses.masks import Mask
 from twotower.losses.tiled import tiled_cross_entropy
 from twotower.losses.tiles import Asked, Hard
 
@@ -52,7 +53,7 @@ class Case:
                 getattr(self, name).copy_(values)
 
     def loss(self, options: dict[str, Any], tile_bytes: int | None, precision: Precision = "float32") -> Tensor:
-        masked = {"matrix": self.matrix, "pairs": (self.rows, self.columns)}.get(options.get("masked", ""))
+        masks: dict[str, Mask] = {"matrix": self.matrix, "pairs": (self.rows, self.columns)}
         return tiled_cross_entropy(
             self.queries,
             self.candidates,
@@ -60,7 +61,7 @@ class Case:
             self.coefficients,
             bias_C=self.bias if "bias" in options else None,
             own_shift_B=self.shift if "shift" in options else None,
-            masked=masked,
+            masked=masks.get(options.get("masked", "")),
             hard=options.get("hard"),
             tile_bytes=tile_bytes,
             precision=precision,
@@ -204,7 +205,8 @@ def work_on(batch: int, tile_bytes: int | None, precision: Precision = "float32"
     generator = torch.Generator().manual_seed(0)
     queries, candidates = (torch.randn(batch, 4, generator=generator) for _ in range(2))
     rows = torch.arange(batch)
-    with _Made() as made:
+    made = _Made()
+    with made:
         tiles = DeviceTiles(queries, candidates, None, (rows, rows.flip(0)), precision)
         tiles.losses(Asked(rows, torch.ones(batch), None, None), gradients=True, tile_bytes=tile_bytes)
     return made

@@ -74,11 +74,12 @@ class _Module:
 def _registered() -> torch.device:
     if torch._C._get_privateuse1_backend_name() != NAME:
         _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-        _AUTOCAST.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+        _AUTOCAST.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
     return torch.device(NAME, 0)
 
 
-_AUTOCAST = torch.library.Library("_", "IMPL")  # kept as long as the device: autocast changes nothing there
+# kept as long as the device: autocast changes nothing there
+_AUTOCAST = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
 DEVICE = _registered()
 
 
