@@ -51,7 +51,7 @@ def _there(text: str) -> torch.device:
 
 def synchronised(device: torch.device) -> None:
     """Wait until the device has done all that it was given; the processor always has."""
-    if device.type == "cuda":
+    if device.type != "cpu":
         torch.cuda.synchronize(device)
 
 

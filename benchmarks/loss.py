@@ -11,9 +11,13 @@ before the loss; where eager does not fit it is counted, by the bytes for each l
 counts three products (the logits, and the gradient of either side) and every vector and gradient once. With ``--hard N`` both
 sides keep the N hardest negatives of a query, eager by ``topk``. The last line of stdout is one JSON object.
 
+With ``--device cuda`` the same on a GPU: clocks wait for it, memory is what torch's allocator gave out at most beside what was
+there before, the ceilings are the GPU's, and eager is counted where it does not fit. Without a GPU: one line, and exit code 2.
+
     python benchmarks/loss.py
     python benchmarks/loss.py --batches 1024,4096 --repeats 3      (seconds)
     python benchmarks/loss.py --batches 4096,16384 --hard 100
+    python benchmarks/loss.py --device cuda
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ from typing import Any, Literal
 
 import torch
 from alternating import medians
-from ceilings import ceilings
-from measured import forget_peak, peak_bytes, run_program, table
+from device import device_ceilings, device_facts, device_option, peak_bytes_on, to_its_end
+from measured import run_program, table
 from roofline import roofline
 from torch import Tensor
 from torch.nn import functional
@@ -46,27 +50,33 @@ def main() -> None:
     parser.add_argument("--batches", type=_sizes, default=BATCHES, help="rows of a batch, separated by commas")
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--eager-up-to", type=int, default=16_384, help="where eager's matrix still fits; above it is counted")
+    parser.add_argument(
+        "--eager-up-to", type=int, help="above it eager's matrix is counted; 16384, on a device as far as it fits"
+    )
     parser.add_argument("--hard", type=int, help="negatives of a query that are kept, those with the highest logits; all")
+    device_option(parser)
     parser.add_argument("--memory-of", choices=SIDES, help="one side, once, in this process: its peak memory")
     options = parser.parse_args()
     if options.memory_of:
-        print(json.dumps({"bytes": _memory(options.memory_of, options.batches[0], options.dim, options.hard)}))
+        print(json.dumps({"bytes": _memory(options.memory_of, options.batches[0], options)}))
         return
-    machine = ceilings()
+    if options.eager_up_to is None and options.device.type == "cpu":
+        options.eager_up_to = 16_384
+    machine = device_ceilings(options.device)
     sizes = [_measured(batch, options, machine) for batch in options.batches]
     eager = [size["bytes"]["eager"] / size["batch"] ** 2 for size in sizes if "eager" in size["bytes"]]
     for size in sizes:
         counted = max(eager, default=12.0) * size["batch"] ** 2  # without a measurement: logits, their softmax, their gradient
         size["memory_ratio"] = size["bytes"].get("eager", counted) / size["bytes"]["ours"]
         size["eager_bytes_are_counted"] = "eager" not in size["bytes"]
-    print(_shown(sizes))
+    print(_shown(sizes, options.device))
     print(
         json.dumps(
             {
                 "benchmark": "loss",
                 "dim": options.dim,
                 "hard_negatives": options.hard,
+                "device": device_facts(options.device),
                 "threads": torch.get_num_threads(),
                 "repeats": options.repeats,
                 "machine": machine,
@@ -80,19 +90,20 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted(int(part) for part in text.split(",")))
 
 
-def _inputs(batch: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(batch: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    queries, candidates = (functional.normalize(torch.randn(batch, dim, generator=generator)) for _ in range(2))
-    return queries.requires_grad_(), candidates.requires_grad_(), torch.randperm(batch, generator=generator)
+    queries, candidates = (functional.normalize(torch.randn(batch, dim, generator=generator)).to(device) for _ in range(2))
+    return queries.requires_grad_(), candidates.requires_grad_(), torch.randperm(batch, generator=generator).to(device)
 
 
-def _work(side: str, batch: int, dim: int, hard: int | None) -> Callable[[], None]:
-    queries_BD, candidates_BD, positives_B = _inputs(batch, dim)
+def _work(side: str, batch: int, options: argparse.Namespace) -> Callable[[], None]:
+    queries_BD, candidates_BD, positives_B = _inputs(batch, options.dim, options.device)
+    hard = options.hard
 
     def work() -> None:
         queries_BD.grad = candidates_BD.grad = None
         if side.startswith("eager"):
-            with torch.autocast("cpu", torch.bfloat16, enabled=side.endswith("bfloat16")):
+            with torch.autocast(options.device.type, torch.bfloat16, enabled=side.endswith("bfloat16")):
                 logits_BB, own_B1 = queries_BD @ candidates_BD.T / TEMPERATURE, positives_B[:, None]
                 if hard is None:
                     loss = functional.cross_entropy(logits_BB, positives_B)
@@ -110,21 +121,44 @@ def _work(side: str, batch: int, dim: int, hard: int | None) -> Callable[[], Non
     return work
 
 
-def _memory(side: str, batch: int, dim: int, hard: int | None) -> int:
+def _memory(side: str, batch: int, options: argparse.Namespace) -> int:
     """Bytes that the loss takes beside its inputs and a process that has done a small one."""
-    _work(side, 64, dim, hard)()
-    work = _work(side, batch, dim, hard)
-    before = forget_peak()
-    work()
-    return max(peak_bytes() - before, 1)
+    _work(side, 64, options)()
+    return peak_bytes_on(options.device, _work(side, batch, options))
+
+
+def _fits(side: str, batch: int, options: argparse.Namespace) -> bool:
+    """Whether eager has the memory, as far as that can be known without ending this process."""
+    if options.eager_up_to is not None and batch > options.eager_up_to:
+        return False
+    if options.device.type == "cpu":
+        return True
+    fits = True
+    try:
+        to_its_end(options.device, _work(side, batch, options))()
+    except torch.OutOfMemoryError:
+        fits = False
+        print(f"{side} does not fit", file=sys.stderr, flush=True)
+    torch.cuda.empty_cache()
+    return fits
+
+
+def _bytes(side: str, batch: int, options: argparse.Namespace) -> int:
+    """Of a process of its own; on a device, whose allocator counts, of this one, which may hold much of it for later."""
+    if options.device.type != "cpu":
+        torch.cuda.empty_cache()
+        return _memory(side, batch, options)
+    kept: list[object] = [] if options.hard is None else ["--hard", options.hard]
+    command = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, *kept, "--memory-of", side]
+    return int(run_program(command)["bytes"])
 
 
 def _measured(batch: int, options: argparse.Namespace, machine: dict[str, float]) -> dict[str, Any]:
     print(f"{batch:,} rows", file=sys.stderr, flush=True)
-    sides = [side for side in SIDES if not side.startswith("eager") or batch <= options.eager_up_to]
-    seconds = medians({side: _work(side, batch, options.dim, options.hard) for side in sides}, options.repeats)
-    kept: list[object] = [] if options.hard is None else ["--hard", options.hard]
-    command = [sys.executable, Path(__file__), "--batches", batch, "--dim", options.dim, *kept, "--memory-of"]
+    sides = [side for side in SIDES if not side.startswith("eager") or _fits(side, batch, options)]
+    works = {side: to_its_end(options.device, _work(side, batch, options)) for side in sides}
+    seconds = medians(works, options.repeats)
+    del works
     flops, moved = 6 * batch**2 * options.dim, 4 * 4 * batch * options.dim
     rooflines = {
         side: roofline(
@@ -142,11 +176,15 @@ def _measured(batch: int, options: argparse.Namespace, machine: dict[str, float]
         "seconds": seconds,
         "ratios": {f"{side} against {peer}": seconds[peer] / seconds[side] for side in SIDES[:2] for peer in eager},
         "roofline": rooflines,
-        "bytes": {side: run_program([*command, side])["bytes"] for side in sides if side != SIDES[3]},
+        "bytes": {side: _bytes(side, batch, options) for side in sides if side != SIDES[3]},
     }
 
 
-def _shown(sizes: list[dict[str, Any]]) -> str:
+def _time(seconds: float, device: torch.device) -> str:
+    return f"{seconds:.3f} s" if device.type == "cpu" else f"{1000 * seconds:.3f} ms"
+
+
+def _shown(sizes: list[dict[str, Any]], device: torch.device) -> str:
     head = ["rows", *SIDES, "times as fast", "bfloat16", "of the ceiling", "memory", "of eager", "1 /"]
     rows = []
     for size in sizes:
@@ -156,7 +194,7 @@ def _shown(sizes: list[dict[str, Any]]) -> str:
         rows.append(
             [
                 f"{size['batch']:,}",
-                *(f"{seconds[side]:.3f} s" if side in seconds else "-" for side in SIDES),
+                *(_time(seconds[side], device) if side in seconds else "-" for side in SIDES),
                 *(f"{ratios[name]:.2f}" if name in ratios else "-" for name in against),
                 f"{size['roofline']['ours']['share']:.0%}",
                 f"{size['bytes']['ours'] / 1e6:.0f} MB",

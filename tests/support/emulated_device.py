@@ -80,9 +80,12 @@ class _Module:
 def _registered() -> torch.device:
     if torch._C._get_privateuse1_backend_name() != NAME:
         _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+        _AUTOCAST.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
     return torch.device(NAME, 0)
 
 
+# kept as long as the device: autocast changes nothing there
+_AUTOCAST = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
 DEVICE = _registered()
 
 
@@ -266,7 +269,7 @@ class Emulation:
             raise RuntimeError(f"{name} makes the host wait: it can't be recorded")
 
     def copied_there(self, name: str) -> None:
-        """Memory of the host was copied: a CUDA graph refuses what is not pinned, and reads what is there by then from what is."""
+        """Memory of the host was copied: a CUDA graph refuses what is not pinned, and reads what is when it is replayed."""
         if self.recording is not None:
             raise RuntimeError(f"{name} copies from the host: it can't be recorded")
 

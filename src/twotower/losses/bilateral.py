@@ -53,8 +53,7 @@ def bilateral_softmax(
     sum is raised to: 1.22 on Gowalla, where it makes the difference between their softmax and BSL. With ``w > 1`` negatives
     push more than positives pull; scores of any size would fall without end, cosines spread out.
 
-    The logits are made in tiles as in ``in_batch_softmax``, and none are kept; with ``"none"`` a matrix of queries by candidates
-    is.
+    The logits are made in tiles as in ``in_batch_softmax``, and none are kept; with ``"none"`` a matrix of all of them is.
 
     Args:
         queries_BD: Float, shape ``[B, D]``.
@@ -127,7 +126,10 @@ def bilateral_softmax(
         if reduction != "none" and fits_tiles(queries_BD):
             coefficients_B = query_coefficients(weights_B, own_B.detach(), reduction)
             # so far down the exponential of the positive is 0 beside any other: the gradient is that of the negatives alone
-            most_B = scaled_BD.detach().norm(dim=1) * wide_CD.detach().norm(dim=1).amax() if len(wide_CD) else own_B.detach()
+            lengths_C = wide_CD.detach().norm(dim=1)
+            if there_C is not None:
+                lengths_C = lengths_C * there_C
+            most_B = scaled_BD.detach().norm(dim=1) * lengths_C.amax() if len(wide_CD) else own_B.detach()
             lowest: float | Tensor = 0.0
             if bias_C is not None and len(bias_C):
                 lowest = (bias_C if there_C is None else bias_C.masked_fill(~there_C, torch.inf)).min()

@@ -1,4 +1,4 @@
-"""The tiles of a softmax cross-entropy on an accelerator: few and large, and nothing is asked of the device while they are made.
+"""The tiles of a softmax cross-entropy on an accelerator: few and large, and made without asking anything of the device.
 
 What runs, and in which shapes, follows from the shapes alone, so that a step with this loss can be recorded once and replayed.
 """

@@ -26,9 +26,9 @@ class RetrievalLoss(nn.Module):
         needs_users: Whether ``users_B``, int64 of shape ``[B]``, must be given as well: whose row each is. False unless a loss
             says so. Where several processes share a batch, such a loss is given ``all_rows`` too, which gathers a tensor
             ``[B]`` from all of them, and returns its part of the batch's loss; of other losses it is found from outside.
-        recordable: Whether on an accelerator the loss asks nothing of the device, and shapes follow from shapes alone, so that a
-            step with it can be recorded once and replayed. Batches have to be of one size then: ``counts_C`` may be 0 for
-            columns that hold no candidate, and are as if they were not there. False unless a loss says so.
+        recordable: Whether on an accelerator the loss asks nothing of the device, and shapes follow from shapes alone, so that
+            a step with it can be recorded once and replayed. Batches are of one size then: ``counts_C`` may be 0 for columns
+            that hold no candidate, and are as if they were not there. False unless a loss says so.
         reduction: Whether the loss of a batch is a mean, a sum, or one value per row.
     """
 
