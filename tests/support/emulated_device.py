@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -282,6 +283,13 @@ class Emulation:
         finally:
             self.recording = None
 
+    def capture(self, work: Callable[[], Any]) -> Callable[[], None]:
+        """What a CUDA graph is on CUDA: what repeats the work. Here it is done while it is recorded, and not by the first repeat."""
+        with self.record() as recording:
+            work()
+        repeats = iter([lambda: None])
+        return lambda: next(repeats, recording.replay)()
+
     def waits_of(self, work: Callable[[], Any]) -> Counter[str]:
         """How often the host waited within ``work``."""
         before = self.waits.copy()
@@ -292,13 +300,21 @@ class Emulation:
 _open: list[Emulation] = []
 
 
+def _no_grad(mode: bool = True) -> AbstractContextManager[Any]:
+    return torch.no_grad() if mode else nullcontext()
+
+
 @contextmanager
 def emulated() -> Iterator[Emulation]:
-    """Within the block tensors can be made on `DEVICE`, and moved there and back."""
+    """Within the block tensors can be made on `DEVICE`, and moved there and back.
+
+    ``torch.inference_mode`` is ``torch.no_grad`` there: in the former, torch neither takes composite operations apart nor lets a
+    view of a tensor be a tensor of this device.
+    """
     emulation = Emulation()
     _open.append(emulation)
     try:
-        with _Functions(), _Operations():  # type: ignore[no-untyped-call]
+        with patch.object(torch, "inference_mode", _no_grad), _Functions(), _Operations():  # type: ignore[no-untyped-call]
             yield emulation
     finally:
         _open.remove(emulation)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from emulated_device import DEVICE, Emulation, emulated
+from emulated_device import DEVICE, emulated
 
 from twotower.errors import ConfigError, TrainingError
 from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent
@@ -17,19 +17,6 @@ from twotower.training.captured import CAPTURES
 from twotower.types import Ragged
 
 ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
-
-
-def _capture(emulation: Emulation) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """What `cuda_graph` is on CUDA; here the work is done while it is recorded, so that the first replay has nothing to do."""
-
-    def capture(work: Callable[[], None]) -> Callable[[], None]:
-        with emulation.record() as recording:
-            work()
-        assert recording.count > 20
-        replays = iter([lambda: None])
-        return lambda: next(replays, recording.replay)()
-
-    return capture
 
 
 @pytest.mark.parametrize(
@@ -61,7 +48,7 @@ def test_a_captured_step_is_the_step(world: Callable[..., Any], case: dict[str, 
     here = _in_batches_of_five(world(**case))
     expected = here.train()
     with emulated() as emulation:
-        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
         there = _in_batches_of_five(world(**case))
         found = there.train({"cuda_graph": True}, device=DEVICE)
         states = {name: values.cpu() for name, values in there.state().items()}
@@ -99,7 +86,7 @@ def test_what_can_not_be_captured_is_refused_with_the_reason(
     plain, masks, lists = case.pop("plain", True), case.pop("masks", False), case.pop("lists", False)
     case = {"history": not plain, "options": {"resident_data": "always"}, **case}
     with emulated() as emulation:
-        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
         made = world(**case)
         if plain:
             made = _in_batches_of_five(made)
@@ -136,7 +123,7 @@ def test_the_host_waits_when_it_reads_and_not_for_each_step(
     waits = []
     for batch_size in (16, 2):  # 3 batches, and 24: fewer than are read at once
         with emulated() as emulation:
-            monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+            monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
             made = _in_batches_of_five(
                 world(history=False, update="rows", loss_kind="log-q", options={"resident_data": "always"})
             )
@@ -158,7 +145,7 @@ def test_a_loss_that_is_not_finite_is_told_of_its_own_step(
     options = {"resident_data": "always", "clip_norm": clip}
     told: list[TrainingEvent] = []
     with emulated() as emulation:
-        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
         made = _in_batches_of_five(world(history=False, mood=mood, options=options))
         bad = int(made.batches.rows(1, 6)[2])
         context = {"mood": mood.clone()}
@@ -195,7 +182,7 @@ def test_a_training_goes_on_on_another_device(
     undisturbed.train()
     there = {"resident_data": "always", "cuda_graph": True}
     with emulated() as emulation:
-        monkeypatch.setitem(CAPTURES, DEVICE.type, _capture(emulation))
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
         for part, on_device in enumerate((there_first, not there_first)):
             made = _in_batches_of_five(world(**case))
             given = {

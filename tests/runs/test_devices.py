@@ -1,0 +1,88 @@
+"""Whole runs on an emulated device: what is judged and shipped is what a run on the CPU gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from emulated_device import DEVICE, emulated
+
+from twotower.recommender import Recommender
+from twotower.runs import Recipe, reevaluate, run
+from twotower.training.captured import CAPTURES
+
+MakeRecipe = Callable[..., Recipe]
+HISTORY = {"kind": "history", "max_length": 5, "embedding": {"dim": 4}}
+USER = {"kind": "id", "column": "user", "embedding": {"dim": 4}}
+ITEM = {"kind": "id", "column": "item", "embedding": {"dim": 4}}
+PRICE = {"kind": "number", "column": "price"}
+AGE = {"kind": "number", "column": "age", "missing": "own"}
+ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
+
+
+def _there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("run", "split_tables"):
+        monkeypatch.setattr(import_module(f"twotower.runs.{module}"), "resolve_device", {"cpu": DEVICE}.get)
+
+
+SEQUENCE = {
+    "kind": "sequence",
+    "max_length": 4,
+    "embedding": {"dim": 4, "encoder": {"kind": "transformer", "blocks": 1}},
+}
+STARS = {"name": "stars", "column": "rating", "kind": "regression"}
+RESIDENT = {"resident_data": "always", **ADAMW}
+
+
+def _uncaptured(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"cuda_graph": False})})
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"query": {"features": [USER, HISTORY]}},
+        {"query": {"features": [USER, AGE]}, "candidate": {"features": [ITEM, PRICE]}, "training": ADAMW},
+        {"training": RESIDENT, "refit": "all"},
+        {"training": {**RESIDENT, "cuda_graph": True}, "loss": {"kind": "in_batch"}, "refit": "all"},
+        {"query": {"features": [USER, HISTORY]}, "training": RESIDENT, "model": {"l2_normalise": True}},
+        {"loss": {"kind": "full"}, "training": RESIDENT},
+        {"query": {"features": [{**USER, "embedding": {"dim": 4, "update": "rows"}}]}, "training": RESIDENT},
+        {"query": {"features": [SEQUENCE]}, "model": {"layer_sizes": []}, "training": RESIDENT},
+        {"query": {"features": [SEQUENCE]}, "model": {"layer_sizes": []}, "training": ADAMW},
+        {"tasks": [STARS], "training": RESIDENT},
+        {"loss": {"kind": "in_batch", "sketch": {"width": 32}}, "training": RESIDENT},
+    ],
+    ids=str,
+)
+def test_a_run_there_is_a_run_here(
+    sections: dict[str, Any],
+    make_recipe: MakeRecipe,
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    users: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = {"interactions": interactions, "items": items, "users": users}
+    sections = {**sections, "model": {"layer_sizes": [4], **sections.get("model", {})}}
+    recipe = make_recipe(**sections)
+    expected = run(_uncaptured(recipe), tmp_path / "here", **tables).summary
+    with emulated() as emulation:
+        _there(monkeypatch)
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+        found = run(recipe, tmp_path / "there", **tables).summary
+    again = reevaluate(tmp_path / "there", **tables)
+    for variant, figures in expected["metrics"]["test"].items():
+        assert found["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
+        assert again["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
+    assert found["device"] == str(DEVICE)
+    here, there = (Recommender.load(tmp_path / place / "bundle") for place in ("here", "there"))
+    for (name, values), (_, others) in zip(here.model.named_parameters(), there.model.named_parameters(), strict=True):
+        assert others.device.type == "cpu"
+        torch.testing.assert_close(others, values, rtol=1e-3, atol=1e-4, msg=name)
