@@ -13,7 +13,7 @@ import torch
 from emulated_device import DEVICE, emulated
 
 from twotower.recommender import Recommender
-from twotower.runs import Recipe, reevaluate, run
+from twotower.runs import Recipe, explain, reevaluate, run
 from twotower.training.captured import CAPTURES
 
 MakeRecipe = Callable[..., Recipe]
@@ -86,3 +86,29 @@ def test_a_run_there_is_a_run_here(
     for (name, values), (_, others) in zip(here.model.named_parameters(), there.model.named_parameters(), strict=True):
         assert others.device.type == "cpu"
         torch.testing.assert_close(others, values, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("sections", "not_captured"),
+    [
+        ({}, None),
+        ({"query": {"features": [USER, HISTORY]}}, "histories are read ('history'), which are as long as they are"),
+        ({"tasks": [STARS]}, "the task 'stars' learns from the rows that have an outcome, however many these are"),
+    ],
+    ids=str,
+)
+def test_explain_says_what_would_be_on_the_device(
+    sections: dict[str, Any],
+    not_captured: str | None,
+    make_recipe: MakeRecipe,
+    interactions: pl.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = make_recipe(**{"model": {"layer_sizes": [4]}, **sections})
+    assert "accelerator" not in explain(recipe, interactions=interactions)
+    with emulated():
+        monkeypatch.setattr(import_module("twotower.runs.explain"), "resolve_device", {"cpu": DEVICE}.get)
+        found = explain(recipe, interactions=interactions)["accelerator"]
+    assert isinstance(found, dict)
+    assert (found["resident_data"], found["cuda_graph"], found["not_captured"]) == ("auto", False, not_captured)
+    assert 1_000 < found["bytes"] < 100_000  # type: ignore[operator]

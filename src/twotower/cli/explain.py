@@ -62,6 +62,7 @@ def explain_command(recipe_path: Path, overrides: Sequence[str], *, as_json: boo
         f"loss: {_loss(facts['loss'])}",
         f"negatives: {_negatives(facts['loss']['negatives'])}",
         f"feed: {_feed(facts)}",
+        *_accelerator(facts.get("accelerator")),
         f"evaluation: {_evaluation(facts['evaluation'])}",
         f"memory: {_memory(facts['bytes'])}",
     )
@@ -136,6 +137,32 @@ def _feed(facts: dict[str, Any]) -> str:
             "that is asked at the moment of each row"
         )
     return "; ".join([*said, f"order of the rows: {feed['order']}"])
+
+
+def _accelerator(found: dict[str, Any] | None) -> list[str]:
+    """Example:
+    >>> asked = {"resident_data": "auto", "bytes": 3 << 20, "cuda_graph": False}
+    >>> for line in _accelerator(asked | {"not_captured": None}):
+    ...     print(line)
+    data: 3 MiB, on the device where they take at most half of what is free there
+    steps: one operation after the other; they could be captured (training.cuda_graph = true)
+    >>> _accelerator(asked | {"not_captured": "the sketch of log-Q counts on the host"})[1]
+    "steps: one operation after the other; they can't be captured: the sketch of log-Q counts on the host"
+    """
+    if found is None:
+        return []
+    where = {
+        "auto": "on the device where they take at most half of what is free there",
+        "always": "on the device",
+        "never": "sent batch by batch",
+    }[found["resident_data"]]
+    if found["not_captured"] is not None:
+        steps = f"one operation after the other; they can't be captured: {found['not_captured']}"
+    elif found["cuda_graph"]:
+        steps = "captured once as a CUDA graph, and replayed"
+    else:
+        steps = "one operation after the other; they could be captured (training.cuda_graph = true)"
+    return [f"data: {_size(found['bytes'])}, {where}", f"steps: {steps}"]
 
 
 def _evaluation(evaluation: dict[str, Any]) -> str:

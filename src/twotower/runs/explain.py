@@ -27,9 +27,10 @@ from twotower.runs.negatives import count_negatives
 from twotower.runs.recipe import Recipe
 from twotower.runs.table_updates import TouchedRows
 from twotower.runs.tables import load_tables
+from twotower.runs.tasks import objective
 from twotower.runs.warm_run import WarmRun
 from twotower.runs.warm_source import open_source
-from twotower.training import TrainedParameters, resolve_device
+from twotower.training import TrainedParameters, resolve_device, why_not_captured
 from twotower.types import Coded, Computed, Ragged, StoredColumn
 
 __all__ = ["explain"]
@@ -65,6 +66,8 @@ def explain(
         ``training`` (epochs, steps and rows of each); ``tables``, one entry each: ``name``, ``rows``, ``width``, ``update``
         and ``why``, ``touched`` (rows of it in the first batch), ``rows_would_pay`` (by the measured rule alone),
         ``optimizer``, ``learning_rate``; ``others``, the parameters that are no tables, by optimiser and learning rate;
+        ``accelerator`` where training is on one: ``resident_data`` as asked, ``bytes`` of the data that would be kept there,
+        ``cuda_graph`` as asked, and ``not_captured``: why a step can't be captured as a graph, None where it can;
         ``propagation`` (None without): ``tables``, ``layers``, ``edges`` of the graph; ``loss``, with ``negatives`` as in
         `NegativeCounts`, and ``counts``: where log-Q has its counts from, and their bytes; ``feed``; ``evaluation``;
         ``bytes``, by what they are for. With
@@ -136,6 +139,7 @@ def explain_untrained(recipe: Recipe, untrained: UntrainedModel, device: torch.d
         "propagation": _propagation(untrained.model),
         "loss": _loss(untrained, device, touched.candidates),
         "feed": _feed(untrained),
+        **({} if device.type == "cpu" else {"accelerator": _accelerator(recipe, untrained)}),
         "evaluation": _evaluation(recipe, untrained, device),
         "bytes": {
             "parameters": trained.parameter_bytes,
@@ -240,6 +244,17 @@ def _feed(untrained: UntrainedModel) -> dict[str, JSON]:
         "histories": [entry.name for entry in examples.history_inputs],
         "order": _order(untrained),
         **_events(examples),
+    }
+
+
+def _accelerator(recipe: Recipe, untrained: UntrainedModel) -> dict[str, JSON]:
+    streamed = untrained.streamed_log_q is not None
+    parts = untrained.model, untrained.loss, untrained.batches, untrained.phase.items, objective(recipe)
+    return {
+        "resident_data": recipe.training.resident_data,
+        "bytes": untrained.batches.examples.num_bytes(),
+        "cuda_graph": recipe.training.cuda_graph,
+        "not_captured": why_not_captured(*parts, streamed_log_q=streamed),
     }
 
 

@@ -1,5 +1,6 @@
 """Training: a plain loop of pure steps, validated through a callable, resumable at any batch."""
 
+from twotower.training.captured import why_not_captured
 from twotower.training.config import DeviceName, EarlyStopping, ResidentData, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
@@ -33,4 +34,5 @@ __all__ = [
     "resolve_device",
     "smaller_is_better",
     "train",
+    "why_not_captured",
 ]

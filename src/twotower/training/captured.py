@@ -14,7 +14,7 @@ from twotower.models import TwoTower
 from twotower.training.tasks import Objective
 from twotower.types import Features, Ragged, StoredColumn, take_column
 
-__all__ = ["CAPTURES", "WARM_UP", "Capture", "checked_capture", "cuda_graph", "on_another_stream"]
+__all__ = ["CAPTURES", "WARM_UP", "Capture", "checked_capture", "cuda_graph", "on_another_stream", "why_not_captured"]
 
 Capture: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
 """From work on tensors that stay where they are to what repeats it on what they hold by then; may do the work or not."""
@@ -80,16 +80,19 @@ def checked_capture(
     capture = CAPTURES.get(device.type)
     why_not = f"the device is {device.type}" if capture is None else None
     why_not = why_not or (f"{ranks} processes train" if ranks > 1 else None)
-    why_not = why_not or _why_not(model, loss, batches, items, objective, streamed_log_q=streamed_log_q)
+    why_not = why_not or why_not_captured(model, loss, batches, items, objective, streamed_log_q=streamed_log_q)
     if why_not is not None:
         raise ConfigError(f"training.cuda_graph: the step can't be captured: {why_not}; set it to false")
     return capture
 
 
-def _why_not(
+def why_not_captured(
     model: TwoTower, loss: RetrievalLoss, batches: Batches, items: Features, objective: Objective, *, streamed_log_q: bool
 ) -> str | None:
-    """What of a step depends on values, and is of another size each time."""
+    """What of a step depends on values, and is of another size each time; None: nothing, so that steps can be captured.
+
+    Arguments as for `checked_capture`, whose message this is a part of.
+    """
     examples = batches.examples
     columns: list[tuple[str, StoredColumn]] = [*examples.users.items(), *examples.context.items(), *items.items()]
     nothing = torch.empty(0, dtype=torch.int64)
