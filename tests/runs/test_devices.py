@@ -69,7 +69,7 @@ def test_a_run_there_is_a_run_here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables = {"interactions": interactions, "items": items, "users": users}
+    tables: dict[str, Any] = {"interactions": interactions, "items": items, "users": users}
     sections = {**sections, "model": {"layer_sizes": [4], **sections.get("model", {})}}
     recipe = make_recipe(**sections)
     expected = run(_uncaptured(recipe), tmp_path / "here", **tables).summary

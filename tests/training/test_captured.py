@@ -166,6 +166,18 @@ def test_a_loss_that_is_not_finite_is_told_of_its_own_step(
     assert not (tmp_path / "last.safetensors").exists()
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_weights_that_are_all_zero_are_named(
+    world: Callable[..., Any], captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+        options = {"resident_data": "always", "cuda_graph": captured}
+        made = _in_batches_of_five(world(history=False, weights=torch.zeros(48), options=options))
+        with pytest.raises(TrainingError, match="sample weights of the batch are 0"):
+            made.train(device=DEVICE)
+
+
 def _interrupt_after_two(event: TrainingEvent) -> None:
     if isinstance(event, EpochDone) and event.epoch == 2:
         raise InterruptedError

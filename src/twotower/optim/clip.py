@@ -90,7 +90,7 @@ def clip_recorded(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     if not values:
         return torch.zeros(())
     with torch.no_grad():
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in values]))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in values]))
         scale = torch.where(norm.isfinite() & (norm > max_norm), max_norm / norm, 1.0)
         for value in values:
             value.mul_(scale)

@@ -40,7 +40,7 @@ def on_another_stream(work: Callable[[], None], device: torch.device) -> None:
     if device.type != "cuda":
         work()
         return
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         work()
