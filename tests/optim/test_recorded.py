@@ -123,3 +123,14 @@ def test_rates_of_tensors_go_with_what_a_graph_can_hold_only() -> None:
     optimizers[0].param_groups[0]["lr_decay"] = 0.1
     with pytest.raises(ValueError, match="decay of the rate"):
         optimizers[0].step()
+
+
+def test_without_a_graph_only_what_would_wait_is_made_so() -> None:
+    model = _Model()
+    optimizers = build_optimizers(model.named_parameters(), OptimizerConfig(kind="adamw"), sparse_parameter_names={"table"})
+    let_steps_be_recorded(optimizers, torch.device("cpu"), captured=False)
+    adamw, rows = optimizers
+    assert not any(isinstance(group["lr"], Tensor) or group["capturable"] for group in adamw.param_groups)
+    assert all(isinstance(group["lr"], Tensor) for group in rows.param_groups)
+    let_steps_be_recorded(optimizers, torch.device("cpu"))
+    assert all(isinstance(group["lr"], Tensor) and group["capturable"] for group in adamw.param_groups)

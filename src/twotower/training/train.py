@@ -211,7 +211,7 @@ class _Loop:
     def _run(self) -> TrainingResult:
         progress = self.progress = self.kept.open()
         if self.ahead is not None and self.device.type != "mps":  # which has no such AdamW, and no float64
-            let_steps_be_recorded(self.optimizers, self.device)
+            let_steps_be_recorded(self.optimizers, self.device, captured=self.ahead.capture is not None)
         self._tell(
             TrainingStarted(
                 progress.epoch,
