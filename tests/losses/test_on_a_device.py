@@ -81,8 +81,7 @@ class Batch:
             for name, values in vars(other).items():
                 getattr(self, name).copy_(values)
 
-    def results(self, loss: RetrievalLoss, mask: str) -> list[Tensor]:
-        options: dict[str, Any] = {}
+    def results(self, loss: RetrievalLoss, mask: str, **options: Any) -> list[Tensor]:
         if loss.needs_users:
             options["users_B"] = self.users
         if not loss.needs_full_catalogue:
@@ -121,7 +120,9 @@ def test_there_it_is_what_it_is_here(
         loss = LOSSES[name](reduction, learned).double().to(DEVICE)
         there = batches[0].on(DEVICE)
         if not loss.recordable:
-            assert emulation.waits_of(lambda: assert_same(there.results(loss, mask), expected[0]))["aten::nonzero"] > 0
+            waits = emulation.waits_of(lambda: assert_same(there.results(loss, mask), expected[0]))
+            assert waits["aten::nonzero"] > 0
+            assert waits["aten::_local_scalar_dense"] == 0
             return
         with emulation.record() as recording:  # which refuses whatever makes the host wait
             found = there.results(loss, mask)
@@ -130,6 +131,24 @@ def test_there_it_is_what_it_is_here(
             there.take(batch)
             recording.replay()
             assert_same(found, theirs)
+
+
+def test_the_part_of_one_of_several_processes_is_recorded_too() -> None:
+    def of_two(values: Tensor) -> Tensor:
+        return torch.cat([values, values.detach().flip(0)])
+
+    batches = [Batch(seed) for seed in range(2)]
+    loss = BilateralSoftmax(0.5).double()
+    expected = [batch.on(torch.device("cpu")).results(loss, "pairs", all_rows=of_two) for batch in batches]
+    with emulated() as emulation:
+        there = batches[0].on(DEVICE)
+        loss = loss.to(DEVICE)
+        with emulation.record() as recording:
+            found = there.results(loss, "pairs", all_rows=of_two)
+        assert_same(found, expected[0])
+        there.take(batches[1])
+        recording.replay()
+        assert_same(found, expected[1])
 
 
 def test_which_losses_can_be_recorded() -> None:
