@@ -15,7 +15,8 @@ from twotower.losses import BilateralSoftmax, Reduction, bilateral_softmax, in_b
 OWN = [0, 1, 1, 2, 0, 4]
 USERS = [7, 3, 7, 7, 3, 3]
 COUNTS = [2, 2, 1, 3, 1, 1]
-PAIRS = [(0, 3), (0, 3), (1, 0), (2, 1), (3, 1), *((5, column) for column in range(6))]  # the last has nothing left
+# some repeated as often as would leave nothing; the last has nothing left
+PAIRS = [*[(0, 3)] * 4, (0, 4), (1, 0), (2, 1), (3, 1), *((5, column) for column in range(6))]
 WEIGHTS = [1.0, 0.0, 2.0, 0.5, 1.0, 3.0]
 
 

@@ -10,7 +10,17 @@ import torch
 from emulated_device import DEVICE, emulated
 from torch import Tensor
 
-from twotower.losses import GBCE, BilateralSoftmax, FullSoftmax, InBatchSoftmax, Reduction, RetrievalLoss, Temperature
+from twotower.losses import (
+    GBCE,
+    BilateralSoftmax,
+    FullSoftmax,
+    InBatchSoftmax,
+    Reduction,
+    RetrievalLoss,
+    Temperature,
+    cumulative_cross_entropy,
+    squared_error,
+)
 from twotower.losses import device_tiles as device_tiles_module
 
 B, C, D = 9, 6, 3
@@ -81,8 +91,7 @@ class Batch:
             for name, values in vars(other).items():
                 getattr(self, name).copy_(values)
 
-    def results(self, loss: RetrievalLoss, mask: str) -> list[Tensor]:
-        options: dict[str, Any] = {}
+    def results(self, loss: RetrievalLoss, mask: str, **options: Any) -> list[Tensor]:
         if loss.needs_users:
             options["users_B"] = self.users
         if not loss.needs_full_catalogue:
@@ -121,7 +130,9 @@ def test_there_it_is_what_it_is_here(
         loss = LOSSES[name](reduction, learned).double().to(DEVICE)
         there = batches[0].on(DEVICE)
         if not loss.recordable:
-            assert emulation.waits_of(lambda: assert_same(there.results(loss, mask), expected[0]))["aten::nonzero"] > 0
+            waits = emulation.waits_of(lambda: assert_same(there.results(loss, mask), expected[0]))
+            assert waits["aten::nonzero"] > 0
+            assert waits["aten::_local_scalar_dense"] == 0
             return
         with emulation.record() as recording:  # which refuses whatever makes the host wait
             found = there.results(loss, mask)
@@ -130,6 +141,51 @@ def test_there_it_is_what_it_is_here(
             there.take(batch)
             recording.replay()
             assert_same(found, theirs)
+
+
+def test_the_part_of_one_of_several_processes_is_recorded_too() -> None:
+    def of_two(values: Tensor) -> Tensor:
+        return torch.cat([values, values.detach().flip(0)])
+
+    batches = [Batch(seed) for seed in range(2)]
+    loss = BilateralSoftmax(0.5).double()
+    expected = [batch.on(torch.device("cpu")).results(loss, "pairs", all_rows=of_two) for batch in batches]
+    with emulated() as emulation:
+        there = batches[0].on(DEVICE)
+        loss = loss.to(DEVICE)
+        with emulation.record() as recording:
+            found = there.results(loss, "pairs", all_rows=of_two)
+        assert_same(found, expected[0])
+        there.take(batches[1])
+        recording.replay()
+        assert_same(found, expected[1])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_of_outcomes_are_recorded_too(reduction: Reduction) -> None:
+    def given(seed: int, device: torch.device) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        logits = torch.randn(B, 3, generator=generator, dtype=torch.float64) * 9
+        inputs = [logits.sort(1, descending=True).values, torch.randint(0, 4, (B,), generator=generator)]
+        return [each.to(device) for each in [*inputs, torch.rand(B, generator=generator, dtype=torch.float64)]]
+
+    def losses(outputs: Tensor, levels: Tensor, weights: Tensor) -> list[Tensor]:
+        outputs.requires_grad_()
+        ordinal = cumulative_cross_entropy(outputs, levels, weights_B=weights, reduction=reduction)
+        squared = squared_error(outputs[:, :1], levels.double(), weights_B=weights, reduction=reduction)
+        return [ordinal.detach(), squared.detach(), *torch.autograd.grad((ordinal + squared).sum(), outputs)]
+
+    expected = [losses(*given(seed, torch.device("cpu"))) for seed in range(2)]
+    with emulated() as emulation:
+        there = given(0, DEVICE)
+        with emulation.record() as recording:
+            found = losses(there[0], there[1], there[2])
+        assert_same(found, expected[0])
+        with torch.no_grad():
+            for ours, other in zip(there, given(1, DEVICE), strict=True):
+                ours.copy_(other)
+        recording.replay()
+        assert_same(found, expected[1])
 
 
 def test_which_losses_can_be_recorded() -> None:

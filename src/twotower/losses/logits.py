@@ -13,7 +13,7 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 """Of the products of vectors in a loss. ``"bfloat16"`` takes them of numbers of 8 bits, added up in float32: on a processor
 that multiplies such numbers (AVX512-BF16, AMX) the loss takes about two thirds of the time, on any other more. Temperature,
 corrections, masks, softmax and the sum over queries stay float32, and so does what comes out of a product where the kernel in C
-takes it; out of torch's it comes rounded."""
+takes it, or CUDA for a tile; out of torch's others it comes rounded."""
 
 
 def scaled_scores(
