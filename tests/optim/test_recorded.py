@@ -47,7 +47,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"kind": "adagrad", "weight_decay": 0.1},
     {"kind": "rowwise_adagrad"},
     {"kind": "adamw", "weight_decay": 0.1, "epsilon": 0.01},
-    {"kind": "adamw", "sparse_kind": "lazy_adam", "epsilon": 0.01},
+    # moments that are soon forgotten, so that a row that is moved twice shows
+    {"kind": "adamw", "sparse_kind": "lazy_adam", "epsilon": 0.01, "betas": (0.5, 0.5), "learning_rate": 0.1},
 ]
 
 

@@ -284,7 +284,7 @@ class Emulation:
             self.recording = None
 
     def capture(self, work: Callable[[], Any]) -> Callable[[], None]:
-        """What a CUDA graph is on CUDA: what repeats the work. Here it is done while it is recorded, and not by the first repeat."""
+        """What repeats work, as a CUDA graph does; here it is done while it is recorded, and not by the first repeat."""
         with self.record() as recording:
             work()
         repeats = iter([lambda: None])
@@ -308,8 +308,8 @@ def _no_grad(mode: bool = True) -> AbstractContextManager[Any]:
 def emulated() -> Iterator[Emulation]:
     """Within the block tensors can be made on `DEVICE`, and moved there and back.
 
-    ``torch.inference_mode`` is ``torch.no_grad`` there: in the former, torch neither takes composite operations apart nor lets a
-    view of a tensor be a tensor of this device.
+    ``torch.inference_mode`` is ``torch.no_grad`` there: in the former, torch neither takes composite operations apart nor lets
+    a view of a tensor be a tensor of this device.
     """
     emulation = Emulation()
     _open.append(emulation)

@@ -20,7 +20,7 @@ def test_data_goes_to_a_device_where_it_takes_at_most_half_of_what_is_free(
     size = batches.examples.num_bytes() + 8 * len(batches.examples)
     with emulated():
         for free, there in ((2 * size, True), (2 * size - 1, False), (None, False)):
-            monkeypatch.setattr("twotower.training.resident._free_bytes", lambda device: free)  # noqa: B023
+            monkeypatch.setattr("twotower.training.resident._free_bytes", {DEVICE: free}.get)
             found = resident_batches(batches, DEVICE, "auto")
             assert (found.device == DEVICE) == there
             assert (found is batches) != there
