@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -85,6 +86,11 @@ def test_evaluate_gives_the_figures_of_the_run(call: Call, finished: Path) -> No
     status, out, _ = call("evaluate", finished / "bundle")
     assert status == 0
     assert out.startswith("small: 16 test rows")
+    assert call("evaluate", finished, "--json", "--device", "cpu")[1] != ""
+    assert call("evaluate", finished, "--device", "gpu")[0] == 2
+    if not torch.cuda.is_available():
+        status, _, err = call("evaluate", finished, "--device", "cuda")
+        assert (status, "--device cuda: this machine or this build of torch has none" in err) == (2, True)
 
 
 def test_tensorboard_needs_its_extra_or_writes(call: Call, world: Path, tmp_path: Path) -> None:

@@ -115,6 +115,24 @@ def test_lower_bounds_of_blocks() -> None:
         assert bool((lower_M >= exact_M - 0.05).all())
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "int8"])
+def test_upper_bounds_of_blocks_and_of_their_rows(kind: FirstPass) -> None:
+    vectors_ND, queries_BD = normal(7, 2 * TILE_ROWS, 16), normal(8, 3, 16)
+    vectors_ND[:TILE_ROWS] *= 0.1
+    low = LowPrecision(vectors_ND, kind, 16.0)
+    queries = low.queries(queries_BD, "medium")
+    products_BMG = normal(9, 3, LANES, 5)
+    scale = 1.0 if kind == "bfloat16" else 1 / 16
+    for blocks in (slice(LANES, 2 * LANES), torch.arange(LANES).repeat(3, 1) + torch.tensor([0, LANES, 5]).unsqueeze(1)):
+        errors_BM = low.lengths_M[blocks] * queries.of_lengths_B.unsqueeze(1)
+        errors_BM = errors_BM + low.residuals_M[blocks] * queries.of_residuals_B.unsqueeze(1)
+        expected_BMG = products_BMG.double() * scale + errors_BM.unsqueeze(2) + 2.0**-20
+        found_BMG = low.upper_bounds(products_BMG, queries, blocks)
+        torch.testing.assert_close(found_BMG.double(), expected_BMG, rtol=0, atol=2e-6)
+    whole, cut = low.queries(queries_BD).of_lengths_B, queries.of_lengths_B
+    assert bool((cut > whole + 0.03).all()) if kind == "float32" else torch.equal(cut, whole)
+
+
 def test_the_unit() -> None:
     assert LowPrecision.unit_of(0.75, 8) == 1.0
     assert LowPrecision.unit_of(1.0, 8) == 2.0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from emulated_device import DEVICE, emulated
 
 from twotower.errors import BundleError
 from twotower.runs import Recipe, load_run, reevaluate, run
+from twotower.training import DeviceName
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -87,6 +91,34 @@ def test_judging_again_brings_back_lost_ranks(make_recipe: MakeRecipe, interacti
     after = loaded.judged()
     assert after is not None
     assert after.to_frame().equals(before.to_frame())
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_judging_again_on_a_device(
+    asked: DeviceName | None,
+    make_recipe: MakeRecipe,
+    interactions: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [{"name": "stars", "column": "rating"}]
+    folder = small(make_recipe, interactions, tmp_path / "run", tasks=tasks)
+    resolved = []
+
+    def resolve(name: DeviceName) -> torch.device:
+        resolved.append(name)
+        return DEVICE
+
+    monkeypatch.setattr(sys.modules["twotower.runs.reevaluate"], "resolve_device", resolve)
+    before = load_run(folder, interactions=interactions)
+    with emulated() as emulation:
+        again = reevaluate(folder, interactions=interactions, device=asked)
+        assert emulation.waits.total() > 0
+    assert resolved == [asked or "cpu"]
+    assert again["metrics"] == before.result["metrics"]
+    assert again["details"] == before.result["details"]
+    outcomes, expected = again["outcomes"]["stars"]["model"], before.result["outcomes"]["stars"]["model"]
+    assert outcomes["rmse"] == pytest.approx(expected["rmse"], rel=1e-6)
 
 
 def test_a_bundle_alone_has_no_records(make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path) -> None:

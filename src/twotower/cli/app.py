@@ -30,6 +30,15 @@ app = typer.Typer(
 )
 
 
+class Device(StrEnum):
+    """Where a command computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
 class CacheAction(StrEnum):
     """What ``twotower cache`` does."""
 
@@ -54,11 +63,15 @@ app.command()(train)
 
 
 @app.command()
-def evaluate(run: RunPath, as_json: AsJson = False) -> None:
+def evaluate(
+    run: RunPath,
+    device: Annotated[Device | None, typer.Option(help="Where to judge; by default as the recipe says.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Judge a finished run again, from its bundle, on its test rows."""
     from twotower.cli.evaluate import evaluate_command
 
-    evaluate_command(run, as_json=as_json)
+    evaluate_command(run, device=None if device is None else device.value, as_json=as_json)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 from twotower.data.examples import Examples
 from twotower.distributed import ALONE, Ranks, share_of
 from twotower.evaluation.product_counter import ProductCounter
+from twotower.index.product_precision import product_precision
+from twotower.index.quickest import can_multiply
 from twotower.models import TwoTower
 from twotower.types import Features, column_length, column_to, take_column
 
@@ -123,9 +125,19 @@ class ModelScorer:
 
 def can_count(queries_BD: Tensor, items_ND: Tensor, longest: float) -> bool:
     """Whether `ProductCounter` takes these vectors, of which the longest item has this length; NaN where one is not finite."""
-    whole = torch.get_float32_matmul_precision() == "highest" and queries_BD.dtype == items_ND.dtype == torch.float32
+    whole = _whole(queries_BD.shape[1], queries_BD.device) and queries_BD.dtype == items_ND.dtype == torch.float32
     # a product of lengths beyond this could leave the range of float32
     return whole and longest * float(queries_BD.double().norm(dim=1).max()) < _LARGEST_PRODUCT
+
+
+def _whole(dim: int, device: torch.device) -> bool:
+    """Whether products of float32 keep all of it there."""
+    return product_precision(device) == "highest" and (device.type == "cpu" or _as_tried(dim, device))
+
+
+@cache
+def _as_tried(dim: int, device: torch.device) -> bool:
+    return can_multiply("float32", dim, device)
 
 
 def product_tiles(queries_BD: Tensor, items_ND: Tensor, tile_size: int) -> Iterator[tuple[int, Tensor]]:

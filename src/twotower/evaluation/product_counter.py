@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from twotower.evaluation.device_counts import device_counts
 from twotower.evaluation.native_counts import NativeCounts
 from twotower.threads import side_by_side
 from twotower.types import Ragged
@@ -15,6 +16,8 @@ _ITEMS_AT_ONCE = 512
 _PAIRS_AT_ONCE = 2**16
 _POSITIVES_AT_ONCE = 2048
 _PRODUCTS_AT_ONCE = 2**20
+_DEVICE_NUMBERS, _DEVICE_PRODUCTS = 2**25, 2**26
+"""What an accelerator is asked for at a time: numbers of the vectors of pairs, and products."""
 _PAIR_IN_PRODUCTS = 16
 """Scores of a tile that take as long as that of one pair, whose vectors have to be fetched."""
 _MOST_UNSETTLED = 1 / 64
@@ -44,13 +47,17 @@ class ProductCounter:
         # the last term is for products too small for a float32
         self.margins_B = (unit * longest * queries_BD.double().norm(dim=1) + 1e-30).float() * 1.01
         self._native = NativeCounts.open(queries_BD, items_ND)
+        self._pairs_at_once, self._products_at_once = _PAIRS_AT_ONCE, _PRODUCTS_AT_ONCE
+        if queries_BD.device.type != "cpu":
+            self._pairs_at_once = max(_PAIRS_AT_ONCE, _DEVICE_NUMBERS // queries_BD.shape[1])
+            self._products_at_once = _DEVICE_PRODUCTS
 
     def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
         """See `twotower.evaluation.counting.ScoreCounter`; float32."""
         device = self.queries_BD.device
         scores = torch.empty(len(queries))
-        for start in range(0, len(queries), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
+        for start in range(0, len(queries), self._pairs_at_once):
+            part = slice(start, start + self._pairs_at_once)
             left_PD = self.queries_BD[queries[part].to(device)].double()
             scores[part] = (left_PD * self.items_ND[items[part].to(device)].double()).sum(dim=1).float().cpu()
         return scores
@@ -67,8 +74,8 @@ class ProductCounter:
             return above, tied
         dense = len(queries) * _PAIR_IN_PRODUCTS > len(self.queries_BD) * len(self.items_ND)
         dense = dense and bool((queries[1:] >= queries[:-1]).all())
-        rows = max(1, _PRODUCTS_AT_ONCE // max(1, len(self.items_ND)))
-        starts = range(0, len(self.queries_BD), rows) if dense else range(0, len(queries), _PAIRS_AT_ONCE)
+        rows = max(1, self._products_at_once // max(1, len(self.items_ND)))
+        starts = range(0, len(self.queries_BD), rows) if dense else range(0, len(queries), self._pairs_at_once)
         for start in starts:
             if dense:  # of so many pairs it is quicker to score the queries' whole catalogue
                 first, last = torch.searchsorted(queries, torch.tensor([start, start + rows])).tolist()
@@ -77,7 +84,7 @@ class ProductCounter:
                 left, right = queries[part].to(products_RN.device), items[part].to(products_RN.device)
                 near = products_RN.view(-1)[(left - start) * len(self.items_ND) + right]
             else:
-                part = slice(start, start + _PAIRS_AT_ONCE)
+                part = slice(start, start + self._pairs_at_once)
                 left, right = queries[part].to(self.queries_BD.device), items[part].to(self.queries_BD.device)
                 near = (self.queries_BD[left] * self.items_ND[right]).sum(dim=1)
             difference, margins = near - scores[part].to(near.device), self.margins_B[left]
@@ -91,6 +98,11 @@ class ProductCounter:
 
     def count(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See `twotower.evaluation.counting.ScoreCounter`."""
+        device = self.queries_BD.device
+        if device.type != "cpu":
+            counts = device_counts(self.queries_BD, self.items_ND, queries.to(device), scores.to(device), self.margins_B)
+            above, tied = torch.stack(counts).cpu()
+            return above, tied
         found = self._natively(queries, scores)
         return self._by_tiles(queries, scores) if found is None else found
 
@@ -118,15 +130,14 @@ class ProductCounter:
         return above_P, torch.bincount(position[exact == scores[position]], minlength=len(scores))
 
     def _by_tiles(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        device = self.queries_BD.device
-        own_P, of_P = scores.to(device), queries.to(device)
-        one_each = len(own_P) == len(self.queries_BD) and bool((of_P == torch.arange(len(own_P), device=device)).all())
+        own_P, of_P = scores, queries
+        one_each = len(own_P) == len(self.queries_BD) and bool((of_P == torch.arange(len(own_P))).all())
         margins_P = self.margins_B[of_P]
         high_P1, low_P1 = (own_P + margins_P).unsqueeze(1), (own_P - margins_P).unsqueeze(1)
         parts = 1
-        if device.type == "cpu" and self.queries_BD.numel() * len(self.items_ND) >= _LEAST_PRODUCTS:
+        if self.queries_BD.numel() * len(self.items_ND) >= _LEAST_PRODUCTS:
             parts = max(1, min(torch.get_num_threads(), len(self.items_ND) // _ITEMS_AT_ONCE))
-        counts_2QP = torch.zeros(2, parts, len(own_P), dtype=torch.int64, device=device)
+        counts_2QP = torch.zeros(2, parts, len(own_P), dtype=torch.int64)
         unsettled_by_part: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(parts)]
 
         def work(number: int) -> None:
@@ -157,7 +168,7 @@ class ProductCounter:
         unsettled = [pair for pairs in unsettled_by_part for pair in pairs]
         if unsettled:
             position = torch.cat([rows for rows, _ in unsettled])
-            exact = self.pairs(queries[position.cpu()], torch.cat([items for _, items in unsettled]).cpu()).to(device)
+            exact = self.pairs(queries[position], torch.cat([items for _, items in unsettled]))
             above_P += torch.bincount(position[exact > own_P[position]], minlength=len(own_P))
             tied_P += torch.bincount(position[exact == own_P[position]], minlength=len(own_P))
-        return above_P.cpu(), tied_P.cpu()
+        return above_P, tied_P

@@ -30,7 +30,14 @@ def checked_vectors(vectors_ND: Tensor) -> Tensor:
 
 
 def check_search(
-    queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None, *, num_vectors: int, embedding_dim: int
+    queries_BD: Tensor,
+    k: int,
+    excluded: Ragged | None,
+    allowed: Tensor | None,
+    *,
+    num_vectors: int,
+    embedding_dim: int,
+    finite: bool = True,
 ) -> Tensor:
     """What `twotower.index.VectorIndex.search` takes.
 
@@ -41,6 +48,7 @@ def check_search(
         allowed: A mask over the vectors.
         num_vectors: N.
         embedding_dim: D.
+        finite: Whether to look for what is not finite, too.
 
     Returns:
         The queries as float32.
@@ -51,7 +59,7 @@ def check_search(
     """
     if queries_BD.ndim != 2 or queries_BD.shape[1] != embedding_dim:
         raise ValueError(f"queries must have the shape [B, {embedding_dim}] (came: {list(queries_BD.shape)})")
-    own_BD = finite_float32(queries_BD, "queries")
+    own_BD = finite_float32(queries_BD, "queries") if finite else _float32(queries_BD, "queries")
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"k must be an integer of at least 1 (came: {k!r})")
     if excluded is not None:
@@ -64,14 +72,18 @@ def check_search(
 
 def finite_float32(vectors: Tensor, what: str) -> Tensor:
     """As float32 without a gradient; named ``what`` in errors, which are those of `checked_vectors`."""
-    if not vectors.is_floating_point():
-        raise ValueError(f"{what} must be floats (came: {vectors.dtype})")
-    own = vectors.detach().to(torch.float32)
+    own = _float32(vectors, what)
     if not bool(own.isfinite().all()):
         bad = (~own.isfinite()).any(dim=1).nonzero()[:, 0]
         first = ", ".join(str(row) for row in bad[:5].tolist())
         raise DataError(f"{what} must be finite float32; {len(bad):,} of {len(own):,} are not, the first at row {first}")
     return own
+
+
+def _float32(vectors: Tensor, what: str) -> Tensor:
+    if not vectors.is_floating_point():
+        raise ValueError(f"{what} must be floats (came: {vectors.dtype})")
+    return vectors.detach().to(torch.float32)
 
 
 def require_whole(least: int, **numbers: int) -> None:

@@ -13,6 +13,7 @@ from twotower.index.contract import NO_ROW, SearchResult
 from twotower.index.float64_search import LeaveOut
 from twotower.index.in_threads import in_threads, shared_out
 from twotower.index.low_precision import LANES, TILE_ROWS, FirstPass, LowPrecision, LowQueries, multiply
+from twotower.index.product_precision import product_precision
 from twotower.types import Ragged
 
 __all__ = ["SMALLEST_TILE_BYTES", "CertifiedSearch"]
@@ -89,7 +90,7 @@ class CertifiedSearch:
         rows_BK = torch.full((num_queries, k), NO_ROW, dtype=torch.int64)
         scores_BK = torch.full((num_queries, k), -torch.inf)
         proved_B = torch.zeros(num_queries, dtype=torch.bool)
-        if self._low.kind == "float32" and torch.get_float32_matmul_precision() != "highest":
+        if self._low.kind == "float32" and product_precision(queries_BD.device) != "highest":
             return SearchResult(rows_BK, scores_BK), proved_B  # the bounds are not those of such products
         alone = num_queries <= _ALONE
         usable_B = torch.linalg.vector_norm(queries_BD, dim=1, dtype=torch.float64) >= _SHORTEST_QUERY

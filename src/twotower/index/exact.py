@@ -9,9 +9,10 @@ from torch import Tensor
 
 from twotower.errors import DataError
 from twotower.index.allowed_rows import allowed_rows, count_allowed, take_vectors
-from twotower.index.arguments import check_search, checked_vectors
+from twotower.index.arguments import check_search, checked_vectors, finite_float32
 from twotower.index.certified_search import SMALLEST_TILE_BYTES, CertifiedSearch
 from twotower.index.contract import NO_ROW, SearchResult
+from twotower.index.device_search import DeviceSearch
 from twotower.index.float64_search import Float64Search
 from twotower.index.given_rows import best_of_rows
 from twotower.index.low_precision import FIRST_PASSES, FirstPass, LowPrecision
@@ -24,7 +25,9 @@ __all__ = ["ExactIndex", "FirstPassChoice", "exact_on_cpu"]
 FirstPassChoice: TypeAlias = FirstPass | Literal["auto", "none"]
 """Products in few bits before those in float64; ``auto``: what is quickest here; ``none``: all in float64."""
 
-_Certified: TypeAlias = CertifiedSearch | NativeSearch
+_Certified: TypeAlias = CertifiedSearch | NativeSearch | DeviceSearch
+_TILE_BYTES, _DEVICE_TILE_BYTES = 2**24, 2**29
+"""What a CPU's caches hold; what makes an accelerator's time long beside that of asking it."""
 _FEWEST_VECTORS, _FEWEST_NATIVE = 2**14, 2**10
 """From how many on a first pass pays: of torch, half as many take a query alone twice as long with it, a batch two thirds of
 the time; the kernel's takes three quarters and half of the time."""
@@ -41,7 +44,8 @@ class ExactIndex:
     arithmetic. Ties go to the lowest row.
 
     Most vectors need no such score: products in few bits, and a bound on their error, prove that they are not among the best
-    (`twotower.index.native_search.NativeSearch` in C, `twotower.index.certified_search.CertifiedSearch` without a compiler).
+    (`twotower.index.native_search.NativeSearch` in C, `twotower.index.certified_search.CertifiedSearch` without a compiler,
+    `twotower.index.device_search.DeviceSearch` on an accelerator).
     Queries for which that proves too little, and small indexes, are searched in float64 throughout.
 
     A ``VectorIndex``. It lives on the device of its vectors, which must have float64 (a CPU or a CUDA device); queries come
@@ -64,25 +68,29 @@ class ExactIndex:
         self._first_pass = first_pass
 
     @classmethod
-    def build(cls, vectors_ND: Tensor, *, tile_bytes: int = 16 * 2**20, first_pass: FirstPassChoice = "auto") -> Self:
+    def build(cls, vectors_ND: Tensor, *, tile_bytes: int | None = None, first_pass: FirstPassChoice = "auto") -> Self:
         """Build an index over a copy of the vectors.
 
         Args:
             vectors_ND: Floats of any width (kept as float32), shape ``[N, D]``; N may be 0.
             tile_bytes: A bound on each tensor that a search makes beside its results, as long as it is enough for some
                 thousand scores and some vectors. With a first pass, each thread that works on a large batch makes its own.
+                None: 16 MiB on a CPU, 512 MiB on another device.
             first_pass: In what products are taken before the few that matter are taken again in float64: the answers are the
                 same. ``int8`` keeps a copy of the vectors of a quarter of their size, ``bfloat16`` of half, ``float32`` none,
                 and each a sample of every 9th or 17th besides; int8 as a kernel in C, 5 bytes a vector. ``auto`` takes that
-                kernel where a processor's whole numbers make it fast, else what is quickest on this machine, as
-                measured once in a process, and none where it wouldn't pay (few vectors), or bounds are not known (another
-                device than a CPU, tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than 2 ** -50).
+                kernel where a processor's whole numbers make it fast, else what is quickest where the vectors are, as measured
+                once in a process (float32 or bfloat16 on another device than a CPU), and none where it wouldn't pay (few
+                vectors), or bounds are not known (tiles below 4 MiB, vectors all zero, longer than 2 ** 50 or all shorter than
+                2 ** -50).
 
         Raises:
             ValueError: If the shape or the dtype is another, ``tile_bytes`` is not positive, or the first pass is not known,
                 not to be had on this machine, or has no bounds for these vectors.
             DataError: If a vector holds NaN or an infinity; names the rows.
         """
+        if tile_bytes is None:
+            tile_bytes = _TILE_BYTES if vectors_ND.device.type == "cpu" else _DEVICE_TILE_BYTES
         if tile_bytes < 1:
             raise ValueError(f"tile_bytes must be positive (came: {tile_bytes})")
         own_ND = checked_vectors(vectors_ND).clone(memory_format=torch.contiguous_format)
@@ -135,7 +143,7 @@ class ExactIndex:
         own_BD = self.checked(queries_BD, k, excluded, allowed).to(device)
         excluded = None if excluded is None else excluded.to(device)
         allowed = None if allowed is None else allowed.to(device)
-        if allowed is not None:
+        if allowed is not None and not isinstance(self._certified, DeviceSearch):
             way = _way(self.num_vectors, count_allowed(allowed), len(own_BD))
             if way == "given" and device.type == "cpu":
                 rows_A = allowed_rows(allowed)
@@ -146,7 +154,7 @@ class ExactIndex:
             return self._slow.search(own_BD, k, excluded, allowed)
         result, proved_B = self._certified.search(own_BD, k, excluded, allowed)
         if not bool(proved_B.all()):
-            rest = (~proved_B).nonzero()[:, 0]
+            rest = (~proved_B).nonzero()[:, 0].to(device)
             mine = None if excluded is None else excluded.take(rest)
             result.rows_BK[rest], result.scores_BK[rest] = self._slow.search(own_BD[rest], k, mine, allowed)
         return result
@@ -197,10 +205,12 @@ class ExactIndex:
 
     def checked(self, queries_BD: Tensor, k: int, excluded: Ragged | None, allowed: Tensor | None) -> Tensor:
         """The queries as float32, where they are; arguments and errors as of `search`."""
-        own_BD = check_search(queries_BD, k, excluded, allowed, num_vectors=self.num_vectors, embedding_dim=self.embedding_dim)
+        sizes = {"num_vectors": self.num_vectors, "embedding_dim": self.embedding_dim}
+        own_BD = check_search(queries_BD, k, excluded, allowed, finite=False, **sizes)
         norms_B = torch.linalg.vector_norm(own_BD, dim=1, dtype=torch.float64)
-        # by Cauchy-Schwarz no score and no partial sum exceeds the product of the norms
-        if bool((norms_B * self._max_norm > torch.finfo(torch.float32).max).any()):
+        # by Cauchy-Schwarz no score and no partial sum exceeds the product of the norms; those of what is not finite are not
+        if not bool(((norms_B * self._max_norm <= torch.finfo(torch.float32).max) & norms_B.isfinite()).all()):
+            finite_float32(own_BD, "queries")
             longest = int(norms_B.argmax())
             raise DataError(
                 f"scores must fit into float32; query {longest} has the norm {float(norms_B[longest]):.3g} "
@@ -233,6 +243,8 @@ def _way(num_vectors: int, num_allowed: int, num_queries: int) -> Literal["maske
 
 
 def _certified(own_ND: Tensor, first_pass: FirstPass, unit: float, tile_bytes: int) -> _Certified:
+    if own_ND.device.type != "cpu":
+        return DeviceSearch(own_ND, first_pass, unit, tile_bytes)
     if first_pass == "int8" and NativeSearch.can_search(len(own_ND)):
         return NativeSearch(own_ND, unit, tile_bytes)
     return CertifiedSearch(own_ND, first_pass, unit, tile_bytes)
@@ -246,19 +258,21 @@ def _choose(own_ND: Tensor, max_norm: float, tile_bytes: int, first_pass: FirstP
     if first_pass == "none" or num_vectors == 0:
         return None, 1.0
     unit = LowPrecision.unit_of(max_norm, dim)
-    if own_ND.device.type != "cpu" or tile_bytes < SMALLEST_TILE_BYTES or unit is None:
+    on_cpu = own_ND.device.type == "cpu"
+    if tile_bytes < SMALLEST_TILE_BYTES or unit is None or (first_pass == "int8" and not on_cpu):
         if first_pass == "auto":
             return None, 1.0
         came = f"on {own_ND.device.type}, {dim} wide, the longest {max_norm:.3g}, tiles of {tile_bytes:,} bytes"
         raise ValueError(
-            f"a first pass in {first_pass} needs vectors on a CPU, at most 65,536 wide, the longest between 2 ** -50 and "
-            f"2 ** 50, and tiles of at least {SMALLEST_TILE_BYTES:,} bytes (came: {came}): leave first_pass at auto"
+            f"a first pass in {first_pass} needs vectors{' on a CPU,' if first_pass == 'int8' else ''} at most 65,536 wide, "
+            f"the longest between 2 ** -50 and 2 ** 50, and tiles of at least {SMALLEST_TILE_BYTES:,} bytes (came: {came}): "
+            "leave first_pass at auto"
         )
     if first_pass == "auto":
-        if num_vectors >= _FEWEST_NATIVE and NativeSearch.is_fast(num_vectors):
+        if on_cpu and num_vectors >= _FEWEST_NATIVE and NativeSearch.is_fast(num_vectors):
             return "int8", unit
-        return (quickest_first_pass(dim), unit) if num_vectors >= _FEWEST_VECTORS else (None, 1.0)
+        return (quickest_first_pass(dim, own_ND.device), unit) if num_vectors >= _FEWEST_VECTORS else (None, 1.0)
     native = first_pass == "int8" and NativeSearch.can_search(num_vectors)
-    if not native and not can_multiply(first_pass, dim):
+    if not native and not can_multiply(first_pass, dim, own_ND.device):
         raise ValueError(f"products in {first_pass} are not exact enough on this machine: leave first_pass at auto")
     return first_pass, unit

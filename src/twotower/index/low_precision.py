@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-__all__ = ["FIRST_PASSES", "LANES", "TILE_ROWS", "FirstPass", "LowPrecision", "LowQueries", "multiply"]
+from twotower.index.product_precision import ProductPrecision
+
+__all__ = ["FIRST_PASSES", "LANES", "TILE_ROWS", "FirstPass", "LowPrecision", "LowQueries", "multiply", "product_error"]
 
 FirstPass: TypeAlias = Literal["float32", "bfloat16", "int8"]
 """What products are taken in before the few that matter are taken again in float64."""
@@ -25,6 +27,7 @@ _STEPS = 127
 _SMALLEST_SCALE = 2.0**-60
 _ABSOLUTE = 2.0**-20
 _WIDEST_UNIT = 50
+_LOST: dict[ProductPrecision, float] = {"highest": 0.0, "high": 2.0**-9, "medium": 2.0**-6}
 _WIDEST = 2**16  # the sum of as many products of int8 fits into int32
 
 
@@ -70,7 +73,7 @@ class LowPrecision:
     where the last term, ``2 ** -20``, holds numbers too small for a float32, and the rounding of the bounds themselves.
 
     Args:
-        vectors_ND: float32, finite, on the CPU; N at least 1.
+        vectors_ND: float32, finite; N at least 1. The copy is on their device.
         kind: The dtype of the copy.
         unit: A power of two not below the longest vector.
         rows_at_once: Rows that are converted at a time, as long as it is a tile or more.
@@ -84,7 +87,7 @@ class LowPrecision:
     def __init__(self, vectors_ND: Tensor, kind: FirstPass, unit: float, rows_at_once: int = 2**16) -> None:
         num_vectors, dim = vectors_ND.shape
         self.kind: FirstPass = kind
-        self.low_ND = vectors_ND if kind == "float32" else torch.empty((num_vectors, dim), dtype=_DTYPES[kind])
+        self.low_ND = vectors_ND if kind == "float32" else vectors_ND.new_empty((num_vectors, dim), dtype=_DTYPES[kind])
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         step = max(1, rows_at_once // TILE_ROWS) * TILE_ROWS
         for start in range(0, num_vectors, step):
@@ -116,8 +119,8 @@ class LowPrecision:
         """Of the products."""
         return _OUT[self.kind]
 
-    def queries(self, queries_BD: Tensor) -> LowQueries:
-        """Convert queries (float32, finite, none of length zero)."""
+    def queries(self, queries_BD: Tensor, precision: ProductPrecision = "highest") -> LowQueries:
+        """Convert queries (float32, finite, none of length zero); products of float32 keep as much as is said."""
         own_BD = queries_BD.double()
         unit_B = torch.linalg.vector_norm(own_BD, dim=1)
         own_BD /= unit_B.unsqueeze(1)
@@ -126,7 +129,7 @@ class LowPrecision:
         low_BD = (low_BD.round_() if self.kind == "int8" else low_BD).to(_DTYPES[self.kind])
         lost_B = torch.linalg.vector_norm(torch.addcmul(own_BD, low_BD.double(), scale_B.unsqueeze(1), value=-1), dim=1)
         # both lengths are 1, but for what was lost
-        rounding_B = (_product_error(self.kind, self._dim) + 2.0**-23) * (2 + lost_B)
+        rounding_B = (product_error(self.kind, self._dim, precision) + 2.0**-23) * (2 + lost_B)
         of_lengths_B, of_residuals_B = lost_B + rounding_B, 1 + lost_B + rounding_B
         return LowQueries(_laid_out(low_BD.T), unit_B, scale_B, of_lengths_B, of_residuals_B)
 
@@ -161,6 +164,19 @@ class LowPrecision:
         lower_M = (products_M * part_M3[:, 0]).mul_(scale).sub_(self._absolute)
         return lower_M.sub_(part_M3[:, 1], alpha=of_lengths).sub_(part_M3[:, 2], alpha=of_residuals)
 
+    def upper_bounds(self, products: Tensor, low: LowQueries, blocks: Tensor | slice) -> Tensor:
+        """What the scores of products are at most; float32.
+
+        Args:
+            products: Of bfloat16 or float32, ``[B, M, G]``: of each query G of each block.
+            low: The queries.
+            blocks: Which blocks: of all queries the same M, or of each its own, int64 ``[B, M]``.
+        """
+        bounds = self._bounds_M3[blocks].unsqueeze(-2)
+        of_lengths_B11, of_residuals_B11 = (each.float().view(-1, 1, 1) for each in (low.of_lengths_B, low.of_residuals_B))
+        errors = bounds[..., 1] * of_lengths_B11 + bounds[..., 2] * of_residuals_B11
+        return products.float() * bounds[..., 0] + (errors + self._absolute)
+
     def _convert(self, part_TD: Tensor, start: int, unit: float) -> tuple[Tensor, Tensor, Tensor]:
         """Write one part of the copy; scales, lengths and residuals of its blocks."""
         num_rows, dim = part_TD.shape
@@ -173,7 +189,7 @@ class LowPrecision:
             low_TD = (part_TD / scale_T1).round_().clamp_(-_STEPS, _STEPS)
             residual_TD = part_TD - low_TD * scale_T1
         else:
-            scale_M = torch.full((tiles * LANES,), 1.0 if self.kind == "bfloat16" else 1.0 / unit)
+            scale_M = part_TD.new_full((tiles * LANES,), 1.0 if self.kind == "bfloat16" else 1.0 / unit)
             low_TD = part_TD.to(_DTYPES[self.kind])
             residual_TD = part_TD - low_TD.float()
         if self.kind != "float32":
@@ -195,17 +211,25 @@ def multiply(low_TD: Tensor, low_DB: Tensor, out_TB: Tensor) -> None:
 
 def _laid_out(low_DB: Tensor) -> Tensor:
     """A copy whose strides are those of its shape: a product of int8 reads the stride that `contiguous` leaves to one line."""
-    return torch.empty(low_DB.shape, dtype=low_DB.dtype).copy_(low_DB)
+    return torch.empty(low_DB.shape, dtype=low_DB.dtype, device=low_DB.device).copy_(low_DB)
 
 
-def _product_error(kind: FirstPass, dim: int) -> float:
-    """Of a product, as a share of the two lengths."""
+def product_error(kind: FirstPass, dim: int, precision: ProductPrecision = "highest") -> float:
+    """How far a product of such numbers can be off, as a share of the two lengths.
+
+    Args:
+        kind: Of the numbers.
+        dim: How many are summed.
+        precision: How much of a float32 the product keeps: entries are cut to 11 or 8 bits where it is less than all, by which
+            each loses at most ``2 ** -10`` or ``2 ** -7`` of itself.
+    """
     if kind == "int8":
         return 0.0
-    return (dim + 8) * 2.0**-24 * 1.01 + (2.0**-8 * 1.01 if kind == "bfloat16" else 0.0)
+    lost = 2.0**-8 if kind == "bfloat16" else _LOST[precision]
+    return ((dim + 8) * 2.0**-24 + lost) * 1.01
 
 
 def _block_maxima(values_T: Tensor, tiles: int) -> Tensor:
-    padded = torch.zeros(tiles * TILE_ROWS, dtype=torch.float64)
+    padded = torch.zeros(tiles * TILE_ROWS, dtype=torch.float64, device=values_T.device)
     padded[: len(values_T)] = values_T
     return padded.view(tiles, TILE_ROWS // LANES, LANES).amax(dim=1).view(-1)

@@ -7,67 +7,82 @@ import time
 
 import torch
 
-from twotower.index.low_precision import FIRST_PASSES, LANES, TILE_ROWS, FirstPass, multiply
+from twotower.index.low_precision import FIRST_PASSES, LANES, TILE_ROWS, FirstPass, multiply, product_error
+from twotower.index.product_precision import product_precision
 
 __all__ = ["can_multiply", "quickest_first_pass"]
 
 _QUERIES = 128
 _REPEATS = 5
+_CPU = torch.device("cpu")
+_ON_DEVICES: tuple[FirstPass, ...] = ("float32", "bfloat16")
+_DEVICE_TILES, _IN_A_ROW = 32, 4
 _DTYPES = {"int8": (torch.int8, torch.int32), "bfloat16": (torch.bfloat16,) * 2, "float32": (torch.float32,) * 2}
 
 
-def quickest_first_pass(dim: int) -> FirstPass | None:
+def quickest_first_pass(dim: int, device: torch.device = _CPU) -> FirstPass | None:
     """Of those that keep their bounds, the one that takes products and maxima of a tile in the least time.
 
-    Measured once in a process for each width and number of threads, in some milliseconds. The answers of a search do not depend
-    on it.
+    Measured once in a process for each width, device and number of threads, in some milliseconds. The answers of a search do
+    not depend on it.
 
     Args:
         dim: The width of a vector.
+        device: Where the vectors are; int8 is for the CPU alone.
 
     Returns:
         None if none keeps its bounds here.
     """
-    return _quickest(dim, torch.get_num_threads(), torch.get_float32_matmul_precision())
+    return _quickest(dim, device, torch.get_num_threads(), product_precision(device))
 
 
-def can_multiply(kind: FirstPass, dim: int) -> bool:
+def can_multiply(kind: FirstPass, dim: int, device: torch.device = _CPU) -> bool:
     """Whether products are as exact here as the bounds take them to be.
 
     For int8 the greatest and the least numbers are tried: where a processor has no sum of four products, libraries may add in
-    16 bits and saturate. For float32 the process must not have asked for less (`torch.set_float32_matmul_precision`).
+    16 bits and saturate. For float32 on the CPU the process must not have asked for less
+    (`torch.set_float32_matmul_precision`); elsewhere the bounds are those of what it asks for.
     """
-    if kind == "float32" and torch.get_float32_matmul_precision() != "highest":
+    precision = product_precision(device)
+    if device.type == "cpu":
+        if kind == "float32" and precision != "highest":
+            return False
+    elif kind not in _ON_DEVICES:
         return False
-    signs = torch.arange(TILE_ROWS * dim).view(TILE_ROWS, dim) // 3 % 2 * 2 - 1
-    steps_TD = torch.where(torch.arange(TILE_ROWS).unsqueeze(1) % 2 == 0, 127, 127 * signs)
+    rows_T = torch.arange(TILE_ROWS, device=device)
+    signs = torch.arange(TILE_ROWS * dim, device=device).view(TILE_ROWS, dim) // 3 % 2 * 2 - 1
+    steps_TD = torch.where(rows_T.unsqueeze(1) % 2 == 0, 127, 127 * signs)
     dtype, out = _DTYPES[kind]
     # a third: of numbers that fit into fewer bits no bit is lost
     low_TD = steps_TD.to(dtype) if kind == "int8" else (steps_TD / 3).to(dtype)
     low_DB = low_TD[: 2 * _QUERIES].T.contiguous()
     exact_TB = low_TD.double() @ low_DB.double()
-    products_TB = torch.empty(exact_TB.shape, dtype=out)
+    products_TB = torch.empty(exact_TB.shape, dtype=out, device=device)
     multiply(low_TD, low_DB, products_TB)
-    share = {"int8": 0.0, "float32": (dim + 8) * 2.0**-24, "bfloat16": (dim + 8) * 2.0**-24 + 2.0**-8}[kind]
-    return bool(((products_TB.double() - exact_TB).abs() <= share * float(low_TD[0].double().square().sum())).all())
+    most = low_TD[0].double().square().sum() * product_error(kind, dim, precision)
+    return bool(((products_TB.double() - exact_TB).abs() <= most).all())
 
 
 @functools.cache
-def _quickest(dim: int, *_conditions: object) -> FirstPass | None:
-    kinds = [kind for kind in FIRST_PASSES if can_multiply(kind, dim)]
-    return min(kinds, key=lambda kind: _seconds(kind, dim), default=None)
+def _quickest(dim: int, device: torch.device, *_conditions: object) -> FirstPass | None:
+    kinds = FIRST_PASSES if device.type == "cpu" else _ON_DEVICES
+    able = [kind for kind in kinds if can_multiply(kind, dim, device)]
+    return min(able, key=lambda kind: _seconds(kind, dim, device), default=None)
 
 
-def _seconds(kind: FirstPass, dim: int) -> float:
+def _seconds(kind: FirstPass, dim: int, device: torch.device = _CPU) -> float:
+    tiles, times = (1, 1) if device.type == "cpu" else (_DEVICE_TILES, _IN_A_ROW)
     generator = torch.Generator().manual_seed(0)
     dtype, out = _DTYPES[kind]
-    steps_TD = torch.randint(-127, 128, (TILE_ROWS, dim), generator=generator).to(dtype)
-    steps_DB = torch.randint(-127, 128, (dim, _QUERIES), generator=generator).to(dtype)
-    products_TB = torch.empty(TILE_ROWS, _QUERIES, dtype=out)
+    steps_TD = torch.randint(-127, 128, (tiles * TILE_ROWS, dim), generator=generator).to(device, dtype)
+    steps_DB = torch.randint(-127, 128, (dim, _QUERIES), generator=generator).to(device, dtype)
+    products_TB = torch.empty(tiles * TILE_ROWS, _QUERIES, dtype=out, device=device)
     least = float("inf")
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        multiply(steps_TD, steps_DB, products_TB)
-        products_TB.view(-1, LANES, _QUERIES).amax(dim=0)
+        for _ in range(times):
+            multiply(steps_TD, steps_DB, products_TB)
+            maxima = products_TB.view(-1, LANES, _QUERIES).amax(dim=0)
+        maxima[0, 0].item()  # has an accelerator's answer only when all is done
         least = min(least, time.perf_counter() - began)
     return least

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 
 from twotower.models import ModelBuilder, build
 from twotower.runs.baselines import baseline_rankers
@@ -14,6 +13,7 @@ from twotower.runs.judge import judge, model_ranker, summarised
 from twotower.runs.judge_outcomes import judge_outcomes
 from twotower.runs.load_run import load_run
 from twotower.runs.oracle import oracle_summary
+from twotower.training import DeviceName, resolve_device
 
 __all__ = ["reevaluate"]
 
@@ -26,6 +26,7 @@ def reevaluate(
     users: pl.DataFrame | None = None,
     builder: ModelBuilder = build,
     cache_dir: Path | None = None,
+    device: DeviceName | None = None,
 ) -> dict[str, Any]:
     """Load a run's bundle and judge it on the recipe's test rows: the figures of the run, if nothing changed.
 
@@ -39,6 +40,7 @@ def reevaluate(
         users: In place of the recipe's table.
         builder: What built the model, where it was one of your own.
         cache_dir: Where public data sets are kept; None for the default.
+        device: Where to judge; None: where the recipe says that it was trained.
 
     Returns:
         As `RunResult.summary` has it, without what training told.
@@ -46,16 +48,19 @@ def reevaluate(
     Raises:
         BundleError: If the folder holds no finished run, or only a model that has seen the test rows.
         DataError: If the tables are no longer those of the run.
+        ConfigError: If the device is not there.
     """
     loaded = load_run(folder, interactions=interactions, items=items, users=users, builder=builder, cache_dir=cache_dir)
     recipe, phase = loaded.recipe, loaded.phase
-    model = model_ranker(loaded.recommender.model, phase, device=torch.device("cpu"))
+    on = resolve_device(device or recipe.device)
+    trained = loaded.recommender.model.to(on)
+    model = model_ranker(trained, phase, device=on)
     found = judge(recipe, phase, loaded.tables.split.test, {"model": model, **baseline_rankers(recipe, loaded.tables)})
     if loaded.place.result.exists():
         found.rows.write(loaded.place.judged)
         if found.frozen is not None:
             found.frozen.write(loaded.place.judged_frozen)
-    outcomes = judge_outcomes(recipe, phase, loaded.recommender.model, loaded.tables.split.test, device=torch.device("cpu"))
+    outcomes = judge_outcomes(recipe, phase, trained, loaded.tables.split.test, device=on)
     return {
         "run_dir": str(loaded.place.path),
         **summarised(recipe, loaded.tables, found.figures),
