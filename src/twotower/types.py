@@ -61,6 +61,10 @@ class Ragged(NamedTuple):
     def lengths(self) -> Tensor:
         return self.offsets[1:] - self.offsets[:-1]
 
+    def row_of_values(self) -> Tensor:
+        """int64 ``[total]``: which row each value is in."""
+        return torch.repeat_interleave(self.lengths)
+
     def take(self, rows: Tensor) -> Ragged:
         """The given rows (int64 ``[m]``), in that order, as a new ragged column."""
         placed = place_rows(self.offsets, rows)

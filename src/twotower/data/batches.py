@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.examples import Examples, Taken
+from twotower.data.filled_examples import filled_examples
 from twotower.data.native_distinct import Distinct
 from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
@@ -151,6 +152,7 @@ class Batches:
         self._ahead: tuple[int, int, Taken] | None = None
         self._former: dict[tuple[int, int], Tensor] = {}
         self.device = torch.device("cpu")
+        self._filled: Examples | None = None
         self._distinct: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] = Distinct(catalogue_size)
         self._sequences = self._in_order()
 
@@ -161,7 +163,7 @@ class Batches:
         """
         found = copy.copy(self)
         found.examples, found.device = self.examples.to(device), device
-        found._order = found._part = found._ahead = None
+        found._order = found._part = found._ahead = found._filled = None
         found._former, found._distinct = {}, _sorted_distinct
         return found
 
@@ -237,20 +239,23 @@ class Batches:
     def fixed(self, rows: Tensor, beside: Tensor) -> Batch:
         """A batch whose shapes depend on how many rows come, and on nothing else: its candidates are filled up.
 
-        What only fills has a count of 0 and the row of another candidate. Else it is the batch that `batch` makes, of columns
-        of one width; nothing in it makes the host wait for a device. Of one process alone.
+        What only fills has a count of 0 and the row of another candidate; lists and histories are filled up too, see
+        `twotower.filled.Filled`. Else it is the batch that `batch` makes. The host waits for a device at the first call only,
+        to be told how long lists are. Of one process alone.
 
         Args:
             rows: int64 ``[B]``, as of `rows`; where the examples are.
             beside: int64, as of `beside`.
 
         Raises:
-            ValueError: If known positives are masked, or histories are read: there are as many as there are.
+            ValueError: If known positives are masked, or histories are read in order: there are as many as there are.
         """
-        if self.share is not None or self.mask_known_positives or self.examples.history_inputs:
-            raise ValueError("batches that are shared, mask known positives or read histories have no fixed shape")
-        taken = self.examples.take(rows)
-        queries = self.examples.shared_queries_of(taken)
+        if self.share is not None or self.mask_known_positives or self._sequences is not None:
+            raise ValueError("batches that are shared, mask known positives or read histories in order have no fixed shape")
+        if self._filled is None:
+            self._filled = filled_examples(self.examples)
+        taken = self._filled.take(rows)
+        queries = self._filled.shared_queries_of(taken)
         users = taken.users if self.users else None
         if self.candidates == "catalogue":
             return Batch(rows, queries, None, taken.items, None, taken.weights, None, taken.outcomes, users)

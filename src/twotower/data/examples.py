@@ -297,9 +297,9 @@ class Examples:
             return items
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
-        shift = torch.repeat_interleave(first - items.offsets[:-1], items.lengths)
-        positions = torch.arange(len(shift), device=shift.device) + shift
-        return items.keep(positions != torch.repeat_interleave(taken.before, items.lengths))
+        rows = items.row_of_values().clamp_(max=len(first) - 1)
+        positions = torch.arange(len(rows), device=rows.device) + (first - items.offsets[:-1])[rows]
+        return items.keep(positions != taken.before[rows])
 
     def seen(self, rows: Tensor) -> Ragged:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""
@@ -308,7 +308,7 @@ class Examples:
 
 
 def _looked_up(entry: HistoryInput, items: Ragged) -> Ragged:
-    return Ragged(entry.values(items.values), items.offsets)
+    return items._replace(values=entry.values(items.values))
 
 
 def _integers(values: Tensor, rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def drop_to_row(column: Column, probability: float, *, row: int = 0) -> Column:
     values = column.values if isinstance(column, Ragged) else column
     dropped = torch.rand(values.shape, device=values.device) < probability
     replaced = values.masked_fill(dropped, row)
-    return Ragged(replaced, column.offsets) if isinstance(column, Ragged) else replaced
+    return column._replace(values=replaced) if isinstance(column, Ragged) else replaced
 
 
 def drop_values(column: Ragged, probability: float) -> Ragged:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from twotower.filled import Filled
 from twotower.nn.distant_rows import DistantTables, FetchedRows, Reads, fetch_rows
 from twotower.nn.dropout import drop_to_row, drop_values
 from twotower.nn.lookup import Lookup
@@ -200,7 +201,7 @@ class EmbeddingCollection(nn.Module):
         if self.training and entry.value_dropout:
             column = drop_values(column, entry.value_dropout)
             scale = 1.0 / (1.0 - entry.value_dropout) if pooling == "sum" else 1.0
-        return Lookup(table_VD, column.values, column.offsets, pooling, scale)
+        return Lookup(table_VD, column.values, column.offsets, pooling, scale, isinstance(column, Filled))
 
     def read(self, column: Ragged | Prefixes, entry: InputSpec, items_ND: Tensor | None = None) -> Tensor:
         """The vectors of what is read in order, some of it dropped in training: ``[total, embedding_dim]``.
@@ -245,7 +246,7 @@ class EmbeddingCollection(nn.Module):
         sparse = self.has_sparse_gradient(entry)
         if lookup.offsets is None:
             return look_up_rows(lookup.table, lookup.values, sparse=sparse)
-        rows, pooling = Ragged(lookup.values, lookup.offsets), lookup.pooling or "mean"
+        rows, pooling = (Filled if lookup.filled else Ragged)(lookup.values, lookup.offsets), lookup.pooling or "mean"
         pooled_BD = pool_rows(lookup.table, rows, pooling, sparse=sparse)
         return pooled_BD if lookup.scale == 1.0 else pooled_BD * lookup.scale
 

@@ -20,6 +20,7 @@ class Lookup:
         offsets: Where each row's values start, and the end, ``[n + 1]``; None: every row has one.
         pooling: Of a row's values.
         scale: What the pooled rows are multiplied by.
+        filled: Whether there are more values than those of the rows, see `twotower.filled.Filled`.
     """
 
     table: Tensor
@@ -27,3 +28,4 @@ class Lookup:
     offsets: Tensor | None = None
     pooling: Literal["mean", "sum", "sqrt_n"] | None = None
     scale: float = 1.0
+    filled: bool = False

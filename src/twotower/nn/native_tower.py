@@ -57,7 +57,9 @@ def run_native_tower(inputs: Sequence[Given], weights: Sequence[Tensor], biases:
         each for given in inputs if isinstance(given, Lookup) for each in (given.values, given.offsets) if each is not None
     ]
     floats = (*numbers, *weights, *biases)
-    if library is None or not weights or torch.is_autocast_enabled("cpu") or not untraced((*floats, *indices)):
+    if library is None or not weights or any(isinstance(each, Lookup) and each.filled for each in inputs):
+        return None
+    if torch.is_autocast_enabled("cpu") or not untraced((*floats, *indices)):
         return None
     if not all(each.dim() == 1 and each.dtype in _WHOLE for each in indices):
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from twotower.filled import Filled
 from twotower.nn.native_pool import can_pool, native_pool
 from twotower.types import Ragged
 
@@ -49,8 +50,10 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     # for int32 torch has no fast path on the CPU: ten times slower than the copy
     values = rows.values if rows.values.dtype == torch.int64 else rows.values.to(torch.int64)
     mean = pooling == "mean"
-    if sparse and torch.is_grad_enabled():
-        pooled_BD: Tensor = _PooledRows.apply(table_VD, values, rows.offsets, mean)  # type: ignore[no-untyped-call]
+    if isinstance(rows, Filled):
+        pooled_BD = _pooled_filled(table_VD, rows._replace(values=values), mean=mean, sparse=sparse)
+    elif sparse and torch.is_grad_enabled():
+        pooled_BD = cast("Tensor", _PooledRows.apply(table_VD, values, rows.offsets, mean))  # type: ignore[no-untyped-call]
     elif not sparse and can_pool(table_VD, values, rows.offsets):
         pooled_BD = native_pool(table_VD, values, rows.offsets, mean=mean)
     else:
@@ -58,6 +61,16 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     if pooling == "sqrt_n":
         pooled_BD = pooled_BD / rows.lengths.clamp(min=1).to(pooled_BD.dtype).sqrt().unsqueeze(1)
     return pooled_BD
+
+
+def _pooled_filled(table_VD: Tensor, rows: Filled, *, mean: bool, sparse: bool) -> Tensor:
+    """What fills is pooled beside, in bags whose gradient is 0: no shape depends on how much of it there is."""
+    num_rows = rows.num_rows
+    if not len(rows.values):
+        return table_VD.new_zeros(num_rows, table_VD.shape[1])
+    mode: Literal["mean", "sum"] = "mean" if mean else "sum"
+    both = F.embedding_bag(rows.values, table_VD, rows.bags(), mode=mode, sparse=sparse, include_last_offset=True)
+    return both[:num_rows]
 
 
 def _pooled(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool) -> Tensor:

@@ -11,13 +11,14 @@ from torch.optim import Optimizer
 
 from twotower.data.batches import Batch, Batches
 from twotower.errors import TrainingError
+from twotower.filled import Filled, Fills
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower
 from twotower.optim import clip_recorded
 from twotower.training.captured import WARM_UP, Capture, on_another_stream
 from twotower.training.step import Place, batch_losses
 from twotower.training.tasks import Objective
-from twotower.types import Features
+from twotower.types import Features, Ragged
 
 __all__ = ["DoneStep", "StepsAhead"]
 
@@ -106,13 +107,13 @@ class StepsAhead:
             found.append(DoneStep(where, rows, loss, rest[:-1] if clipped else rest, rest[-1] if clipped else None))
         return found
 
-    def step(self, batch: Batch) -> Tensor:
-        """One step: what `DoneStep` has, in one tensor."""
+    def step(self, batch: Batch, items: Features | None = None) -> Tensor:
+        """One step: what `DoneStep` has, in one tensor; of ``items`` in place of its own."""
         values = batch_losses(
             self.model,
             self.loss,
             batch,
-            self.items,
+            self.items if items is None else items,
             log_q_N=self.log_q_N,
             device=self.device,
             objective=self.objective,
@@ -139,6 +140,9 @@ class _Graph:
         self._ahead, self._capture = ahead, capture
         self._rows_B = torch.zeros(batches.batch_size, dtype=torch.int64, device=ahead.device)
         self._beside_E = torch.zeros(beside, dtype=torch.int64, device=ahead.device)
+        # taken from for the candidates of a batch, or encoded as a whole, which always has the same shapes
+        filled = Filled._make if batches.candidates == "catalogue" else Fills.of
+        self._items = {name: filled(each) if isinstance(each, Ragged) else each for name, each in ahead.items.items()}
         self._figures: Tensor | None = None
         self._warm = 0
         self._replay: Callable[[], None] | None = None
@@ -165,7 +169,7 @@ class _Graph:
         return self._figures.clone()
 
     def _work(self) -> None:
-        self._figures = self._ahead.step(self._ahead.batches.fixed(self._rows_B, self._beside_E))
+        self._figures = self._ahead.step(self._ahead.batches.fixed(self._rows_B, self._beside_E), self._items)
 
     def _captured(self) -> Callable[[], None]:
         try:

@@ -8,16 +8,20 @@ from typing import TypeAlias
 import torch
 
 from twotower.data.batches import Batches
+from twotower.data.filled_examples import longest_rows
 from twotower.errors import ConfigError
 from twotower.losses import RetrievalLoss
 from twotower.models import TwoTower
 from twotower.training.tasks import Objective
-from twotower.types import Features, Ragged, StoredColumn, take_column
+from twotower.types import Features, Ragged
 
 __all__ = ["CAPTURES", "WARM_UP", "Capture", "checked_capture", "cuda_graph", "on_another_stream", "why_not_captured"]
 
 Capture: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
 """From work on tensors that stay where they are to what repeats it on what they hold by then; may do the work or not."""
+
+_MOST_VALUES = 2**23
+"""Of one list or history in a batch that is filled up: with 64 numbers each, 2 GiB of gradients."""
 
 WARM_UP = 3
 """Steps before the one that is captured: whatever is made at a first step is made by then, and is no part of the graph."""
@@ -94,13 +98,17 @@ def why_not_captured(
     Arguments as for `checked_capture`, whose message this is a part of.
     """
     examples = batches.examples
-    columns: list[tuple[str, StoredColumn]] = [*examples.users.items(), *examples.context.items(), *items.items()]
-    nothing = torch.empty(0, dtype=torch.int64)
-    lists = [name for name, column in columns if isinstance(take_column(column, nothing), Ragged)]
-    if examples.history_inputs:
-        return f"histories are read ({examples.history_inputs[0].name!r}), which are as long as they are"
-    if lists:
-        return f"{lists[0]!r} is a list, and a batch has as many values of it as there are"
+    ordered = [entry.name for entry in examples.history_inputs if entry.in_order]
+    if ordered:
+        return f"the history {ordered[0]!r} is read in order, and sequences are shared by as many rows as they are"
+    lists = [(name, column.lengths) for name, column in items.items() if isinstance(column, Ragged)]
+    longest_of_items = [(name, int(lengths.max())) for name, lengths in lists if len(lengths)]
+    for name, longest in (*longest_rows(examples), *longest_of_items):
+        if longest * batches.batch_size > _MOST_VALUES:
+            return (
+                f"the {batches.batch_size:,} rows of a batch may have {longest:,} values of {name!r} each, all of which would be "
+                "looked up: set max_length"
+            )
     if model.item_columns or model.embeddings.propagation is not None or model.embeddings.distant is not None:
         return "the towers read vectors of items, propagated tables or tables of other processes"
     if objective.tasks:
