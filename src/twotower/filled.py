@@ -55,6 +55,9 @@ class Filled(Ragged):
         rows = self.row_of_values().clamp_(max=max(0, len(own) - 1))
         return self.keep(self.values != own[rows]) if len(own) else self
 
+    def to(self, device: torch.device | str) -> Filled:
+        return Filled(self.values.to(device), self.offsets.to(device))
+
     def bags(self) -> Tensor:
         """int64 ``[2 n + 1]``: offsets of the rows, and of as many more that share what fills."""
         rows = len(self.offsets) - 1

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from twotower.filled import Filled
 from twotower.nn import pool_rows
 from twotower.nn.pooling import look_up_rows
 from twotower.types import Ragged
@@ -96,3 +97,22 @@ def test_without_gradients_the_values_are_the_same(sparse: bool, pooling: Any) -
     with torch.inference_mode():
         served = pool_rows(table_VD, rows, pooling, sparse=sparse), look_up_rows(table_VD, rows.values, sparse=sparse)
     assert all(torch.equal(one, other) for one, other in zip(learned, served, strict=True))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "sum", "sqrt_n"])
+@pytest.mark.parametrize("rows", [ROWS, [[], [1], []], [[], []], [[2, 2]], []], ids=str)
+@pytest.mark.parametrize("more", [0, 1, 9])
+def test_what_fills_is_pooled_by_nobody(rows: list[list[int]], pooling: Pooling, sparse: bool, more: int) -> None:
+    column = ragged(rows)
+    values = torch.cat([column.values, torch.full((more,), 3)])
+    weights_BD = torch.arange(3.0 * len(rows), dtype=torch.float64).reshape(-1, 3) + 1
+    found = []
+    for each in (column, Filled(values, column.offsets)):
+        weight = table().requires_grad_()
+        pooled_BD = pool_rows(weight, each, pooling, sparse=sparse)
+        pooled_BD.backward(weights_BD)  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        assert weight.grad.is_sparse == (sparse and (len(rows) > 0 or weight.grad.is_sparse))
+        found.append((pooled_BD.detach(), weight.grad.to_dense()))
+    torch.testing.assert_close(found[1], found[0])

@@ -36,6 +36,8 @@ SEQUENCE = {
     "embedding": {"dim": 4, "encoder": {"kind": "transformer", "blocks": 1}},
 }
 STARS = {"name": "stars", "column": "rating", "kind": "regression"}
+TAGS = {"kind": "multi_category", "column": "tags", "embedding": {"dim": 4, "pooling": "mean", "id_dropout": 0}}
+LISTS = {"query": {"features": [USER, HISTORY]}, "candidate": {"features": [ITEM, TAGS]}}
 RESIDENT = {"resident_data": "always", **ADAMW}
 
 
@@ -50,6 +52,8 @@ def _uncaptured(recipe: Recipe) -> Recipe:
         {"query": {"features": [USER, AGE]}, "candidate": {"features": [ITEM, PRICE]}, "training": ADAMW},
         {"training": RESIDENT, "refit": "all"},
         {"training": {**RESIDENT, "cuda_graph": True}, "loss": {"kind": "in_batch"}, "refit": "all"},
+        {**LISTS, "training": {**RESIDENT, "cuda_graph": True}, "loss": {"kind": "in_batch"}},
+        {**LISTS, "training": {**RESIDENT, "cuda_graph": True}, "loss": {"kind": "full"}},
         {"query": {"features": [USER, HISTORY]}, "training": RESIDENT, "model": {"l2_normalise": True}},
         {"loss": {"kind": "full"}, "training": RESIDENT},
         {"query": {"features": [{**USER, "embedding": {"dim": 4, "update": "rows"}}]}, "training": RESIDENT},
@@ -69,7 +73,8 @@ def test_a_run_there_is_a_run_here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables: dict[str, Any] = {"interactions": interactions, "items": items, "users": users}
+    tags = pl.Series("tags", [["a"], [], ["b", "a"], ["c"], ["a", "b", "c"], ["b"], [], ["c"]])
+    tables: dict[str, Any] = {"interactions": interactions, "items": items.with_columns(tags), "users": users}
     sections = {**sections, "model": {"layer_sizes": [4], **sections.get("model", {})}}
     recipe = make_recipe(**sections)
     expected = run(_uncaptured(recipe), tmp_path / "here", **tables).summary
@@ -92,7 +97,11 @@ def test_a_run_there_is_a_run_here(
     ("sections", "not_captured"),
     [
         ({}, None),
-        ({"query": {"features": [USER, HISTORY]}}, "histories are read ('history'), which are as long as they are"),
+        ({"query": {"features": [USER, HISTORY]}}, None),
+        (
+            {"query": {"features": [SEQUENCE]}, "model": {"layer_sizes": []}},
+            "the history 'sequence' is read in order, and sequences are shared by as many rows as they are",
+        ),
         ({"tasks": [STARS]}, "the task 'stars' learns from the rows that have an outcome, however many these are"),
     ],
     ids=str,

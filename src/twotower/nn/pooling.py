@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from twotower.filled import Filled
 from twotower.nn.native_pool import can_pool, native_pool
+from twotower.padded_distinct import padded_distinct
 from twotower.types import Ragged
 
 __all__ = ["look_up_rows", "pool_rows"]
@@ -51,7 +52,7 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     values = rows.values if rows.values.dtype == torch.int64 else rows.values.to(torch.int64)
     mean = pooling == "mean"
     if isinstance(rows, Filled):
-        pooled_BD = _pooled_filled(table_VD, rows._replace(values=values), mean=mean, sparse=sparse)
+        pooled_BD = cast("Tensor", _PooledFilled.apply(table_VD, values, rows.offsets, mean, sparse))  # type: ignore[no-untyped-call]
     elif sparse and torch.is_grad_enabled():
         pooled_BD = cast("Tensor", _PooledRows.apply(table_VD, values, rows.offsets, mean))  # type: ignore[no-untyped-call]
     elif not sparse and can_pool(table_VD, values, rows.offsets):
@@ -61,16 +62,6 @@ def pool_rows(table_VD: Tensor, rows: Ragged, pooling: Literal["mean", "sum", "s
     if pooling == "sqrt_n":
         pooled_BD = pooled_BD / rows.lengths.clamp(min=1).to(pooled_BD.dtype).sqrt().unsqueeze(1)
     return pooled_BD
-
-
-def _pooled_filled(table_VD: Tensor, rows: Filled, *, mean: bool, sparse: bool) -> Tensor:
-    """What fills is pooled beside, in bags whose gradient is 0: no shape depends on how much of it there is."""
-    num_rows = rows.num_rows
-    if not len(rows.values):
-        return table_VD.new_zeros(num_rows, table_VD.shape[1])
-    mode: Literal["mean", "sum"] = "mean" if mean else "sum"
-    both = F.embedding_bag(rows.values, table_VD, rows.bags(), mode=mode, sparse=sparse, include_last_offset=True)
-    return both[:num_rows]
 
 
 def _pooled(table_VD: Tensor, values: Tensor, offsets: Tensor, *, mean: bool) -> Tensor:
@@ -110,3 +101,35 @@ class _PooledRows(torch.autograd.Function):
             check_invariants=False,
         )
         return gradient, None, None, None
+
+
+class _PooledFilled(torch.autograd.Function):
+    """Pooling of rows that are filled up: no shape depends on values, and the host is asked for none.
+
+    What fills is pooled beside, in bags that nobody reads, and its part of the gradient is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table_VD: Tensor, values: Tensor, offsets: Tensor, mean: bool, sparse: bool) -> Tensor:
+        ctx.save_for_backward(values, offsets)
+        ctx.shape, ctx.mean, ctx.sparse = table_VD.shape, mean, sparse
+        if not len(values) or len(offsets) == 1:
+            return table_VD.new_zeros(len(offsets) - 1, table_VD.shape[1])
+        return _pooled(table_VD, values, Filled(values, offsets).bags(), mean=mean)[: len(offsets) - 1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BD: Tensor) -> tuple[Tensor | None, ...]:
+        values, offsets = ctx.saved_tensors
+        if ctx.mean:
+            grad_BD = grad_BD / (offsets[1:] - offsets[:-1]).clamp(min=1).to(grad_BD.dtype).unsqueeze(1)
+        wide_BD = torch.cat([grad_BD, grad_BD.new_zeros(1, grad_BD.shape[1])])
+        bags = Filled(values, offsets).row_of_values()
+        if ctx.sparse:
+            rows = wide_BD.index_select(0, bags)
+            return torch.sparse_coo_tensor(values[None], rows, ctx.shape, check_invariants=False), None, None, None, None
+        found = padded_distinct(values)
+        gradient = grad_BD.new_zeros(ctx.shape)
+        if len(values):  # each row is added once, and what only fills adds 0: the order does not matter
+            gradient.index_add_(0, found.values, _pooled(wide_BD, bags[found.order], found.starts, mean=False))
+        return gradient, None, None, None, None

@@ -106,8 +106,8 @@ def why_not_captured(
     for name, longest in (*longest_rows(examples), *longest_of_items):
         if longest * batches.batch_size > _MOST_VALUES:
             return (
-                f"the {batches.batch_size:,} rows of a batch may have {longest:,} values of {name!r} each, all of which would be "
-                "looked up: set max_length"
+                f"the {batches.batch_size:,} rows of a batch may have {longest:,} values of {name!r} each, all of which would "
+                "be looked up: set max_length"
             )
     if model.item_columns or model.embeddings.propagation is not None or model.embeddings.distant is not None:
         return "the towers read vectors of items, propagated tables or tables of other processes"
