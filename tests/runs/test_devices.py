@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +38,11 @@ SEQUENCE = {
 }
 STARS = {"name": "stars", "column": "rating", "kind": "regression"}
 TAGS = {"kind": "multi_category", "column": "tags", "embedding": {"dim": 4, "pooling": "mean", "id_dropout": 0}}
-LISTS = {"query": {"features": [USER, HISTORY]}, "candidate": {"features": [ITEM, TAGS]}}
+WHOLE = {"dim": 4, "id_dropout": 0}  # of lists that are filled up other values would be dropped
+LISTS = {
+    "query": {"features": [{**USER, "embedding": WHOLE}, {**HISTORY, "embedding": WHOLE}]},
+    "candidate": {"features": [{**ITEM, "embedding": WHOLE}, TAGS]},
+}
 RESIDENT = {"resident_data": "always", **ADAMW}
 
 
@@ -87,6 +92,11 @@ def test_a_run_there_is_a_run_here(
         assert found["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
         assert again["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
     assert found["device"] == str(DEVICE)
+    logs = [(tmp_path / place / "metrics.jsonl").read_text().splitlines() for place in ("here", "there")]
+    for line, other in zip(*logs, strict=True):
+        first, second = json.loads(line), json.loads(other)
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert second.get("losses", {}) == pytest.approx(first.get("losses", {}), rel=1e-4)
     here, there = (Recommender.load(tmp_path / place / "bundle") for place in ("here", "there"))
     for (name, values), (_, others) in zip(here.model.named_parameters(), there.model.named_parameters(), strict=True):
         assert others.device.type == "cpu"

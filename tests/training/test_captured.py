@@ -13,7 +13,7 @@ from emulated_device import DEVICE, emulated
 
 from twotower.data import HistoryInput
 from twotower.errors import ConfigError, TrainingError
-from twotower.training import Checkpoints, EpochDone, StepDone, TrainingEvent
+from twotower.training import Checkpoints, StepDone, TrainingEvent
 from twotower.training.captured import CAPTURES
 
 ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
@@ -175,6 +175,20 @@ def test_a_loss_that_is_not_finite_is_told_of_its_own_step(
 
 
 @pytest.mark.parametrize("captured", [False, True])
+def test_a_gradient_that_is_not_finite_is_told(
+    world: Callable[..., Any], captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+        options = {"resident_data": "always", "cuda_graph": captured, "clip_norm": 1.0}
+        made = _in_batches_of_five(world(history=False, options=options))
+        made.model.to(DEVICE)
+        made.model.candidate.layers.layers[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+        with pytest.raises(TrainingError, match=r"a gradient is not a finite number in epoch 1, batch 1 \(step 1\)"):
+            made.train(device=DEVICE)
+
+
+@pytest.mark.parametrize("captured", [False, True])
 def test_weights_that_are_all_zero_are_named(
     world: Callable[..., Any], captured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,8 +200,8 @@ def test_weights_that_are_all_zero_are_named(
             made.train(device=DEVICE)
 
 
-def _interrupt_after_two(event: TrainingEvent) -> None:
-    if isinstance(event, EpochDone) and event.epoch == 2:
+def _interrupt_in_the_middle(event: TrainingEvent) -> None:
+    if isinstance(event, StepDone) and event.step == 14:  # of the second epoch the fourth
         raise InterruptedError
 
 
@@ -199,7 +213,7 @@ def test_a_training_goes_on_on_another_device(
     options = {"epochs": 4, **case.get("options", {})}
     case = {**case, "history": False, "options": options}
     undisturbed = _in_batches_of_five(world(**case))
-    undisturbed.train()
+    losses = [record["loss"] for record in undisturbed.train().records]
     there = {"resident_data": "always", "cuda_graph": True}
     with emulated() as emulation:
         monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
@@ -212,9 +226,11 @@ def test_a_training_goes_on_on_another_device(
             }
             if part == 0:
                 with pytest.raises(InterruptedError):
-                    made.train(**given, listener=_interrupt_after_two)
+                    made.train(**given, listener=_interrupt_in_the_middle)
             else:
-                assert made.train(**given).epochs_run == 4
+                found = made.train(**given)
+                assert found.epochs_run == 4
+                assert [record["loss"] for record in found.records] == pytest.approx(losses, rel=1e-5)
         states = {name: values.cpu() for name, values in made.state().items()}
     for name, values in undisturbed.state().items():
         torch.testing.assert_close(states[name], values, rtol=1e-4, atol=1e-5)

@@ -30,7 +30,7 @@ def let_steps_be_recorded(optimizers: Iterable[Optimizer], device: torch.device,
         if not (captured or isinstance(optimizer, InPlaceAdagrad | LazyAdam)):
             continue
         # torch's AdamW would warn that steps which are not captured, as the first ones are not, could be quicker
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        optimizer._warned_capturable_if_run_uncaptured = True
         for group in optimizer.param_groups:
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = torch.tensor(float(group["lr"]), device=device)
