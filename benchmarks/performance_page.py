@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asked import Results, read_results, rows_of
+from asked import Results, on_a_gpu, read_results, rows_of
 from ratio_drawing import ratio_drawing
+from run_engine import ON_A_DEVICE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -75,6 +76,7 @@ def _asked(results: Results) -> str:
 
 
 def _machine(results: Results) -> str | None:
+    results = {name: line for name, line in results.items() if not name.startswith(ON_A_DEVICE)}
     if not results:
         return None
     machines = [line["machine_of_run"] for line in results.values()]
@@ -288,6 +290,35 @@ def _whole_job(results: Results) -> str | None:
     )
 
 
+def _gpu(results: Results) -> str | None:
+    """What ran on a GPU: which, the same tables as of the processor, and how near they came to its limit."""
+    lines = on_a_gpu(results)
+    if not lines:
+        return None
+    named = sorted({_device(line["machine_of_run"]) for line in lines.values()})
+    dates = " and ".join(sorted({line["at"][:10] for line in lines.values()}))
+    said = f"\nMeasured on {' and '.join(named)}; {dates}.\n"
+    left_out: dict[str, str] = {}
+    for line in lines.values():
+        left_out |= line.get("left_out", {})
+    tables = (_large_catalogue(lines), _feeds(lines), _loss(lines), _topk(lines), _left_out(left_out), _roofline(lines))
+    return said + "".join(each for each in tables if each)
+
+
+def _device(machine: dict[str, Any]) -> str:
+    facts = machine["device"]
+    known = {"driver": facts.get("driver"), "CUDA": facts.get("cuda"), "products in float32": facts["float32_products"]}
+    said = [f"{name} {value}" for name, value in known.items() if value is not None]
+    return f"{facts['name']}, {', '.join(said)}, torch {facts['torch']}, Python {machine['python']}, commit {machine['commit']}"
+
+
+def _feeds(lines: Results) -> str:
+    """Where plain PyTorch's rows come from; the quickest is what the table has."""
+    rates = lines.get("large_catalogue", {}).get("peer_feeds", {})
+    said = ", ".join(f"{name} {rate:,.0f} rows/s" for name, rate in rates.items())
+    return f"\nAdam in a trial of where its rows come from: {said}.\n" if said else ""
+
+
 def _left_out(left_out: dict[str, str]) -> str:
     return "".join(f"\n{name} was left out: {why}.\n" for name, why in left_out.items())
 
@@ -310,6 +341,7 @@ TABLES: dict[str, Callable[[Results], str | None]] = {
     "evaluation": _evaluation,
     "topk": _topk,
     "whole_job": _whole_job,
+    "gpu": _gpu,
 }
 
 
