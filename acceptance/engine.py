@@ -5,8 +5,8 @@ python acceptance/engine.py --full               every benchmark with all repeat
 python acceptance/engine.py --peer               besides, the peers that need environments of their own (3 GB are built)
 python acceptance/engine.py --results FILE       no benchmark: what `make bench` wrote
 
-Where a CUDA device is there, what is asked for on it is measured too, and its tests are run. A figure that was not measured says
-so, and is no pass.
+Where a CUDA device is there, what is asked for on it is measured too, and its tests are run. A figure that was not measured
+says so, and is no pass.
 """
 
 from __future__ import annotations
