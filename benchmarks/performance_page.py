@@ -315,7 +315,7 @@ def _device(machine: dict[str, Any]) -> str:
 def _feeds(lines: Results) -> str:
     """Where plain PyTorch's rows come from; the quickest is what the table has."""
     rates = lines.get("large_catalogue", {}).get("peer_feeds", {})
-    said = ", ".join(f"{name} {rate:,.0f} rows/s" for name, rate in rates.items())
+    said = "; ".join(f"{name}: {rate:,.0f} rows/s" for name, rate in rates.items())
     return f"\nAdam in a trial of where its rows come from: {said}.\n" if said else ""
 
 
