@@ -11,8 +11,9 @@ rows in batches of the same size:
 Steps are timed in turn. With ``--recall`` each trains an epoch besides, and is asked for the items of rows that came later,
 over the whole catalogue. The last line of stdout is one JSON object.
 
-On an accelerator plain PyTorch has its best settings: fused Adam, and rows on the device or from pinned memory, whichever a
-trial finds quicker.
+On an accelerator our rows are on the device and a step is a CUDA graph (``training.cuda_graph``); where a trial shows that it
+can't be captured, the line says why. Steps that are queued operation by operation are a side of their own. Plain PyTorch has
+its best settings: fused Adam, and rows on the device or from pinned memory, whichever a trial finds quicker.
 
     python benchmarks/large_catalogue.py
     python benchmarks/large_catalogue.py --device cuda --steps 50 --recall
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from alternating import medians
-from device import device_ceilings, device_facts, device_option, to_its_end
+from device import device_ceilings, device_facts, device_option, synchronised, to_its_end
 from measured import table
 from numpy.typing import NDArray
 from plain_pytorch import FEEDS, Feed, PlainTraining
@@ -38,16 +39,21 @@ from roofline import roofline
 from torch import Tensor
 from turns import Turns
 
-from twotower.data import Batches, Examples, build_histories
+from twotower.data import Batch, Batches, Examples, build_histories
+from twotower.errors import TwotowerError
 from twotower.losses import InBatchSoftmax, log_q_from_counts
 from twotower.models import build
-from twotower.optim import OptimizerConfig, build_optimizers
+from twotower.optim import OptimizerConfig, build_optimizers, let_steps_be_recorded
 from twotower.spec import InputSpec, ModelSpec, TableSpec, TowerSpec
-from twotower.training.step import batch_loss
+from twotower.training.ahead import StepsAhead
+from twotower.training.captured import CAPTURES, WARM_UP
+from twotower.training.step import Place, batch_loss
+from twotower.training.tasks import RETRIEVAL_ALONE
 
 SEGMENTS, ID_DIM, SEGMENT_DIM, LAYERS = 500, 64, 16, (64,)
 TESTED = 5_000
 SIDES = ("ours", "SparseAdam", "Adam")
+QUEUED = "ours, queued"
 
 
 def main() -> None:
@@ -81,9 +87,10 @@ def main() -> None:
     epoch = options.recall_steps or options.rows // options.batch
     for number in turns:
         if jobs[number] == "steps":
-            tried = _choose_feed(world, options.batch)
-            found = _steps({name: make() for name, make in makers.items()}, options)
-            turns.add({**found, **({"feeds": tried} if tried else {})})
+            tried = _tried(world, options.batch)
+            if tried:
+                makers[QUEUED] = lambda: _Ours(world, options.batch, captured=False)
+            turns.add({**_steps({name: make() for name, make in makers.items()}, options), **tried})
         else:
             turns.add({"recall@100": _recall(world, makers[jobs[number]](), epoch)})
     first, *learned = turns.found
@@ -99,12 +106,13 @@ def main() -> None:
         "items": options.items,
         "batch": options.batch,
         "rows_per_s": rates,
-        "ratios": {name: rates["ours"] / rates[name] for name in SIDES[1:]},
+        "ratios": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
         "roofline": _limit(options.batch, seconds["ours"] / options.steps, first["machine"]),
         "machine": first["machine"],
     }
     if "feeds" in first:
-        line["peer_feeds"] = {name: options.batch / seconds for name, seconds in first["feeds"].items()}
+        line["peer_feeds"] = {name: options.batch / taken for name, taken in first["feeds"].items()}
+        line["not_captured"] = first["not_captured"]
     if learned:
         line["recall_steps"] = epoch
         line["recall@100"] = {name: turn["recall@100"] for name, turn in zip(SIDES, learned, strict=False)}
@@ -120,10 +128,12 @@ def main() -> None:
                     f"{rates['ours'] / rates[name]:.1f} x",
                     f"{recalls[name]:.4f}" if name in recalls else "-",
                 ]
-                for name in SIDES
+                for name in rates
             ],
         )
     )
+    if line.get("not_captured"):
+        print(f"our step is not captured: {line['not_captured']}")
     for name, rate in line.get("peer_feeds", {}).items():
         print(f"Adam, rows {name}: {rate:,.0f} rows/s in a trial")
     print(json.dumps(line))
@@ -144,16 +154,32 @@ def _steps(sides: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
     return {"seconds": seconds, "machine": device_ceilings(device)}
 
 
-def _choose_feed(world: _World, batch: int) -> dict[str, float]:
-    """Seconds of a step of dense Adam with each feed; the world's peers have the quickest from then on. Nothing on the CPU."""
+def _tried(world: _World, batch: int) -> dict[str, Any]:
+    """On an accelerator: seconds of a step of dense Adam with each feed, and why our step can't be captured (None: it can).
+
+    Sides that are made from then on have the quickest feed, and steps that can be had. Nothing on the CPU.
+    """
     if world.device.type == "cpu":
         return {}
     found: dict[Feed, float] = {}
     for world.feed in FEEDS:
         side = world.plain(batch, sparse=False)
         found[world.feed] = medians({"step": to_its_end(world.device, side.step)}, 5)["step"]
+        del side
     world.feed = min(found, key=lambda feed: found[feed])
-    return {str(name): seconds for name, seconds in found.items()}
+    why = None
+    if world.device.type in CAPTURES:
+        ours = _Ours(world, batch)
+        try:
+            for _ in range(WARM_UP + 2):
+                ours.step()
+            synchronised(world.device)
+        except (TwotowerError, RuntimeError) as fault:
+            why = str(fault)
+    else:
+        why = f"the device is {world.device.type}"
+    world.captures = why is None
+    return {"feeds": {str(name): seconds for name, seconds in found.items()}, "not_captured": why}
 
 
 def _limit(batch: int, seconds: float, machine: dict[str, float]) -> dict[str, Any]:
@@ -169,6 +195,7 @@ class _World:
     def __init__(self, users: int, items: int, rows: int, *, peer_rate: float, device: torch.device) -> None:
         self.peer_rate, self.device = peer_rate, device
         self.feed: Feed = "resident"
+        self.captures = device.type in CAPTURES
         rng = np.random.default_rng(0)
         self.num_users, self.num_items = users, items
         self.user_segment, self.item_segment = rng.integers(0, SEGMENTS, users), rng.integers(0, SEGMENTS, items)
@@ -211,7 +238,7 @@ class _World:
 class _Ours:
     """The same towers here, one step at a time."""
 
-    def __init__(self, world: _World, batch: int) -> None:
+    def __init__(self, world: _World, batch: int, *, captured: bool = True) -> None:
         sizes = {
             "user": (world.num_users, ID_DIM, "rows"),
             "user_segment": (SEGMENTS, SEGMENT_DIM, "dense"),
@@ -252,14 +279,34 @@ class _Ours:
         config = OptimizerConfig(kind="adamw", learning_rate=0.01, sparse_learning_rate=0.03)
         self.optimizers = build_optimizers(named, config, sparse_parameter_names=sparse)
         self.index = 0
+        self.ahead = None if self.device.type == "cpu" else self._steps_ahead(captured=captured and world.captures)
+
+    def _steps_ahead(self, *, captured: bool) -> StepsAhead:
+        """What queues steps on an accelerator, as training has it there."""
+        let_steps_be_recorded(self.optimizers, self.device)
+        return StepsAhead(
+            self.model,
+            self.loss.to(self.device),
+            self.batches.on(self.device),
+            self.items,
+            self.log_q_N,
+            streamed_log_q=None,
+            objective=RETRIEVAL_ALONE,
+            parameters=[*self.model.parameters()],
+            optimizers=self.optimizers,
+            clip_norm=None,
+            device=self.device,
+            capture=CAPTURES[self.device.type] if captured else None,
+        )
 
     def step(self) -> None:
-        self._train_on(0, self.index)
+        if self.ahead is None:
+            self._step_here(self.batches.batch(0, self.index))
+        elif self.ahead.queue(Place(0, self.index, 0, 0.0)):
+            self.ahead.read()
         self.index = (self.index + 1) % len(self.batches)
 
-    def _train_on(self, epoch: int, index: int) -> None:
-        """One step on that batch, as training takes it."""
-        batch = self.batches.batch(epoch, index)
+    def _step_here(self, batch: Batch) -> None:
         loss = batch_loss(self.model, self.loss, batch, self.items, log_q_N=self.log_q_N, device=self.device)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

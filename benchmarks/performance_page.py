@@ -301,7 +301,7 @@ def _gpu(results: Results) -> str | None:
     left_out: dict[str, str] = {}
     for line in lines.values():
         left_out |= line.get("left_out", {})
-    tables = (_large_catalogue(lines), _feeds(lines), _loss(lines), _topk(lines), _left_out(left_out), _roofline(lines))
+    tables = (_large_catalogue(lines), _trials(lines), _loss(lines), _topk(lines), _left_out(left_out), _roofline(lines))
     return said + "".join(each for each in tables if each)
 
 
@@ -312,11 +312,13 @@ def _device(machine: dict[str, Any]) -> str:
     return f"{facts['name']}, {', '.join(said)}, torch {facts['torch']}, Python {machine['python']}, commit {machine['commit']}"
 
 
-def _feeds(lines: Results) -> str:
-    """Where plain PyTorch's rows come from; the quickest is what the table has."""
-    rates = lines.get("large_catalogue", {}).get("peer_feeds", {})
-    said = "; ".join(f"{name}: {rate:,.0f} rows/s" for name, rate in rates.items())
-    return f"\nAdam in a trial of where its rows come from: {said}.\n" if said else ""
+def _trials(lines: Results) -> str:
+    """Whether our step was captured, and where plain PyTorch's rows come from; the quickest is what the table has."""
+    line = lines.get("large_catalogue", {})
+    said = "; ".join(f"{name}: {rate:,.0f} rows/s" for name, rate in line.get("peer_feeds", {}).items())
+    text = f"\nAdam in a trial of where its rows come from: {said}.\n" if said else ""
+    why = line.get("not_captured")
+    return text + (f"\nOur step could not be captured: {why}.\n" if why else "")
 
 
 def _left_out(left_out: dict[str, str]) -> str:

@@ -15,6 +15,8 @@ import torch
 from emulated_device import DEVICE, emulated
 from torch import Tensor
 
+from twotower.training.captured import CAPTURES
+
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 PROPERTIES = SimpleNamespace(name="none", total_memory=1, multi_processor_count=1, major=0, minor=0)
 
@@ -30,11 +32,13 @@ def measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     monkeypatch.setattr(device, "_there", lambda text: torch.device("cpu") if text == "cpu" else DEVICE)
     ceilings = device.device_ceilings
 
-    def run(name: str, *arguments: str) -> tuple[dict[str, Any], str]:
+    def run(name: str, *arguments: str, captures: bool = True) -> tuple[dict[str, Any], str]:
         program = importlib.import_module(name)
         monkeypatch.setattr(program, "device_ceilings", lambda which: ceilings(which, size=16, megabytes=1, repeats=1))
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments, "--device", "cuda"])
-        with emulated():
+        with emulated() as emulation:
+            if captures:
+                monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
             program.main()
         *shown, last = capsys.readouterr().out.splitlines()
         return json.loads(last), "\n".join(shown)
@@ -50,8 +54,17 @@ def test_a_large_catalogue_is_trained_there_by_all_sides(measure: Callable[..., 
     assert found["device"]["name"] == "none"
     assert set(found["peer_feeds"]) == {"resident", "pinned, whole batches", "pinned, row by row"}
     assert "Adam, rows resident: " in shown
+    assert found["not_captured"] is None
+    assert set(found["rows_per_s"]) == {"ours", "ours, queued", "SparseAdam", "Adam"}
     recall = found["recall@100"]
     assert min(recall[side] for side in ("ours", "Adam", "SparseAdam")) > 0.5
+
+
+def test_a_step_that_can_not_be_captured_is_queued(measure: Callable[..., Any]) -> None:
+    found, shown = measure("large_catalogue", *CATALOGUE, captures=False)
+    assert found["not_captured"] == f"the device is {DEVICE.type}"
+    assert f"our step is not captured: the device is {DEVICE.type}" in shown
+    assert set(found["rows_per_s"]) == {"ours", "ours, queued", "SparseAdam", "Adam"}
 
 
 def test_turns_of_a_device_are_not_gone_on_with_on_another(measure: Callable[..., Any], tmp_path: Path) -> None:
