@@ -1,7 +1,8 @@
-"""Training on a GPU ends where training on the CPU does, and either goes on from the other's checkpoint."""
+"""Training on a GPU ends where training on the CPU does, captured or not, and either goes on from the other's checkpoint."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cuda_device import CUDA, ON_CUDA
 from tiny_world import TRAINING_CASES, World, make_world
 
 from twotower.training import Checkpoints, StepDone, TrainingEvent, TrainingResult
+from twotower.training.captured import WARM_UP
 
 pytestmark = ON_CUDA
 
@@ -40,6 +42,44 @@ def test_training_there_is_training_here(case: dict[str, Any]) -> None:
     expected, found = here.train(), there.train(device=CUDA)
     assert {parameter.device.type for parameter in there.model.parameters()} == {CUDA.type}
     assert_alike((there, found), (here, expected))
+
+
+def in_batches_of_five(case: dict[str, Any]) -> World:
+    """The tiny world without histories: nine batches of five rows, which can be captured, and one of three, which can't."""
+    made = make_world(**{**case, "history": False})
+    made.batches.batch_size = 5
+    made.batches.examples = replace(made.batches.examples, history_inputs=())
+    return made
+
+
+NOT_CAPTURED = {"sketch", "gbce"}
+CAPTURED_CASES = [
+    case for case in TRAINING_CASES if case.get("loss_kind") not in NOT_CAPTURED and not {"propagation", "history"} & {*case}
+]
+GRAPH = {"cuda_graph": True, "resident_data": "always"}
+
+
+@pytest.mark.parametrize("case", CAPTURED_CASES, ids=str)
+def test_captured_steps_are_those_of_the_cpu(case: dict[str, Any]) -> None:
+    here, there = in_batches_of_five(case), in_batches_of_five(case)
+    expected, found = here.train(), there.train(GRAPH, device=CUDA)
+    assert found.epochs_run * 9 > 2 * WARM_UP
+    assert_alike((there, found), (here, expected))
+
+
+def test_captured_steps_drop_what_queued_ones_do() -> None:
+    """Random numbers of a replay are those of its step, and not those of the one that was captured."""
+    made = [in_batches_of_five({"dropout": 0.3}) for _ in range(3)]
+    queued = made[0].train({"resident_data": "always"}, device=CUDA)
+    assert_alike((made[1], made[1].train(GRAPH, device=CUDA)), (made[0], queued))
+    other = made[2].train(GRAPH, device=CUDA, seed=8)
+    assert [each["loss"] for each in other.records] != pytest.approx([each["loss"] for each in queued.records], rel=1e-4)
+
+
+def test_rows_that_stay_on_the_host_teach_the_same() -> None:
+    made = [make_world() for _ in range(2)]
+    results = [each.train({"resident_data": where}, device=CUDA) for each, where in zip(made, ("never", "always"), strict=True)]
+    assert_alike((made[0], results[0]), (made[1], results[1]))
 
 
 @pytest.mark.parametrize(("first", "second"), [(CPU, CUDA), (CUDA, CPU)], ids=["to the GPU", "from the GPU"])
