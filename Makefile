@@ -71,6 +71,7 @@ gpu: ## where a GPU is: the tests of it and what is asked for on it (PYTHON_GPU=
 	@$(PYTHON_GPU) -m pytest -m gpu tests/gpu
 	@$(PYTHON_GPU) benchmarks/run_engine.py --device cuda --out $(BENCH)
 	@$(PYTHON_GPU) benchmarks/asked.py $(BENCH)
+	@echo "Lines of JSON are in $(BENCH); for the page: $(PYTHON_GPU) benchmarks/performance_page.py $(BENCH) --keep"
 
 demo: install ## train on MovieLens, judge beside every baseline, draw a report, recommend for a user
 	@if [ -f $(RUN)/bundle/manifest.json ]; then echo "$(RUN) is trained already; remove it to train again"; \

@@ -175,6 +175,25 @@ def test_the_page_of_a_gpu_is_beside_that_of_the_processor(tmp_path: Path, monke
         assert line in there
 
 
+def test_figures_of_another_machine_are_put_beside_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, asked = _module("performance_page", monkeypatch), _module("asked", monkeypatch)
+    before = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    here = {"movielens": MOVIES, "feed": FEED} | _search(0.01, 0.05, same=True)
+    results = [asked.read_results(_written(tmp_path / f"{i}.jsonl", lines)) for i, lines in enumerate((here, _on_a_gpu()))]
+    both = page.filled(page.filled(before, results[0]), results[1], keep=True)
+    assert both == page.filled(before, results[0] | results[1])
+    rows = page.rows_with(both, {})
+    assert {row.key: row.seen for row in rows if row.seen is not None} == {
+        "a": 10.0,
+        "e": 10.0,
+        "g 100 k": 5.0,
+        "GPU c": 8.0,
+        "GPU d": 520.0,
+    }
+
+
 def test_other_ids_are_no_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = _rows(_search(0.01, 0.05, same=False), tmp_path, monkeypatch)["g 100 k"]
     assert (row.seen, row.verdict) == (0.0, "FAIL")
