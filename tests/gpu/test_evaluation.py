@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda_device import CUDA, ON_CUDA
+from cuda_device import CUDA, ON_CUDA, float32_products
 
 from twotower.data import Examples, HistoryInput, build_histories
 from twotower.evaluation import ModelScorer, evaluate
@@ -66,14 +66,16 @@ def counted(queries_QD: torch.Tensor, items_ND: torch.Tensor, examples: Examples
     return found
 
 
+@pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize("whole_numbers", [False, True], ids=["real", "ties"])
-def test_ranks_are_those_of_counting(whole_numbers: bool) -> None:
+def test_ranks_are_those_of_counting(whole_numbers: bool, precision: str) -> None:
     model, items, examples = world(whole_numbers=whole_numbers)
     scorer = ModelScorer(model.to(CUDA), items, examples, device=CUDA)
-    found: Any = evaluate(scorer, examples, ks=(1, 10), draws=0)
     columns = {name: column.to(CUDA) for name, column in examples.queries(torch.arange(ROWS), training=False).items()}
-    with torch.no_grad():
-        queries_QD = model.encode_queries(columns)
+    with float32_products(precision):
+        found: Any = evaluate(scorer, examples, ks=(1, 10), draws=0)
+        with torch.no_grad():
+            queries_QD = model.encode_queries(columns)
     assert queries_QD.device.type == scorer.vectors_ND.device.type == CUDA.type
     for removed, ranks in ((False, found.ranks.seen_included), (True, found.ranks.seen_removed)):
         expected = counted(queries_QD, scorer.vectors_ND, examples, removed=removed)

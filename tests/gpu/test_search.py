@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cuda_device import CUDA, ON_CUDA
+from cuda_device import CUDA, ON_CUDA, float32_products
 
 from twotower.index import ExactIndex
+from twotower.index.exact import FirstPassChoice
 from twotower.index.float64_search import Float64Search
 from twotower.types import Ragged
 
@@ -47,6 +48,16 @@ def test_the_rows_are_those_of_float64(kind: str, excluding: bool, allowed_share
                 assert found.rows_BK.device.type == found.scores_BK.device.type == CUDA.type
                 assert torch.equal(found.rows_BK.cpu(), oracle.rows_BK)
                 torch.testing.assert_close(found.scores_BK.cpu(), oracle.scores_BK, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("first_pass", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_products_of_fewer_bits_find_the_same(precision: str, first_pass: FirstPassChoice) -> None:
+    vectors_ND, queries_BD = vectors_of("real", 0, 40_000, 64), vectors_of("real", 2, 100, 64)
+    oracle = Float64Search(vectors_ND, TILE_BYTES).search(queries_BD, 50, None, None)
+    with float32_products(precision):
+        found = ExactIndex.build(vectors_ND.to(CUDA), first_pass=first_pass).search(queries_BD.to(CUDA), 50)
+    assert torch.equal(found.rows_BK.cpu(), oracle.rows_BK)
 
 
 @pytest.mark.parametrize("kind", ["real", "ties"])
