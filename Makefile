@@ -7,6 +7,7 @@ ROWS   ?= 500000
 LIVE   ?= runs/livestream-$(ROWS)
 PEERS  ?=
 BENCH  ?= build/benchmarks.jsonl
+PYTHON_GPU ?= $(VENV)/bin/python
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -22,7 +23,7 @@ OTHER_BENCHMARKS = benchmarks/livestream_scale.py benchmarks/livestream_ingredie
 ACCEPTANCES = $(shell grep -l '__main__' acceptance/*.py 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lint test test-all demo demo-livestream bench bench-others accept docs clean
+.PHONY: help install data lint test test-all gpu demo demo-livestream bench bench-others accept docs clean
 
 help: ## this list
 	@echo "make targets (PYTHON=$(PYTHON), VENV=$(VENV)):"
@@ -58,6 +59,19 @@ test: install data lint ## every check that takes minutes at most
 test-all: install data lint ## every check
 	@echo "installing what slow proofs need"; $(PIP) install -c constraints.txt -e '.[proofs,redis,qdrant,ray]'
 	@$(BIN)/python -m pytest
+
+# no install: the build of torch that is pinned here may be one without CUDA
+gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+gpu: ## where a GPU is: the tests of it and what is asked for on it (PYTHON_GPU=a Python whose torch has CUDA)
+	@$(PYTHON_GPU) -c 'import importlib.util as u, sys; \
+	  missing = [each for each in ("torch", "polars", "pydantic", "pytest", "pytest_timeout", "typer") if u.find_spec(each) is None]; \
+	  missing and sys.exit("make gpu: $(PYTHON_GPU) has no " + ", ".join(missing) + "; name another: make gpu PYTHON_GPU=python3"); \
+	  import torch; torch.cuda.is_available() or sys.exit("make gpu: no CUDA device that torch " + torch.__version__ + \
+	  " of $(PYTHON_GPU) can use; with another build of torch: make gpu PYTHON_GPU=python3")'
+	@$(PYTHON_GPU) -m pytest -m gpu tests/gpu
+	@$(PYTHON_GPU) benchmarks/run_engine.py --device cuda --out $(BENCH)
+	@$(PYTHON_GPU) benchmarks/asked.py $(BENCH)
+	@echo "Lines of JSON are in $(BENCH); for the page: $(PYTHON_GPU) benchmarks/performance_page.py $(BENCH) --keep"
 
 demo: install ## train on MovieLens, judge beside every baseline, draw a report, recommend for a user
 	@if [ -f $(RUN)/bundle/manifest.json ]; then echo "$(RUN) is trained already; remove it to train again"; \

@@ -5,12 +5,14 @@ python acceptance/engine.py --full               every benchmark with all repeat
 python acceptance/engine.py --peer               besides, the peers that need environments of their own (3 GB are built)
 python acceptance/engine.py --results FILE       no benchmark: what `make bench` wrote
 
-A figure that was not measured says so, and is no pass.
+Where a CUDA device is there, what is asked for on it is measured too, and its tests are run. A figure that was not measured
+says so, and is no pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ PARTS = {
     "exact top-k": ("tests/index",),
     "kernels in C": ("tests/native",),
 }
+ON_A_GPU = {"on a GPU": ("tests/gpu",)}
 RECALL, NOISE = {"seen_included": 0.6154, "seen_removed": 0.7581}, 0.006
 """Means of three seeds of movielens.toml before the engine was made fast, and what three seeds can't tell apart."""
 
@@ -48,7 +51,7 @@ def main() -> None:
         results = options.results or _measured(Path(work) / "benchmarks.jsonl", options)
         not_measured = figures(checks, results, quick=not (options.full or options.results), goals=options.goals)
     if options.results is None:
-        check_parts(checks, PARTS)
+        check_parts(checks, {**PARTS, **(ON_A_GPU if _has_gpu() else {})})
     if options.full:
         recall(checks)
     print(f"{not_measured} not measured", flush=True)
@@ -90,9 +93,16 @@ def _measured(out: Path, options: argparse.Namespace) -> Path:
     for name in ("peer_folder", "rectools_folder", "faiss_folder", "log"):
         if getattr(options, name):
             command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-        print("some benchmarks failed: what they were to show is not measured", file=sys.stderr, flush=True)
+    for more in ((), ("--device", "cuda")) if _has_gpu() else ((),):
+        if subprocess.run([*command, *more], stdout=subprocess.DEVNULL, check=False).returncode:
+            print("some benchmarks failed: what they were to show is not measured", file=sys.stderr, flush=True)
     return out
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    asked = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 if __name__ == "__main__":

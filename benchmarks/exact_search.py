@@ -6,7 +6,11 @@ BLAS, the one that is fastest in a trial is taken. Prints a table and ends in on
 our search gets of what the machine can do: products and bytes are counted, and the ceilings (products a second of a large
 matrix product in the dtype of our first pass, bytes a second of reading memory) are measured in the same run.
 
+On an accelerator the vectors, the queries and what is found stay there; FAISS flat, which searches on the processor, is left
+out, and of the sizes of blocks for `matmul` + `topk` the one that is fastest in a trial is taken.
+
     python benchmarks/exact_search.py --peer                                   (a quarter of an hour)
+    python benchmarks/exact_search.py --device cuda
     python benchmarks/exact_search.py --sizes 20000x16 --ks 10 --queries 64    (seconds)
 """
 
@@ -23,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from device import device_ceilings, device_facts, device_option, synchronised, to_its_end
 from measured import table
 from peers import PeerUnavailableError, faiss_module
 from torch import Tensor
@@ -32,6 +37,8 @@ from twotower.index import ExactIndex
 SIZES = ((100_000, 32), (1_000_000, 64), (1_700_000, 32))
 KS = (10, 100, 500)
 _SCORES_BYTES = 2**28
+_DEVICE_SCORES_BYTES = (2**28, 2**31, 2**33)
+_NO_FAISS = "its package on PyPI searches on the processor"
 _FAISS_BLAS_FROM = (20, 1, 2**30)
 _SAME = 1e-5
 
@@ -55,10 +62,13 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true", help="install FAISS where it is missing")
     parser.add_argument("--faiss-folder", type=Path, help="where FAISS is kept; left out, in twotower's cache")
     parser.add_argument("--normalised", action="store_true", help="vectors and queries of length 1")
+    device_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.faiss, left_out = None, {}
     try:
+        if options.device.type != "cpu":
+            raise PeerUnavailableError(_NO_FAISS)
         options.faiss = faiss_module(options.faiss_folder, install=options.peer)
     except PeerUnavailableError as fault:
         left_out["FAISS flat"] = str(fault)
@@ -67,8 +77,10 @@ def main() -> None:
     for num_vectors, dim in options.sizes:
         rows += _measured(num_vectors, dim, options)
     print(_shown(rows))
+    for name, why in left_out.items():
+        print(f"{name} is left out: {why}")
     line = {"benchmark": "exact_search", "threads": options.threads, "repeats": options.repeats}
-    print(json.dumps({**line, "rows": rows, "left_out": left_out}))
+    print(json.dumps({**line, "device": device_facts(options.device), "rows": rows, "left_out": left_out}))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -85,15 +97,20 @@ def _measured(num_vectors: int, dim: int, options: argparse.Namespace) -> list[d
     queries_BD = torch.randn(options.queries, dim, generator=generator)
     if options.normalised:
         vectors_ND, queries_BD = (torch.nn.functional.normalize(each) for each in (vectors_ND, queries_BD))
+    vectors_ND, queries_BD = vectors_ND.to(options.device), queries_BD.to(options.device)
+    if options.device.type != "cpu":  # what its libraries do once is not ours to pay
+        ExactIndex.build(vectors_ND[: 2**15], first_pass=options.first_pass).search(queries_BD, 10)
+    synchronised(options.device)
     began = time.perf_counter()
     index = ExactIndex.build(vectors_ND, first_pass=options.first_pass)
+    synchronised(options.device)
     build_seconds = time.perf_counter() - began
-    ceilings = _ceilings(index.first_pass)
+    ceilings = _ceilings(index.first_pass) if options.device.type == "cpu" else _device_ceilings(index.first_pass, options)
     found = []
     for batch_BD in (queries_BD, queries_BD[:1]):
         peers = {
             "ours": Peer(lambda queries, k: index.search(queries, k).rows_BK, f"first pass {index.first_pass}"),
-            "matmul + topk": Peer(lambda queries, k: _naive(vectors_ND, queries, k), "float32, blocks of queries"),
+            "matmul + topk": _plain(vectors_ND, batch_BD),
         }
         flat = _flat(options.faiss, vectors_ND, batch_BD, options.threads)
         if flat is not None:
@@ -123,16 +140,36 @@ def _compared(peers: dict[str, Peer], vectors_ND: Tensor, queries_BD: Tensor, k:
     }
 
 
+def _plain(vectors_ND: Tensor, queries_BD: Tensor) -> Peer:
+    """`matmul` + `topk`: in blocks of queries whose scores fit; on an accelerator in those that are quickest."""
+
+    def in_blocks(scores_bytes: int) -> Peer:
+        said = "float32, blocks of queries"
+        said += "" if vectors_ND.device.type == "cpu" else f" of {scores_bytes / 2**20:,.0f} MB of scores"
+        return Peer(lambda queries, k: _naive(vectors_ND, queries, k, scores_bytes), said)
+
+    if vectors_ND.device.type == "cpu":
+        return in_blocks(_SCORES_BYTES)
+    free = torch.cuda.mem_get_info(vectors_ND.device)[0] if vectors_ND.is_cuda else _SCORES_BYTES
+    tried = [in_blocks(each) for each in _DEVICE_SCORES_BYTES if each <= max(free // 4, _SCORES_BYTES)]
+    for peer in tried:
+        peer.search(queries_BD, 100)
+    return min(tried, key=lambda peer: min(_seconds(peer, queries_BD, 100, 1) for _ in range(3)))
+
+
 def _seconds(peer: Peer, queries_BD: Tensor, k: int, times: int) -> float:
+    synchronised(queries_BD.device)
     began = time.perf_counter()
     for _ in range(times):
         peer.search(queries_BD, k)
+    synchronised(queries_BD.device)
     return (time.perf_counter() - began) / times
 
 
 def _same(vectors_ND: Tensor, queries_BD: Tensor, rows_BK: Tensor, other_BK: Tensor) -> bool:
     """Whether both found the same, or what scores the same to within the rounding of float32."""
-    for query_D, mine_K, theirs_K in zip(queries_BD.double(), rows_BK, other_BK, strict=True):
+    vectors_ND = vectors_ND.cpu()
+    for query_D, mine_K, theirs_K in zip(queries_BD.cpu().double(), rows_BK.cpu(), other_BK.cpu(), strict=True):
         mine, theirs = np.setdiff1d(mine_K, theirs_K), np.setdiff1d(theirs_K, mine_K)
         if len(mine) != len(theirs) or len(np.unique(theirs_K)) != len(theirs_K):
             return False
@@ -142,8 +179,8 @@ def _same(vectors_ND: Tensor, queries_BD: Tensor, rows_BK: Tensor, other_BK: Ten
     return True
 
 
-def _naive(vectors_ND: Tensor, queries_BD: Tensor, k: int) -> Tensor:
-    block = max(1, _SCORES_BYTES // (4 * len(vectors_ND)))
+def _naive(vectors_ND: Tensor, queries_BD: Tensor, k: int, scores_bytes: int) -> Tensor:
+    block = max(1, scores_bytes // (4 * len(vectors_ND)))
     return torch.cat([(part_BD @ vectors_ND.T).topk(k, dim=1).indices for part_BD in torch.split(queries_BD, block)])
 
 
@@ -183,6 +220,19 @@ def _ceilings(first_pass: str) -> dict[str, float]:
         found[f"{each}_flops_per_s"] = 2 * 1024**3 / _least(lambda left=left, right=right, each=each: kinds[each](left, right))  # type: ignore[misc]
     block = torch.ones(2**25, dtype=torch.int64)
     found["read_bytes_per_s"] = block.numel() * 8 / _least(block.sum)
+    return found
+
+
+def _device_ceilings(first_pass: str, options: argparse.Namespace) -> dict[str, float]:
+    """The same of an accelerator, whose bytes are those of a copy, read and written."""
+    machine = device_ceilings(options.device)
+    found = {f"{name}_flops_per_s": 1e9 * machine[f"gflops_{name}"] for name in ("float32", "bfloat16")}
+    found["read_bytes_per_s"] = 1e9 * machine["gigabytes_per_s"]
+    if first_pass == "int8":
+        size = 8192
+        left, right = (torch.ones(size, size, dtype=torch.int8, device=options.device) for _ in range(2))
+        product = to_its_end(options.device, lambda: torch._int_mm(left, right))
+        found["int8_flops_per_s"] = 2 * size**3 / _least(product)
     return found
 
 

@@ -1,9 +1,10 @@
 """The tables and the drawing of ``docs/performance.md``, from what the benchmarks saw; its prose is written by hand.
 
     python benchmarks/performance_page.py build/benchmarks.jsonl
+    python benchmarks/performance_page.py build/gpu.jsonl --keep          (of another machine: the rest stays as it is)
 
 Every table stands between two markers, ``<!-- measured: NAME -->`` and ``<!-- end -->``. Quick measurements do not count;
-what no line holds says "not measured". The last line of stdout is one JSON object.
+what no line holds says "not measured", or stays with ``--keep``. The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asked import Results, read_results, rows_of
+from asked import Results, Row, on_a_gpu, read_results, rows_of
 from ratio_drawing import ratio_drawing
+from run_engine import ON_A_DEVICE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -31,18 +34,26 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="what run_engine.py wrote")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--drawing", type=Path, default=DRAWING)
+    parser.add_argument("--keep", action="store_true", help="what the results do not hold stays as the page has it")
     options = parser.parse_args()
-    results = read_results(options.results)
-    options.page.write_text(filled(options.page.read_text(encoding="utf-8"), results), encoding="utf-8")
-    options.drawing.write_text(ratio_drawing(rows_of(results)), encoding="utf-8")
-    missing = [name for name, make in TABLES.items() if make(results) is None]
-    missing += [row.key for row in rows_of(results) if row.seen is None]
+    results, before = read_results(options.results), options.page.read_text(encoding="utf-8")
+    rows = rows_with(before, results) if options.keep else rows_of(results)
+    page = filled(before, results, keep=options.keep)
+    options.page.write_text(page, encoding="utf-8")
+    options.drawing.write_text(ratio_drawing(rows), encoding="utf-8")
+    missing = [found[2] for found in BLOCK.finditer(page) if found[0] == f"{found[1]}{NOT_MEASURED}\n{found[3]}"]
+    missing += [row.key for row in rows if row.seen is None]
     print(f"{options.page} and {options.drawing}; not measured: {', '.join(missing) or 'nothing'}")
     print(json.dumps({"benchmark": "performance_page", "not_measured": missing}))
 
 
-def filled(page: str, results: Results) -> str:
+def filled(page: str, results: Results, *, keep: bool = False) -> str:
     """The page, with a table between each pair of markers.
+
+    Args:
+        page: As it is.
+        results: What was measured.
+        keep: Whether tables and rows of what was not measured stay as they are.
 
     Raises:
         SystemExit: If a marker names no table, or a table has no marker.
@@ -50,7 +61,26 @@ def filled(page: str, results: Results) -> str:
     named = [name for _, name, _ in BLOCK.findall(page)]
     if sorted(named) != sorted(TABLES):
         raise SystemExit(f"the page must have a pair of markers for each of {sorted(TABLES)}; came {sorted(named)}")
-    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]](results) or NOT_MEASURED}\n{found[3]}", page)
+
+    def block(found: re.Match[str]) -> str:
+        made = _asked(rows_with(page, results)) if keep and found[2] == "asked" else TABLES[found[2]](results)
+        return found[0] if made is None and keep else f"{found[1]}{made or NOT_MEASURED}\n{found[3]}"
+
+    return BLOCK.sub(block, page)
+
+
+def rows_with(page: str, results: Results) -> list[Row]:
+    """The rows of what was asked; those that the results lack as the page has them, with as many digits as it shows."""
+    (table,) = [found[0] for found in BLOCK.finditer(page) if found[2] == "asked"]
+    cells = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    shown = {line[0]: line[2:] for line in cells if len(line) == 4}
+    rows = []
+    for row in rows_of(results):
+        seen, how = shown.get(_name(row), (NOT_MEASURED, ""))
+        if row.seen is None and seen != NOT_MEASURED:
+            row = replace(row, seen=float(seen.split(",")[0]), how=how)
+        rows.append(row)
+    return rows
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -58,23 +88,28 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _asked(results: Results) -> str:
+def _name(row: Row) -> str:
+    return f"({row.key[0]}) {row.what}" if row.key[1:2] in ("", " ") else row.what
+
+
+def _asked(rows: Sequence[Row]) -> str:
     marks = {"goal": "goal reached", "pass": "reached", "FAIL": "**missed**"}
     return _markdown(
         ["", "asked / goal", "seen", "the two sides"],
         [
             [
-                f"({row.key[0]}) {row.what}" if row.key[1:2] in ("", " ") else row.what,
+                _name(row),
                 f"{row.least:g} / {row.goal:g}",
                 "not measured" if row.seen is None else f"{row.seen:.1f}, {marks[row.verdict]}",
                 row.how,
             ]
-            for row in rows_of(results)
+            for row in rows
         ],
     )
 
 
 def _machine(results: Results) -> str | None:
+    results = {name: line for name, line in results.items() if not name.startswith(ON_A_DEVICE)}
     if not results:
         return None
     machines = [line["machine_of_run"] for line in results.values()]
@@ -288,6 +323,37 @@ def _whole_job(results: Results) -> str | None:
     )
 
 
+def _gpu(results: Results) -> str | None:
+    """What ran on a GPU: which, the same tables as of the processor, and how near they came to its limit."""
+    lines = on_a_gpu(results)
+    if not lines:
+        return None
+    named = sorted({_device(line["machine_of_run"]) for line in lines.values()})
+    dates = " and ".join(sorted({line["at"][:10] for line in lines.values()}))
+    said = f"\nMeasured on {' and '.join(named)}; {dates}.\n"
+    left_out: dict[str, str] = {}
+    for line in lines.values():
+        left_out |= line.get("left_out", {})
+    tables = (_large_catalogue(lines), _trials(lines), _loss(lines), _topk(lines), _left_out(left_out), _roofline(lines))
+    return said + "".join(each for each in tables if each)
+
+
+def _device(machine: dict[str, Any]) -> str:
+    facts = machine["device"]
+    known = {"driver": facts.get("driver"), "CUDA": facts.get("cuda"), "products in float32": facts["float32_products"]}
+    said = [f"{name} {value}" for name, value in known.items() if value is not None]
+    return f"{facts['name']}, {', '.join(said)}, torch {facts['torch']}, Python {machine['python']}, commit {machine['commit']}"
+
+
+def _trials(lines: Results) -> str:
+    """Whether our step was captured, and where plain PyTorch's rows come from; the quickest is what the table has."""
+    line = lines.get("large_catalogue", {})
+    said = "; ".join(f"{name}: {rate:,.0f} rows/s" for name, rate in line.get("peer_feeds", {}).items())
+    text = f"\nAdam in a trial of where its rows come from: {said}.\n" if said else ""
+    why = line.get("not_captured")
+    return text + (f"\nOur step could not be captured: {why}.\n" if why else "")
+
+
 def _left_out(left_out: dict[str, str]) -> str:
     return "".join(f"\n{name} was left out: {why}.\n" for name, why in left_out.items())
 
@@ -299,7 +365,7 @@ def _seconds(value: float) -> str:
 
 
 TABLES: dict[str, Callable[[Results], str | None]] = {
-    "asked": _asked,
+    "asked": lambda results: _asked(rows_of(results)),
     "machine": _machine,
     "roofline": _roofline,
     "movielens": _movielens,
@@ -310,6 +376,7 @@ TABLES: dict[str, Callable[[Results], str | None]] = {
     "evaluation": _evaluation,
     "topk": _topk,
     "whole_job": _whole_job,
+    "gpu": _gpu,
 }
 
 

@@ -7,8 +7,10 @@ keep their turns beside the file. What is run is printed on stderr, with each pr
     python benchmarks/run_engine.py --peer --minutes 9           (again and again, until it says that all is measured)
     python benchmarks/run_engine.py --quick                      (without peers of their own environment: minutes)
     python benchmarks/run_engine.py --only loss feed             (these jobs)
+    python benchmarks/run_engine.py --device cuda                (what is asked for on a GPU, there: minutes)
 
-The last line of stdout is one JSON object: which jobs are done. Exit code 3: some are not; 1: a program failed.
+The last line of stdout is one JSON object: which jobs are done. Exit code 3: some are not; 1: a program failed; 2: there is
+no such device.
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ class Job:
     folders: tuple[str, ...] = ()
 
 
+ON_A_DEVICE = "cuda "
+"""What the names of jobs on an accelerator begin with: their lines stand beside the processor's in one file."""
+
+
 def _search(size: str, minutes: float, *, quick: bool) -> Job:
     few = ("--sizes", size, "--ks", "100", "--repeats", "3")
     return Job(
@@ -89,12 +95,35 @@ JOBS: tuple[Job, ...] = (
     _search("1700000x32", 5, quick=False),
 )
 
+DEVICE_JOBS: tuple[Job, ...] = (
+    Job(
+        f"{ON_A_DEVICE}large_catalogue",
+        "large_catalogue",
+        ("--steps", "50", "--recall", "--recall-steps", "120"),
+        ("--steps", "20", "--repeats", "3"),
+        2,
+        turns=True,
+    ),
+    Job(f"{ON_A_DEVICE}loss", "loss", (), ("--batches", "16384,65536", "--repeats", "3"), 2),
+    *(
+        Job(
+            f"{ON_A_DEVICE}exact_search {size}",
+            "exact_search",
+            ("--sizes", size),
+            ("--sizes", size, "--ks", "100", "--repeats", "3"),
+            1,
+        )
+        for size in ("100000x32", "1000000x64", "1700000x32")
+    ),
+)
+
 
 def main() -> None:
     """Run what is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT, help="a file of JSON lines, gone on with")
-    parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], default=[job.name for job in JOBS])
+    parser.add_argument("--only", nargs="+", choices=[job.name for job in (*JOBS, *DEVICE_JOBS)], help="these jobs")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: what is asked for on a GPU, there")
     parser.add_argument("--quick", action="store_true", help="what takes minutes, with fewer repeats")
     parser.add_argument("--peer", action="store_true", help="build and measure the peers that need environments of their own")
     parser.add_argument("--peer-folder", type=Path, help="TensorFlow Recommenders' environment; left out, in twotower's cache")
@@ -104,9 +133,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="begin no job that would end later")
     parser.add_argument("--again", action="store_true", help="run jobs that are done, too")
     options = parser.parse_args()
+    options.facts = {} if options.device == "cpu" else {"device": _facts(options.device)}
+    jobs = DEVICE_JOBS if options.facts else JOBS
     until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    wanted = [job for job in JOBS if job.name in options.only and (not options.quick or job.quick is not None)]
+    chosen = {job.name for job in jobs} if options.only is None else options.only
+    wanted = [job for job in jobs if job.name in chosen and (not options.quick or job.quick is not None)]
     done = {} if options.again else _done(options.out, options)
     ran, failed = 0, list[str]()
     for job in wanted:
@@ -146,10 +178,12 @@ def _run(job: Job, options: argparse.Namespace, left: float | None) -> dict[str,
     arguments = [*((job.quick or ()) if options.quick else job.full), *_handed_on(job, options)]
     if job.turns:
         size = f"{'quick' if options.quick else 'full'}{'-peer' if options.peer else ''}"
-        keep = options.out.parent / f"{options.out.stem}-{job.name}-{size}.turns.jsonl"
+        keep = options.out.parent / f"{options.out.stem}-{job.name.replace(' ', '-')}-{size}.turns.jsonl"
         if options.again:
             keep.unlink(missing_ok=True)
         arguments += ["--keep", str(keep), *(() if left is None else ("--minutes", f"{max(0.1, left):.2f}"))]
+    if options.facts:
+        arguments += ["--device", options.device]
     command = [sys.executable, str(BENCHMARKS / f"{job.program}.py"), *arguments]
     print(f"== {job.name}: {job.program}.py {' '.join(arguments)}", file=sys.stderr, flush=True)
     machine, began = _machine(), time.monotonic()
@@ -165,7 +199,7 @@ def _run(job: Job, options: argparse.Namespace, left: float | None) -> dict[str,
         "peer": options.peer,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - began, 1),
-        "machine": machine,
+        "machine": {**machine, **options.facts},
         "result": json.loads(last),
     }
 
@@ -177,6 +211,15 @@ def _handed_on(job: Job, options: argparse.Namespace) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}"
             if value is not True:
                 yield str(value)
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """What the device is; ends the program where it is not there."""
+    from device import device_facts, device_option  # torch, which would make this process, and so its children, look large
+
+    parser = argparse.ArgumentParser()
+    device_option(parser)
+    return device_facts(parser.parse_args(["--device", name]).device)
 
 
 def _machine() -> dict[str, Any]:

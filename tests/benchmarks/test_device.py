@@ -48,7 +48,7 @@ def test_what_a_device_can_be(modules: Any, capsys: pytest.CaptureFixture[str]) 
 def test_of_the_processor_memory_is_what_was_taken_and_facts_are_known(modules: Any) -> None:
     device, kept = modules("device"), []
     cpu = torch.device("cpu")
-    assert device.peak_bytes_on(cpu, lambda: kept.append(torch.ones(2**23))) > 2**24
+    assert device.peak_bytes_on(cpu, lambda: kept.append(torch.ones(2**25))) > 2**26  # beyond what malloc keeps for later
     facts = device.device_facts(cpu)
     assert (facts["device"], facts["torch"]) == ("cpu", torch.__version__)
 

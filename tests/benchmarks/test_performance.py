@@ -52,7 +52,14 @@ def _module(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _written(path: Path, results: dict[str, Any], *, quick: bool = False) -> Path:
     lines = [
-        {"job": job, "quick": quick, "peer": True, "at": "2026-01-02T03:04:05+00:00", "machine": MACHINE, "result": result}
+        {
+            "job": job,
+            "quick": quick,
+            "peer": True,
+            "at": "2026-01-02T03:04:05+00:00",
+            "machine": MACHINE | ({"device": GPU} if job.startswith("cuda ") else {}),
+            "result": result,
+        }
         for job, result in results.items()
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -89,6 +96,102 @@ def test_what_no_line_holds_is_not_measured(tmp_path: Path, monkeypatch: pytest.
     rows = _rows({}, tmp_path, monkeypatch)
     assert len(rows) == 15
     assert {row.verdict for row in rows.values()} == {"not measured"}
+
+
+GPU = {
+    "device": "cuda",
+    "name": "NVIDIA T0",
+    "torch": "2.13.0+cu130",
+    "float32_products": "highest",
+    "cuda": "13.0",
+    "driver": "580.1",
+}
+CATALOGUE = {
+    "rows_per_s": {"ours": 4e6, "SparseAdam": 1e6, "Adam": 5e5},
+    "ratios": {"SparseAdam": 4.0, "Adam": 8.0},
+    "peer_feeds": {"resident": 5e5, "pinned, row by row": 2e4},
+    "roofline": LIMIT,
+    "recall_steps": 120,
+    "recall@100": {"ours": 0.3, "SparseAdam": 0.2, "Adam": 0.1, "popularity": 0.05},
+    "threads": 16,
+}
+LOSSES = {
+    "sizes": [
+        {
+            "batch": 65_536,
+            "seconds": {"ours": 0.02, "ours, bfloat16": 0.01, "eager": 0.06},
+            "bytes": {"ours": 1e8, "eager": 5.2e10},
+            "memory_ratio": 520.0,
+            "eager_bytes_are_counted": False,
+            "roofline": {"ours": LIMIT},
+        }
+    ],
+    "threads": 16,
+}
+
+
+def _on_a_gpu() -> dict[str, Any]:
+    (search,) = _search(0.01, 0.05, same=True).values()
+    (row,) = search["rows"]
+    seconds, times = {"ours": 0.01, "matmul + topk": 0.02}, {"matmul + topk": 2.0}
+    row = {**row, "seconds": seconds, "times_faster": times, "same_ids": {"matmul + topk": True}, "settings": {}}
+    searched = {"rows": [row], "left_out": {"FAISS flat": "it searches on the processor"}}
+    return {"cuda large_catalogue": CATALOGUE, "cuda loss": LOSSES, "cuda exact_search 100000x32": searched}
+
+
+def test_a_gpu_has_figures_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _rows(_on_a_gpu(), tmp_path, monkeypatch)
+    seen = {key: (row.seen, row.verdict, row.how) for key, row in rows.items() if row.seen is not None}
+    assert seen == {
+        "GPU c": (
+            8.0,
+            "FAIL",
+            "500,000 and 4,000,000 rows/s; SparseAdam: 4.0 x; recall@100 0.1000 and 0.3000; NVIDIA T0",
+        ),
+        "GPU d": (520.0, "goal", "52 GB (measured) and 100 MB; NVIDIA T0"),
+    }
+    there = _rows({"large_catalogue": CATALOGUE}, tmp_path, monkeypatch)
+    assert (there["c"].seen, there["GPU c"].seen, there["GPU c"].how) == (8.0, None, "no GPU was there")
+
+
+def test_the_page_of_a_gpu_is_beside_that_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, asked = _module("performance_page", monkeypatch), _module("asked", monkeypatch)
+    before = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    results = asked.read_results(_written(tmp_path / "results.jsonl", {"feed": FEED} | _on_a_gpu()))
+    here, there = page.filled(before, results).split("## On a GPU")
+    assert "a processor, 2 cores" in here
+    assert "; 2 threads;" in here
+    assert "NVIDIA T0" not in here.split("<!-- measured: machine -->")[1]
+    assert "(c) a step" not in here
+    assert "Measured on NVIDIA T0, driver 580.1, CUDA 13.0, products in float32 highest, torch 2.13.0+cu130" in there
+    for line in (
+        "| Adam | 500,000 | 8.0 x | 0.1000 |",
+        "| 65,536 | 20 ms | 10 ms | 60 ms | does not fit | 100 MB | 52.0 GB | 1 / 520 |",
+        "| 100,000 x 32, batch, k = 100 | 10 ms | 20 ms | not measured | 2.0 x | - | yes |",
+        "| (c) a step, 1 M items | 2.00 GFLOP, 3.0 MB | 20 ms, products | 50% |",
+        "resident: 500,000 rows/s; pinned, row by row: 20,000 rows/s",
+        "FAISS flat was left out: it searches on the processor.",
+    ):
+        assert line in there
+
+
+def test_figures_of_another_machine_are_put_beside_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, asked = _module("performance_page", monkeypatch), _module("asked", monkeypatch)
+    before = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    here = {"movielens": MOVIES, "feed": FEED} | _search(0.01, 0.05, same=True)
+    results = [asked.read_results(_written(tmp_path / f"{i}.jsonl", lines)) for i, lines in enumerate((here, _on_a_gpu()))]
+    both = page.filled(page.filled(before, results[0]), results[1], keep=True)
+    assert both == page.filled(before, results[0] | results[1])
+    rows = page.rows_with(both, {})
+    assert {row.key: row.seen for row in rows if row.seen is not None} == {
+        "a": 10.0,
+        "e": 10.0,
+        "g 100 k": 5.0,
+        "GPU c": 8.0,
+        "GPU d": 520.0,
+    }
 
 
 def test_other_ids_are_no_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +351,29 @@ def test_the_runner_goes_on_where_it_was_stopped(
     quick = _run_engine(monkeypatch, tmp_path, capsys, "--quick")
     assert (quick["code"], quick["done"]) == (0, ["fast"])
     assert (tmp_path / "fast.calls").read_text(encoding="utf-8").splitlines()[-1] == "--little"
+
+
+def test_the_runner_hands_a_device_on_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = "import json, sys\nprint(json.dumps({'given': sys.argv[1:]}))"
+    (tmp_path / "fast.py").write_text(program, encoding="utf-8")
+    runner = _module("run_engine", monkeypatch)
+    monkeypatch.setattr(runner, "DEVICE_JOBS", (runner.Job("cuda fast", "fast", ("--much",), None, 1),))
+    monkeypatch.setattr(runner, "_facts", lambda name: {"name": f"a {name}"})
+    found = _run_engine(monkeypatch, tmp_path, capsys, "--device", "cuda", "--only", "cuda fast")
+    assert (found["code"], found["done"]) == (0, ["cuda fast"])
+    line = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    assert line["result"] == {"given": ["--much", "--device", "cuda"]}
+    assert line["machine"]["device"] == {"name": "a cuda"}
+
+
+def test_a_device_that_is_not_there_ends_the_runner_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "run_engine.py"), "--device", "cuda:99", "--out", str(tmp_path / "out.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("--device cuda:99: this machine has ")
 
 
 def test_a_program_that_fails_does_not_stop_the_others(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_world
 import torch
 
 from twotower.bundle import read_tensors
@@ -171,8 +172,8 @@ def test_killed_at_any_moment(recipe: Path, tmp_path: Path, seed: int) -> None:
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-from conftest import make_world
+sys.path[:0] = sys.argv[1], sys.argv[3]
+from tiny_world import make_world
 from test_crashes import train_computed_order
 from twotower.training import StepDone
 
@@ -198,7 +199,7 @@ def train_computed_order(
 def test_killed_where_the_order_of_rows_is_computed(tmp_path: Path, world: Callable[..., Any]) -> None:
     """Killed in the middle of the second epoch, before its eighth step was kept."""
     torn = tmp_path / "torn"
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(torn)]
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(torn), str(Path(tiny_world.__file__).parent)]
     process = subprocess.run(command, capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     kept = json.loads(read_tensors(torn / "last.safetensors")[1]["progress"])

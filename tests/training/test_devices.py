@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 from emulated_device import DEVICE, MixedDevicesError, emulated
-
-ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
+from tiny_world import TRAINING_CASES
 
 
 def test_the_emulated_device_is_one_of_its_own() -> None:
@@ -62,31 +61,7 @@ def test_it_knows_what_makes_the_host_wait_and_what_a_graph_does_not_take() -> N
                 copy()
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        {},
-        {"update": "rows"},
-        {"history": False},
-        {"learned_temperature": True},
-        {"reduction": "sum"},
-        {"loss_kind": "log-q"},
-        {"loss_kind": "sketch"},
-        {"loss_kind": "corrected"},
-        {"loss_kind": "bsl"},
-        {"loss_kind": "gbce", "extra_negatives": 3},
-        {"queue_batches": 2},
-        {"extra_negatives": 3},
-        {"propagation": (0.5, 0.5)},
-        {"weights": torch.linspace(0.1, 1, 48)},
-        {"options": {"clip_norm": 0.5}},
-        {"options": ADAMW},
-        {"update": "rows", "options": ADAMW},
-        {"update": "rows", "options": {"optimizer": {"kind": "adamw", "sparse_kind": "lazy_adam", "epsilon": 0.01}}},
-        {"update": "rows", "options": {"optimizer": {"kind": "rowwise_adagrad"}}},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("case", TRAINING_CASES, ids=str)
 def test_training_there_is_training_here(world: Callable[..., Any], case: dict[str, Any]) -> None:
     here = world(**case)
     expected = here.train()
