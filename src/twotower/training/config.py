@@ -65,8 +65,8 @@ class TrainingConfig(Config):
             of rows goes there: where they take at most half of what is free beside the model (``auto``; of Apple's MPS, which
             does not say, never), ``always``, or ``never``. Without meaning on a CPU, and where several processes train.
         cuda_graph: On CUDA, capture a step once and replay it: a step of a small model is mostly the launching of its parts.
-            For one process, data that is resident, features of one width (no lists or histories), one task, and a softmax over
-            the batch or the catalogue; anything else is refused, with the reason.
+            Lists and histories are filled up to the longest. For one process, data that is resident, and retrieval alone;
+            histories that are read in order, and what else has no fixed shapes, are refused with the reason.
     """
 
     epochs: int = Field(default=20, ge=1)
