@@ -64,7 +64,7 @@ test-all: install data lint ## every check
 gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 gpu: ## where a GPU is: the tests of it and what is asked for on it (PYTHON_GPU=a Python whose torch has CUDA)
 	@$(PYTHON_GPU) -c 'import importlib.util as u, sys; \
-	  missing = [each for each in ("torch", "polars", "pydantic", "pytest", "pytest_timeout", "typer") if u.find_spec(each) is None]; \
+	  missing = [each for each in ("torch", "numpy", "polars", "pyarrow", "pydantic", "safetensors", "tokenizers", "typer", "rich", "pytest", "pytest_timeout", "hypothesis") if u.find_spec(each) is None]; \
 	  missing and sys.exit("make gpu: $(PYTHON_GPU) has no " + ", ".join(missing) + "; name another: make gpu PYTHON_GPU=python3"); \
 	  import torch; torch.cuda.is_available() or sys.exit("make gpu: no CUDA device that torch " + torch.__version__ + \
 	  " of $(PYTHON_GPU) can use; with another build of torch: make gpu PYTHON_GPU=python3")'

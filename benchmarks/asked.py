@@ -209,7 +209,11 @@ def _whole_job(results: Results) -> tuple[float, str] | None:
 
 def on_a_gpu(results: Results) -> dict[str, Mapping[str, Any]]:
     """The lines of jobs that ran on a GPU, by the name that the same job has on the processor."""
-    return {name.removeprefix(ON_A_DEVICE): line for name, line in results.items() if name.startswith(ON_A_DEVICE)}
+    return {
+        name.removeprefix(ON_A_DEVICE): line
+        for name, line in results.items()
+        if name.startswith(ON_A_DEVICE) and line["machine_of_run"]["device"]["device"].startswith("cuda")
+    }
 
 
 def _there(job: str, find: Callable[[Results], tuple[float, str] | None]) -> Callable[[Results], tuple[float, str] | None]:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from device import device_ceilings, device_facts, device_option, synchronised, to_its_end
+from device import device_ceilings, device_facts, device_option, synchronised
 from measured import table
 from peers import PeerUnavailableError, faiss_module
 from torch import Tensor
@@ -105,7 +105,7 @@ def _measured(num_vectors: int, dim: int, options: argparse.Namespace) -> list[d
     index = ExactIndex.build(vectors_ND, first_pass=options.first_pass)
     synchronised(options.device)
     build_seconds = time.perf_counter() - began
-    ceilings = _ceilings(index.first_pass) if options.device.type == "cpu" else _device_ceilings(index.first_pass, options)
+    ceilings = _ceilings(index.first_pass) if options.device.type == "cpu" else _device_ceilings(options)
     found = []
     for batch_BD in (queries_BD, queries_BD[:1]):
         peers = {
@@ -223,16 +223,11 @@ def _ceilings(first_pass: str) -> dict[str, float]:
     return found
 
 
-def _device_ceilings(first_pass: str, options: argparse.Namespace) -> dict[str, float]:
+def _device_ceilings(options: argparse.Namespace) -> dict[str, float]:
     """The same of an accelerator, whose bytes are those of a copy, read and written."""
     machine = device_ceilings(options.device)
     found = {f"{name}_flops_per_s": 1e9 * machine[f"gflops_{name}"] for name in ("float32", "bfloat16")}
     found["read_bytes_per_s"] = 1e9 * machine["gigabytes_per_s"]
-    if first_pass == "int8":
-        size = 8192
-        left, right = (torch.ones(size, size, dtype=torch.int8, device=options.device) for _ in range(2))
-        product = to_its_end(options.device, lambda: torch._int_mm(left, right))
-        found["int8_flops_per_s"] = 2 * size**3 / _least(product)
     return found
 
 

@@ -136,7 +136,9 @@ def _fits(side: str, batch: int, options: argparse.Namespace) -> bool:
     fits = True
     try:
         to_its_end(options.device, _work(side, batch, options))()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:  # where cuBLAS has no room it says so in words alone
+        if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error).lower():
+            raise
         fits = False
         print(f"{side} does not fit", file=sys.stderr, flush=True)
     torch.cuda.empty_cache()

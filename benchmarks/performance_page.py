@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -92,6 +93,11 @@ def _name(row: Row) -> str:
     return f"({row.key[0]}) {row.what}" if row.key[1:2] in ("", " ") else row.what
 
 
+def _shown(seen: float) -> float:
+    """A figure with one digit, cut off: one that misses what was asked does not look as if it reached it, nor when kept."""
+    return math.floor(10 * seen + 1e-9) / 10
+
+
 def _asked(rows: Sequence[Row]) -> str:
     marks = {"goal": "goal reached", "pass": "reached", "FAIL": "**missed**"}
     return _markdown(
@@ -100,7 +106,7 @@ def _asked(rows: Sequence[Row]) -> str:
             [
                 _name(row),
                 f"{row.least:g} / {row.goal:g}",
-                "not measured" if row.seen is None else f"{row.seen:.1f}, {marks[row.verdict]}",
+                "not measured" if row.seen is None else f"{_shown(row.seen):.1f}, {marks[row.verdict]}",
                 row.how,
             ]
             for row in rows

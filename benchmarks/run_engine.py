@@ -133,8 +133,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="begin no job that would end later")
     parser.add_argument("--again", action="store_true", help="run jobs that are done, too")
     options = parser.parse_args()
-    options.facts = {} if options.device == "cpu" else {"device": _facts(options.device)}
+    facts = {"device": "cpu"} if options.device == "cpu" else _facts(options.device)
+    options.facts = {} if facts["device"] == "cpu" else {"device": facts}
     jobs = DEVICE_JOBS if options.facts else JOBS
+    others = [name for name in options.only or () if name not in {job.name for job in jobs}]
+    if others:
+        parser.error(
+            f"--only: no jobs of --device {options.device}: {', '.join(others)}; it has {', '.join(j.name for j in jobs)}"
+        )
     until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     options.out.parent.mkdir(parents=True, exist_ok=True)
     chosen = {job.name for job in jobs} if options.only is None else options.only
@@ -168,7 +174,10 @@ def _done(out: Path, options: argparse.Namespace) -> dict[str, bool]:
     if out.exists():
         for text in out.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
-            if (line["quick"], line["peer"]) == (options.quick, options.peer):
+            same_device = line.get("machine_of_run", {}).get("device", {}).get("name") == options.facts.get("device", {}).get(
+                "name"
+            )
+            if (line["quick"], line["peer"]) == (options.quick, options.peer) and same_device:
                 found[line["job"]] = bool(line["result"].get("complete", True))
     return found
 

@@ -1,7 +1,7 @@
 """Ragged rows in as many values as there may be at most: shapes do not depend on how long the rows are.
 
-So a CUDA graph can hold what is done with them. What is behind the last row is no row's: it only fills, with the last value of
-one, so that whatever is looked up for it is looked up anyway.
+So a CUDA graph can hold what is done with them. What is behind the last row is no row's: it only fills, with the values of the
+rows again and again, so that whatever is looked up for it is looked up anyway, and nothing much more often than the rest.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Filled(Ragged):
         offsets: int64, shape ``[n + 1]``.
 
     Example:
-        >>> column = Filled(torch.tensor([7, 8, 9, 9]), torch.tensor([0, 2, 3]))
+        >>> column = Filled(torch.tensor([7, 8, 9, 7]), torch.tensor([0, 2, 3]))
         >>> column.keep(torch.tensor([True, False, True, True])).values.tolist(), column.row_of_values().tolist()
-        ([7, 9, 9, 9], [0, 0, 1, 2])
+        ([7, 9, 7, 9], [0, 0, 1, 2])
     """
 
     __slots__ = ()
@@ -72,7 +72,7 @@ class Fills(Ragged):
     Example:
         >>> column = Fills.of(Ragged(torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2, 3])))
         >>> column.take(torch.tensor([2, 0])).values.tolist()
-        [9, 7, 8, 8]
+        [9, 7, 8, 9]
     """
 
     longest: int
@@ -101,7 +101,7 @@ def fill_slices(values: Tensor, starts: Tensor, lengths: Tensor, *, most: int) -
 
     Example:
         >>> fill_slices(torch.tensor([4, 5, 6]), torch.tensor([1, 0]), torch.tensor([2, 1]), most=5).values.tolist()
-        [5, 6, 4, 4, 4]
+        [5, 6, 4, 5, 6]
     """
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     if not most or not len(values):
@@ -113,6 +113,6 @@ def fill_slices(values: Tensor, starts: Tensor, lengths: Tensor, *, most: int) -
 
 
 def _filled(values: Tensor, count: Tensor) -> Tensor:
-    """Values of which the first ``count`` (int64 ``[1]``) count, the rest put to the last of these, or to 0 where none does."""
-    last = torch.where(count > 0, values.index_select(0, (count - 1).clamp(min=0)), 0).to(values.dtype)
-    return torch.where(torch.arange(len(values), device=values.device) < count, values, last)
+    """Values of which the first ``count`` (int64 ``[1]``) count, then these again and again; 0 where none does."""
+    round_ = torch.arange(len(values), device=values.device) % count.clamp(min=1)
+    return values.index_select(0, round_).mul_(count > 0)

@@ -28,6 +28,7 @@ __all__ = [
     "column_length",
     "column_to",
     "gather_slices",
+    "sent",
     "take_column",
 ]
 
@@ -325,6 +326,17 @@ def column_to(column: StoredColumn, device: torch.device | str) -> StoredColumn:
 def column_to(column: StoredColumn | Events, device: torch.device | str) -> StoredColumn | Events:
     """Move a column to a device."""
     return column.to(device)
+
+
+PINNING = {"cuda"}
+"""Types of devices to which memory of the host is copied without waiting, where it is pinned."""
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host on a device, which is not waited for where that can be had: few values, for they are pinned first."""
+    if device.type in PINNING and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def column_length(column: StoredColumn | Events) -> int:

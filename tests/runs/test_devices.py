@@ -13,8 +13,10 @@ import pytest
 import torch
 from emulated_device import DEVICE, emulated
 
+from twotower.errors import ConfigError
 from twotower.recommender import Recommender
 from twotower.runs import Recipe, explain, reevaluate, run
+from twotower.training import EpochDone
 from twotower.training.captured import CAPTURES
 
 MakeRecipe = Callable[..., Recipe]
@@ -131,3 +133,31 @@ def test_explain_says_what_would_be_on_the_device(
     assert isinstance(found, dict)
     assert (found["resident_data"], found["cuda_graph"], found["not_captured"]) == ("auto", False, not_captured)
     assert 1_000 < found["bytes"] < 100_000  # type: ignore[operator]
+
+
+def test_a_run_goes_on_on_another_device(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {**ADAMW, "epochs": 4, "checkpoint_every_s": 0}
+    recipe = make_recipe(model={"layer_sizes": [4]}, loss={"kind": "in_batch"}, training=training)
+    expected = run(recipe, tmp_path / "undisturbed", interactions=interactions).summary
+
+    def interrupt(phase: str, event: object) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            raise InterruptedError
+
+    there = {**training, "resident_data": "always", "cuda_graph": True}
+    captured = make_recipe(model={"layer_sizes": [4]}, loss={"kind": "in_batch"}, training=there, device="auto")
+    with emulated() as emulation:
+        monkeypatch.setattr(import_module("twotower.runs.run"), "resolve_device", {"auto": DEVICE}.get)
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+        with pytest.raises(InterruptedError):
+            run(captured, tmp_path / "run", interactions=interactions, listener=interrupt)
+    monkeypatch.undo()
+    found = run(recipe, tmp_path / "run", interactions=interactions, resume=True).summary
+    assert found["device"] == "cpu"
+    for variant, figures in expected["metrics"]["test"].items():
+        assert found["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
+    other = make_recipe(model={"layer_sizes": [4]}, loss={"kind": "in_batch"}, training={**training, "batch_size": 8})
+    with pytest.raises(ConfigError, match="training.batch_size is 8, was 16"):
+        run(other, tmp_path / "run", interactions=interactions, resume=True)

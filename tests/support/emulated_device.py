@@ -137,7 +137,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     for emulation in _open:
         emulation.saw(name, here, onto)
         if onto and name in _COPIES and len(here) < len(tensors):
-            emulation.copied_there(name)
+            emulation.copied_there(name, waiting=not _goes_on(name, args, kwargs))
         if here and _asks(name, args):
             emulation.waited(f"{name} by values of the device")
     host = tree_map(_host, list(args))
@@ -157,6 +157,11 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if emulation.recording is not None and (here or onto):
             emulation.recording.add(func, args, kwargs, result)
     return result
+
+
+def _goes_on(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a copy was asked for that the host need not wait for; only pinned memory is copied so."""
+    return bool(kwargs.get("non_blocking") or (name == "aten::copy_" and len(args) > 2 and args[2]))
 
 
 def _computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -200,6 +205,8 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func is Tensor.pin_memory:  # a build without CUDA has nothing to pin for
+            return args[0]
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = torch.device(kwargs.pop("device"))
             return func(*args, **kwargs).to(device)
@@ -267,11 +274,16 @@ class Emulation:
 
     Attributes:
         waits: How often the host waited for the device, by operation.
+        sent: How often the host waited until its memory was copied to the device, for it was not pinned; on CUDA such a copy
+            also waits for all that came before it.
+        captured: How often `capture` was asked to capture.
+        repeated: How often what it captured was repeated.
         recording: Where operations are recorded now; None: nowhere.
     """
 
     def __init__(self) -> None:
         self.waits: Counter[str] = Counter()
+        self.sent = self.captured = self.repeated = 0
         self.recording: Recording | None = None
 
     def saw(self, name: str, here: Sequence[Tensor], onto: bool) -> None:
@@ -284,8 +296,9 @@ class Emulation:
         if self.recording is not None:
             raise RuntimeError(f"{name} makes the host wait: it can't be recorded")
 
-    def copied_there(self, name: str) -> None:
+    def copied_there(self, name: str, *, waiting: bool) -> None:
         """Memory of the host was copied: a CUDA graph refuses what is not pinned, and reads what is when it is replayed."""
+        self.sent += waiting
         if self.recording is not None:
             raise RuntimeError(f"{name} copies from the host: it can't be recorded")
 
@@ -298,12 +311,19 @@ class Emulation:
         finally:
             self.recording = None
 
-    def capture(self, work: Callable[[], Any]) -> Callable[[], None]:
+    def capture(self, work: Callable[[], Any], device: torch.device) -> Callable[[], None]:
         """What repeats work, as a CUDA graph does; here it is done while it is recorded, and not by the first repeat."""
+        assert device.type == NAME
+        self.captured += 1
         with self.record() as recording:
             work()
+
+        def repeat() -> None:
+            self.repeated += 1
+            next(repeats, recording.replay)()
+
         repeats = iter([lambda: None])
-        return lambda: next(repeats, recording.replay)()
+        return repeat
 
     def waits_of(self, work: Callable[[], Any]) -> Counter[str]:
         """How often the host waited within ``work``."""
@@ -329,7 +349,8 @@ def emulated() -> Iterator[Emulation]:
     emulation = Emulation()
     _open.append(emulation)
     try:
-        with patch.object(torch, "inference_mode", _no_grad), _Functions(), _Operations():  # type: ignore[no-untyped-call]
+        pinning = patch("twotower.types.PINNING", {"cuda", NAME})
+        with pinning, patch.object(torch, "inference_mode", _no_grad), _Functions(), _Operations():  # type: ignore[no-untyped-call]
             yield emulation
     finally:
         _open.remove(emulation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,12 @@ import pytest
 import torch
 from emulated_device import DEVICE, emulated
 
-from twotower.data import HistoryInput
+from twotower.data import Batches, HistoryInput
 from twotower.errors import ConfigError, TrainingError
 from twotower.training import Checkpoints, StepDone, TrainingEvent
-from twotower.training.captured import CAPTURES
+from twotower.training.captured import CAPTURES, WARM_UP
 
+LAZY = {"optimizer": {"kind": "adamw", "sparse_kind": "lazy_adam"}}
 ADAMW = {"optimizer": {"kind": "adamw", "epsilon": 0.01}}  # of gradients near 0, an epsilon near 0 makes noise
 
 
@@ -76,6 +79,7 @@ def _in_batches_of_five(made: Any) -> Any:
     ("case", "reason"),
     [
         ({"ordered": True}, "'mood' is read in order"),
+        ({"update": "rows", "dropout": 0.1, "options": LAZY}, "ids of 'item' would be dropped"),
         ({"long": True}, "the 5 rows of a batch may have 3 values of 'history' each"),
         ({"loss_kind": "gbce", "extra_negatives": 3}, "the loss GBCE"),
         ({"loss_kind": "sketch"}, "sketch"),
@@ -112,8 +116,11 @@ def test_a_device_that_captures_nothing_is_refused(world: Callable[..., Any]) ->
 
 
 def test_a_device_that_refuses_says_why(world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(work: Callable[[], None]) -> Callable[[], None]:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+    def refuse(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:  # as the end of a capture that went wrong
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     with emulated():
         monkeypatch.setitem(CAPTURES, DEVICE.type, refuse)
@@ -125,23 +132,62 @@ def test_a_device_that_refuses_says_why(world: Callable[..., Any], monkeypatch: 
 
 
 @pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("resident", ["always", "never"])
+@pytest.mark.parametrize("extra", [0, 3])
 def test_the_host_waits_when_it_reads_and_not_for_each_step(
-    world: Callable[..., Any], captured: bool, monkeypatch: pytest.MonkeyPatch
+    world: Callable[..., Any], captured: bool, resident: str, extra: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if captured and resident == "never":
+        pytest.skip("a step that is captured needs the data there")
     waits = []
     for batch_size in (16, 2):  # 3 batches, and 24: fewer than are read at once
         with emulated() as emulation:
             monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
-            made = _in_batches_of_five(
-                world(history=False, update="rows", loss_kind="log-q", options={"resident_data": "always"})
+            made = world(
+                history=False, update="rows", loss_kind="log-q", extra_negatives=extra, options={"resident_data": resident}
             )
+            made = _in_batches_of_five(made)
             made.batches.batch_size = batch_size
-            # batches of any size are made by torch.unique, which waits; of one size they are not
             made.train({"epochs": 1, "cuda_graph": captured}, device=DEVICE)
             found = dict(emulation.waits)
-            found.pop("aten::_unique2", None)
-            waits.append(found)
+            found.pop(
+                "aten::_unique2", None
+            )  # batches of any size are made by torch.unique, which waits; of one size they are not
+            waits.append((found, emulation.sent))
     assert waits[0] == waits[1]
+
+
+def test_a_step_is_captured_once_and_replayed_for_all_others(
+    world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with emulated() as emulation:
+        monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+        made = _in_batches_of_five(world(history=False, queue_batches=2, options={"resident_data": "always"}))
+        made.train({"epochs": 3, "cuda_graph": True}, device=DEVICE)
+        # of three times nine full batches, two have no whole queue yet, two come behind the odd one, which is in the queue
+        # of two more in the second epoch and in the third
+    assert (emulation.captured, emulation.repeated) == (1, 27 - 2 - 4 - WARM_UP)
+
+
+def test_nothing_of_a_training_outlives_it(world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[weakref.ref[Any]] = []
+    on = Batches.on
+
+    def remembered(self: Batches, device: torch.device) -> Batches:
+        found = on(self, device)
+        kept.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Batches, "on", remembered)
+    gc.disable()
+    try:
+        with emulated() as emulation:
+            monkeypatch.setitem(CAPTURES, DEVICE.type, emulation.capture)
+            made = _in_batches_of_five(world(history=False, options={"resident_data": "always"}))
+            made.train({"cuda_graph": True}, device=DEVICE)
+            assert [each() for each in kept] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("captured", [False, True])

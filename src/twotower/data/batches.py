@@ -21,7 +21,7 @@ from twotower.data.native_distinct import Distinct
 from twotower.data.sequences import SequenceOrder
 from twotower.data.shuffle import permuted
 from twotower.padded_distinct import padded_distinct
-from twotower.types import QueryFeatures
+from twotower.types import QueryFeatures, sent
 
 __all__ = ["Batch", "Batches", "CandidateSource", "Whole"]
 
@@ -201,10 +201,10 @@ class Batches:
         first, last = self._around(start)
         if end > last:
             rows = torch.from_numpy(permuted(np.arange(start, end), len(self.examples), [self.seed, epoch]))
-            return rows.to(self.device)
+            return sent(rows, self.device)
         if self._part is None or self._part[:2] != (epoch, first):
             rows = torch.from_numpy(permuted(np.arange(first, last), len(self.examples), [self.seed, epoch]))
-            self._part = (epoch, first, rows.to(self.device))
+            self._part = (epoch, first, sent(rows, self.device))
         return self._part[2][start - first : end - first]
 
     def _around(self, start: int) -> tuple[int, int]:
@@ -221,6 +221,13 @@ class Batches:
             self._ahead = (epoch, first, self.examples.take(self._rows(epoch, first, last)))
         return self._ahead[2].part(start - first, end - first)
 
+    @property
+    def most_candidates(self) -> int | None:
+        """How many candidates a batch may have, distinct or not; None: all of the catalogue."""
+        if self.candidates == "catalogue":
+            return None
+        return self.batch_size * (1 + self.queue_batches) + self.extra_negatives
+
     def rows(self, epoch: int, index: int) -> Tensor:
         """The rows of a batch, of all processes: int64, where batches are."""
         return self._rows_of(epoch, index)
@@ -231,7 +238,7 @@ class Batches:
         if self.extra_negatives:
             generator = np.random.default_rng([self.seed, epoch, index + 1])
             extra = generator.integers(self.catalogue_size, size=self.extra_negatives)
-            found.append(torch.from_numpy(extra).to(self.device))
+            found.append(sent(torch.from_numpy(extra), self.device))
         if self.queue_batches:
             found += self._queue(epoch, index)
         return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=self.device)
@@ -317,7 +324,7 @@ class Batches:
 
     def _rows_of(self, epoch: int, index: int) -> Tensor:
         if self._sequences is not None:
-            return self._sequences.batch(epoch, index).to(self.device)
+            return sent(self._sequences.batch(epoch, index), self.device)
         start = index * self.batch_size
         return self._rows(epoch, start, min(start + self.batch_size, len(self.examples)))
 

@@ -298,8 +298,8 @@ class Examples:
         # in mode "others" the row itself is in the slice; its position says where
         first = ends - items.lengths
         rows = items.row_of_values().clamp_(max=len(first) - 1)
-        positions = torch.arange(len(rows), device=rows.device) + (first - items.offsets[:-1])[rows]
-        return items.keep(positions != taken.before[rows])
+        positions = torch.arange(len(rows), device=rows.device) + (first - items.offsets[:-1]).index_select(0, rows)
+        return items.keep(positions != taken.before.index_select(0, rows))
 
     def seen(self, rows: Tensor) -> Ragged:
         """The distinct catalogue rows that each row's user has seen, for leaving them out of a ranking."""

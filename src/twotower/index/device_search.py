@@ -130,7 +130,7 @@ class DeviceSearch:
 
     def _kept(self, low: LowPrecision, k: int, precision: ProductPrecision) -> int:
         """How many vectors of each query to score: the wider the bounds, the more may be among the best."""
-        error = product_error(low.kind, self._vectors_ND.shape[1], precision)
+        error = product_error(low.kind, self._vectors_ND.shape[1], precision, truncating=True)
         k = min(k, low.num_vectors)
         return min(_whole_tiles(low.num_vectors), 2 * k + 128 if error > _LOOSE else k + 64)
 
@@ -184,7 +184,7 @@ class DeviceSearch:
         lengths_RB = torch.outer(rows_RD.norm(dim=1), own_DB.norm(dim=0))
         rounding = product_error("bfloat16", dim) - product_error("float32", dim) if low.kind == "bfloat16" else 0.0
         tiny = 2.0**-40 * (1.0 if low.kind == "bfloat16" else self._unit)
-        allowed_RB = lengths_RB * product_error("float32", dim, "highest" if rounding else precision)
+        allowed_RB = lengths_RB * product_error("float32", dim, "highest" if rounding else precision, truncating=True)
         allowed_RB.add_(found_RB.abs(), alpha=rounding).add_(tiny)
         return ((found_RB - rows_RD @ own_DB).abs() <= allowed_RB).all(dim=0)
 

@@ -129,7 +129,8 @@ class LowPrecision:
         low_BD = (low_BD.round_() if self.kind == "int8" else low_BD).to(_DTYPES[self.kind])
         lost_B = torch.linalg.vector_norm(torch.addcmul(own_BD, low_BD.double(), scale_B.unsqueeze(1), value=-1), dim=1)
         # both lengths are 1, but for what was lost
-        rounding_B = (product_error(self.kind, self._dim, precision) + 2.0**-23) * (2 + lost_B)
+        error = product_error(self.kind, self._dim, precision, truncating=queries_BD.device.type != "cpu")
+        rounding_B = (error + 2.0**-23) * (2 + lost_B)
         of_lengths_B, of_residuals_B = lost_B + rounding_B, 1 + lost_B + rounding_B
         return LowQueries(_laid_out(low_BD.T), unit_B, scale_B, of_lengths_B, of_residuals_B)
 
@@ -214,7 +215,7 @@ def _laid_out(low_DB: Tensor) -> Tensor:
     return torch.empty(low_DB.shape, dtype=low_DB.dtype, device=low_DB.device).copy_(low_DB)
 
 
-def product_error(kind: FirstPass, dim: int, precision: ProductPrecision = "highest") -> float:
+def product_error(kind: FirstPass, dim: int, precision: ProductPrecision = "highest", *, truncating: bool = False) -> float:
     """How far a product of such numbers can be off, as a share of the two lengths.
 
     Args:
@@ -222,11 +223,12 @@ def product_error(kind: FirstPass, dim: int, precision: ProductPrecision = "high
         dim: How many are summed.
         precision: How much of a float32 the product keeps: entries are cut to 11 or 8 bits where it is less than all, by which
             each loses at most ``2 ** -10`` or ``2 ** -7`` of itself.
+        truncating: Whether sums may be cut off instead of rounded, as accelerators do: then each addition loses twice as much.
     """
     if kind == "int8":
         return 0.0
     lost = 2.0**-8 if kind == "bfloat16" else _LOST[precision]
-    return ((dim + 8) * 2.0**-24 + lost) * 1.01
+    return ((dim + 8) * (2.0**-23 if truncating else 2.0**-24) + lost) * 1.01
 
 
 def _block_maxima(values_T: Tensor, tiles: int) -> Tensor:

@@ -69,7 +69,7 @@ class DeviceTiles:
         Args:
             asked: Of which positives, and how; without ``masked``.
             gradients: Whether they are wanted.
-            tile_bytes: Memory for the logits at a time; None: 128 MiB.
+            tile_bytes: Memory for the logits at a time; None: 128 MiB, or more for those of 64 queries.
         """
         num_queries, rows = len(self._queries_BD), self.rows(tile_bytes)
         found = Found(torch.empty_like(asked.coefficients_B), None, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from twotower.filled import Filled
 from twotower.types import Column, Ragged
 
 __all__ = ["drop_to_row", "drop_values"]
@@ -24,6 +25,8 @@ def drop_to_row(column: Column, probability: float, *, row: int = 0) -> Column:
         return column
     values = column.values if isinstance(column, Ragged) else column
     dropped = torch.rand(values.shape, device=values.device) < probability
+    if isinstance(column, Filled):  # what only fills is no row's, and must touch no other row than rows do
+        dropped &= torch.arange(len(values), device=values.device) < column.offsets[-1]
     replaced = values.masked_fill(dropped, row)
     return column._replace(values=replaced) if isinstance(column, Ragged) else replaced
 

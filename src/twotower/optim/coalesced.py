@@ -80,7 +80,7 @@ def padded_rows(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         >>> gradient = torch.sparse_coo_tensor(torch.tensor([[4, 1, 4]]), torch.tensor([[1.0], [2.0], [3.0]]), (6, 1))
         >>> rows, values, first = padded_rows(gradient)
         >>> rows.tolist(), values.tolist(), first.tolist()
-        ([1, 4, 4], [[2.0], [4.0], [0.0]], [True, True, False])
+        ([1, 4, 1], [[2.0], [4.0], [0.0]], [True, True, False])
     """
     _check_rows(gradient)
     if gradient.is_coalesced():

@@ -254,7 +254,7 @@ def _accelerator(recipe: Recipe, untrained: UntrainedModel) -> dict[str, JSON]:
         "resident_data": recipe.training.resident_data,
         "bytes": untrained.batches.examples.num_bytes(),
         "cuda_graph": recipe.training.cuda_graph,
-        "not_captured": why_not_captured(*parts, streamed_log_q=streamed),
+        "not_captured": why_not_captured(*parts, optimizer=recipe.training.optimizer, streamed_log_q=streamed),
     }
 
 

@@ -19,7 +19,10 @@ from twotower.runs.held_folder import LOCK, folder_faults, held_folder
 from twotower.runs.recipe import Recipe
 from twotower.training import EpochDone, TrainingEvent, TrainingStarted
 
-__all__ = ["HowToBegin", "MetricsLog", "RunFolder", "flat_keys"]
+__all__ = ["WHERE_IT_RUNS", "HowToBegin", "MetricsLog", "RunFolder", "flat_keys", "without_where"]
+
+WHERE_IT_RUNS = frozenset({"device", "training.resident_data", "training.cuda_graph"})
+"""Keys of a recipe that say where it is computed, and not what: a run goes on elsewhere."""
 
 
 class Keeps(Protocol):
@@ -190,7 +193,8 @@ class RunFolder:
             )
         stored = flat_keys(_with_defaults(parse_json(self.recipe.read_bytes(), source=str(self.recipe))))
         wanted = flat_keys(recipe.model_dump(mode="json"))
-        differing = [key for key in sorted(stored.keys() | wanted.keys()) if stored.get(key) != wanted.get(key)]
+        keys = sorted((stored.keys() | wanted.keys()) - WHERE_IT_RUNS)
+        differing = [key for key in keys if stored.get(key) != wanted.get(key)]
         if differing:
             shown = ", ".join(f"{key} is {_shown(wanted, key)}, was {_shown(stored, key)}" for key in differing[:3])
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -210,6 +214,18 @@ def _with_defaults(values: Any) -> Any:
         return Recipe.model_validate(values).model_dump(mode="json")
     except ValidationError:
         return values
+
+
+def without_where(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON, but for where it runs."""
+    found = recipe.model_dump(mode="json")
+    for key in WHERE_IT_RUNS:
+        *sections, name = key.split(".")
+        part = found
+        for section in sections:
+            part = part[section]
+        part.pop(name, None)
+    return found
 
 
 def flat_keys(value: Any, prefix: str = "") -> dict[str, Any]:

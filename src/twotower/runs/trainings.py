@@ -20,7 +20,7 @@ from twotower.columnar import Converting
 from twotower.distributed import Ranks
 from twotower.runs.fit_model import FittedModel, OwnParts, UntrainedModel, fit_model, untrained_model
 from twotower.runs.recipe import Recipe
-from twotower.runs.run_folder import MetricsLog, RunFolder
+from twotower.runs.run_folder import MetricsLog, RunFolder, without_where
 from twotower.runs.tables import Tables
 from twotower.runs.warm_run import WarmRun
 from twotower.runs.warm_source import keep_learned_rows
@@ -124,9 +124,9 @@ class Trainings:
         if untrained.started is not None:
             keep_learned_rows(self.place, name, untrained.started.learned.rows)
         identity = [
-            self.recipe.model_dump(mode="json"),
+            without_where(self.recipe),
             self.tables.fingerprint,
-            versions(),
+            {**versions(), "torch": torch.__version__.split("+")[0]},  # whichever device it was built for
             self.own.names(),
             name,
             stop_after,

@@ -15,7 +15,8 @@ from twotower.filled import Filled, Fills
 from twotower.losses import RetrievalLoss, StreamedLogQ
 from twotower.models import TwoTower
 from twotower.optim import clip_recorded
-from twotower.training.captured import WARM_UP, Capture, on_another_stream
+from twotower.training.captured import WARM_UP, Capture, another_stream, on_stream
+from twotower.training.sent import sent_batch
 from twotower.training.step import Place, batch_losses
 from twotower.training.tasks import Objective
 from twotower.types import Features, Ragged
@@ -85,11 +86,12 @@ class StepsAhead:
         Raises:
             TrainingError: If the step was to be captured and the device refuses.
         """
-        if self.capture is not None and self._graph is None:
-            self._graph = _Graph(self, self.capture)
-        figures = None if self._graph is None else self._graph.step(where)
+        figures = None
+        if self.capture is not None:
+            self._graph = _Graph(self) if self._graph is None else self._graph
+            figures = self._graph.step(self, self.capture, where)
         if figures is None:
-            batch = self.batches.batch(where.epoch, where.batch)
+            batch = sent_batch(self.batches.batch(where.epoch, where.batch), self.device)
             rows, figures = len(batch.rows), self.step(batch)
         else:
             rows = self.batches.batch_size
@@ -134,22 +136,22 @@ class StepsAhead:
 class _Graph:
     """One step whose batches come through two tensors, first as it is, then captured and replayed."""
 
-    def __init__(self, ahead: StepsAhead, capture: Capture) -> None:
+    def __init__(self, ahead: StepsAhead) -> None:
         batches = ahead.batches
-        beside = batches.extra_negatives + batches.queue_batches * batches.batch_size
-        self._ahead, self._capture = ahead, capture
+        beside = 0 if batches.most_candidates is None else batches.most_candidates - batches.batch_size
         self._rows_B = torch.zeros(batches.batch_size, dtype=torch.int64, device=ahead.device)
         self._beside_E = torch.zeros(beside, dtype=torch.int64, device=ahead.device)
         # taken from for the candidates of a batch, or encoded as a whole, which always has the same shapes
-        filled = Filled._make if batches.candidates == "catalogue" else Fills.of
+        filled = Filled._make if batches.most_candidates is None else Fills.of
         self._items = {name: filled(each) if isinstance(each, Ragged) else each for name, each in ahead.items.items()}
         self._figures: Tensor | None = None
+        self._stream = another_stream(ahead.device)
         self._warm = 0
         self._replay: Callable[[], None] | None = None
 
-    def step(self, where: Place) -> Tensor | None:
+    def step(self, ahead: StepsAhead, capture: Capture, where: Place) -> Tensor | None:
         """Do a step; None, with nothing done, for a batch of another size: the last of an epoch, the first of a queue."""
-        batches = self._ahead.batches
+        batches = ahead.batches
         rows_B = batches.rows(where.epoch, where.batch)
         if len(rows_B) != len(self._rows_B):
             return None
@@ -158,24 +160,29 @@ class _Graph:
             return None
         self._rows_B.copy_(rows_B)
         self._beside_E.copy_(beside_E)
+
+        def work() -> None:
+            self._figures = ahead.step(batches.fixed(self._rows_B, self._beside_E), self._items)
+
         if self._warm < WARM_UP:
             self._warm += 1
-            on_another_stream(self._work, self._ahead.device)
+            on_stream(work, self._stream)
         else:
             if self._replay is None:
-                self._replay = self._captured()
+                self._replay = _captured(capture, work, ahead.device)
             self._replay()
         assert self._figures is not None
         return self._figures.clone()
 
-    def _work(self) -> None:
-        self._figures = self._ahead.step(self._ahead.batches.fixed(self._rows_B, self._beside_E), self._items)
 
-    def _captured(self) -> Callable[[], None]:
-        try:
-            return self._capture(self._work)
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
-            raise TrainingError(
-                f"the step can't be captured as a CUDA graph ({first}): set training.cuda_graph = false"
-            ) from error
+def _captured(capture: Capture, work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    try:
+        return capture(work, device)
+    except RuntimeError as error:
+        first: BaseException = error
+        while first.__context__ is not None:  # the end of a capture that went wrong says no more than that
+            first = first.__context__
+        said = (str(first).strip() or type(first).__name__).splitlines()[0]
+        raise TrainingError(
+            f"the step can't be captured as a CUDA graph ({said}): set training.cuda_graph = false; --resume goes on without"
+        ) from error

@@ -147,7 +147,7 @@ def _taken(items: Features, rows: Tensor) -> Features:
 
 
 def explain_divergence(
-    what: str, modules: Mapping[str, nn.Module], batch: Batch, items: Features, where: Place
+    what: str, modules: Mapping[str, nn.Module], batch: Batch, items: Features, where: Place, *, late: bool = False
 ) -> TrainingError:
     """The error for a figure that is not a finite number: where it came up and what most likely caused it.
 
@@ -157,6 +157,7 @@ def explain_divergence(
         batch: The one in which it came up.
         items: Features of the whole catalogue.
         where: Epoch, batch, step and learning rate.
+        late: Whether steps were taken since: then the weights say nothing of what came first.
     """
     bad_queries = [f"query feature {name!r} (rows {rows})" for name, rows in _not_finite(batch.queries, batch.rows)]
     bad_items = [f"item feature {name!r} (rows {rows} of the catalogue)" for name, rows in _not_finite(items, None)]
@@ -170,6 +171,12 @@ def explain_divergence(
         cause = f"a cause in the data: not finite in {', '.join((bad_queries + bad_items)[:3])}; declare how they are filled"
     elif batch.weights is not None and not float(batch.weights.sum()) > 0:
         cause = "that all sample weights of the batch are 0: leave such rows out, or set loss.reduction = 'sum'"
+    elif late:
+        cause = (
+            f"that the learning rate ({where.learning_rate:g}) is too large (lower it, add training.schedule.warmup_steps), or "
+            "scores are for the softmax (raise loss.temperature, set model.l2_normalise = true); training.clip_norm helps with "
+            "both, and --device cpu tells them apart"
+        )
     elif bad_weights:
         cause = (
             f"that the learning rate ({where.learning_rate:g}) is too large: the weights {', '.join(bad_weights[:3])} are no "

@@ -182,6 +182,7 @@ class _Loop:
             self.batches,
             items,
             self.objective,
+            optimizer=config.optimizer,
             device=self.device,
             ranks=self.ranks.size,
             streamed_log_q=self.streamed_log_q is not None,
@@ -383,7 +384,7 @@ class _Loop:
 
     def _divergence(self, what: str, where: Place) -> TrainingError:
         batch = self.batches.batch(where.epoch, where.batch)
-        return explain_divergence(what, self.modules, batch, self.items, where)
+        return explain_divergence(what, self.modules, batch, self.items, where, late=self.ahead is not None)
 
     def _validate(self) -> dict[str, float]:
         if self.validate is None:
