@@ -174,10 +174,8 @@ def _done(out: Path, options: argparse.Namespace) -> dict[str, bool]:
     if out.exists():
         for text in out.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
-            same_device = line.get("machine_of_run", {}).get("device", {}).get("name") == options.facts.get("device", {}).get(
-                "name"
-            )
-            if (line["quick"], line["peer"]) == (options.quick, options.peer) and same_device:
+            of_line, of_run = (each.get("device", {}).get("name") for each in (line.get("machine", {}), options.facts))
+            if (line["quick"], line["peer"], of_line) == (options.quick, options.peer, of_run):
                 found[line["job"]] = bool(line["result"].get("complete", True))
     return found
 

@@ -360,12 +360,16 @@ def test_the_runner_hands_a_device_on_and_records_it(
     (tmp_path / "fast.py").write_text(program, encoding="utf-8")
     runner = _module("run_engine", monkeypatch)
     monkeypatch.setattr(runner, "DEVICE_JOBS", (runner.Job("cuda fast", "fast", ("--much",), None, 1),))
-    monkeypatch.setattr(runner, "_facts", lambda name: {"name": f"a {name}"})
+    monkeypatch.setattr(runner, "_facts", lambda name: {"device": name, "name": f"a {name}"})
     found = _run_engine(monkeypatch, tmp_path, capsys, "--device", "cuda", "--only", "cuda fast")
     assert (found["code"], found["done"]) == (0, ["cuda fast"])
     line = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
     assert line["result"] == {"given": ["--much", "--device", "cuda"]}
-    assert line["machine"]["device"] == {"name": "a cuda"}
+    assert line["machine"]["device"] == {"device": "cuda", "name": "a cuda"}
+    monkeypatch.setattr(runner, "_facts", lambda name: {"device": name, "name": "another"})
+    _run_engine(monkeypatch, tmp_path, capsys, "--device", "cuda", "--only", "cuda fast")
+    devices = [json.loads(each)["machine"]["device"]["name"] for each in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert devices == ["a cuda", "another"]
 
 
 def test_a_device_that_is_not_there_ends_the_runner_in_a_line(tmp_path: Path) -> None:

@@ -159,5 +159,5 @@ def test_a_run_goes_on_on_another_device(
     for variant, figures in expected["metrics"]["test"].items():
         assert found["metrics"]["test"][variant] == pytest.approx(figures, rel=1e-4)
     other = make_recipe(model={"layer_sizes": [4]}, loss={"kind": "in_batch"}, training={**training, "batch_size": 8})
-    with pytest.raises(ConfigError, match="training.batch_size is 8, was 16"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 8, was 16"):
         run(other, tmp_path / "run", interactions=interactions, resume=True)
