@@ -77,7 +77,8 @@ def padded_rows(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: If it is sparse in more dimensions.
 
     Example:
-        >>> gradient = torch.sparse_coo_tensor(torch.tensor([[4, 1, 4]]), torch.tensor([[1.0], [2.0], [3.0]]), (6, 1))
+        >>> values = torch.tensor([[1.0], [2.0], [3.0]])
+        >>> gradient = torch.sparse_coo_tensor(torch.tensor([[4, 1, 4]]), values, (6, 1), check_invariants=True)
         >>> rows, values, first = padded_rows(gradient)
         >>> rows.tolist(), values.tolist(), first.tolist()
         ([1, 4, 1], [[2.0], [4.0], [0.0]], [True, True, False])
