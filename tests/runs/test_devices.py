@@ -161,3 +161,11 @@ def test_a_run_goes_on_on_another_device(
     other = make_recipe(model={"layer_sizes": [4]}, loss={"kind": "in_batch"}, training={**training, "batch_size": 8})
     with pytest.raises(ConfigError, match=r"training\.batch_size is 8, was 16"):
         run(other, tmp_path / "run", interactions=interactions, resume=True)
+
+
+def test_a_step_that_can_not_be_captured_is_refused_before_a_run_is_begun(
+    make_recipe: MakeRecipe, interactions: pl.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="the device is cpu"):
+        run(make_recipe(training={"cuda_graph": True}), tmp_path / "run", interactions=interactions)
+    assert not list((tmp_path / "run").glob("*.json"))

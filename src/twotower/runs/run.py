@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
+import torch
 
 from twotower.bundle import JSON, parse_json, write_json
 from twotower.columnar import Converting
@@ -31,10 +32,11 @@ from twotower.runs.run_folder import HowToBegin, RunFolder
 from twotower.runs.shared_conversion import SharedConversion, follow_conversions
 from twotower.runs.ship import ship_bundle
 from twotower.runs.tables import Tables, load_tables
+from twotower.runs.tasks import objective
 from twotower.runs.trainings import RunListener, Trainings, versions
 from twotower.runs.warm_run import WarmRun
 from twotower.runs.warm_source import WarmSource, open_source, reopen_source, went_on_from
-from twotower.training import TrainingEvent, TrainingResult, resolve_device
+from twotower.training import TrainingEvent, TrainingResult, checked_capture, resolve_device
 
 __all__ = ["RunListener", "RunResult", "run"]
 
@@ -145,6 +147,7 @@ def run(
         _require_same(recipe, tables, ranks)
         start = None if warm is None else warm.select
         untrained = untrained_model(recipe, tables, tables.split.train, own, warm=start, ranks=ranks)
+        _require_capture(recipe, untrained, device, ranks)
         beside = baseline_rankers(recipe, tables, lambda sentence: tell("data", sentence))
         place.begin(recipe, overwrite=overwrite, warm_start=source, agents=ranks.agents)
         write_json(place.data, cast(JSON, tables.interactions.report.model_dump(mode="json")))
@@ -167,11 +170,28 @@ def _follow(
     tables = read(None)  # what had to be converted was
     _require_same(recipe, tables, ranks)
     untrained = untrained_model(recipe, tables, tables.split.train, own, ranks=ranks)
-    ranks.wait()  # until the folder is ready
     device = resolve_device(recipe.device)
+    _require_capture(recipe, untrained, device, ranks)
+    ranks.wait()  # until the folder is ready
     trainings = Trainings(recipe, place, tables, device, own, _ignore, resume=begins.resume, warm=None, ranks=ranks)
     _Run(trainings, {}).follow(untrained)
     return RunResult(place.path, {})
+
+
+def _require_capture(recipe: Recipe, untrained: UntrainedModel, device: torch.device, ranks: Ranks) -> None:
+    """That steps can be captured where that is asked for, before a folder is begun for them."""
+    checked_capture(
+        recipe.training.cuda_graph,
+        untrained.model,
+        untrained.loss,
+        untrained.batches,
+        untrained.phase.items,
+        objective(recipe),
+        optimizer=recipe.training.optimizer,
+        device=device,
+        ranks=ranks.size,
+        streamed_log_q=untrained.streamed_log_q is not None,
+    )
 
 
 def _require_same(recipe: Recipe, tables: Tables, ranks: Ranks) -> None:

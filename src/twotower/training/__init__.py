@@ -1,6 +1,6 @@
 """Training: a plain loop of pure steps, validated through a callable, resumable at any batch."""
 
-from twotower.training.captured import why_not_captured
+from twotower.training.captured import checked_capture, why_not_captured
 from twotower.training.config import DeviceName, EarlyStopping, ResidentData, TrainingConfig, smaller_is_better
 from twotower.training.device import resolve_device
 from twotower.training.events import EpochDone, Listener, StepDone, TrainingEvent, TrainingStarted, nobody
@@ -29,6 +29,7 @@ __all__ = [
     "TrainingEvent",
     "TrainingResult",
     "TrainingStarted",
+    "checked_capture",
     "nobody",
     "put_states",
     "resolve_device",
